@@ -1,0 +1,174 @@
+"""Contrastive losses: NT-Xent, dense for small batches, in row blocks with a gradient of its own for large ones."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from sslax.losses._numerics import AxisName, at_least_float32, check_pair, check_positive, l2_normalize
+
+# A matrix product of float32 may run in TF32 or bfloat16 on accelerators; at temperature 0.1 that costs the third digit.
+_dot = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+
+# Up to this many logits the dense form is as fast and can be differentiated any number of times (4 MB in float32).
+_DENSE_LOGITS = 2**20
+# Logits of one row block: large enough for full matrix-product speed, small enough to stay near the cache (16 MB).
+_BLOCK_LOGITS = 2**22
+
+
+def nt_xent(
+    z1: Float[Array, "n d"],
+    z2: Float[Array, "n d"],
+    *,
+    temperature: Float[Array, ""] | float = 0.1,
+    normalize: bool = True,
+    axis_name: AxisName | None = None,
+    block_size: int | None = None,
+) -> Float[Array, "n"]:
+    """SimCLR's normalised temperature-scaled cross-entropy: each view finds its partner among all other views.
+
+    For view i with partner j, `-log(exp(s_ij) / sum over k != i of exp(s_ik))` with `s = cosine / temperature`, over
+    the 2n views of the batch.
+
+    Args:
+      z1: projections of the first views; row i of `z1` and row i of `z2` show the same image. Any floating type; the
+        arithmetic is float32 at least.
+      z2: projections of the second views.
+      temperature: above 0; may be traced, and its gradient is exact.
+      normalize: take cosines. False uses plain inner products (the paper's Table 5, "without ℓ2").
+      axis_name: mapped axis (or axes) of `shard_map` or `pmap`; the rows of all its devices are then negatives, and the
+        rows here are this device's. Under `shard_map` with `check_vma=True` differentiate `pmean(loss.mean())`; under
+        `pmap`, or with `check_vma=False`, differentiate the local mean and `pmean` the parameters' gradients. Both
+        give the gradient of the whole batch on one device.
+      block_size: rows of logits held at a time. None decides: dense for small batches, row blocks for large ones. Blocks
+        keep memory at O(n · block_size), recompute the logits in the backward pass, and can be differentiated once,
+        in reverse mode. A block of at least 2n rows is the dense form, which is plain JAX.
+
+    Returns:
+      One loss a pair [n], in nats, the mean of both directions, so that `.mean()` is the paper's mean over 2n views.
+      float32, or float64 for float64 input.
+
+    Raises:
+      ValueError: on other shapes than two equal [n, d], a temperature or block size that is not positive.
+      TypeError: on arrays that are not floating-point.
+
+    References:
+      Chen et al. 2020, arXiv:2002.05709, equation 1 and Algorithm 1. The released TensorFlow code's value is twice this
+      one (it adds the two directions); `optax.losses.ntxent` agrees. A row of zeros, whose cosine is undefined, counts
+      as having cosine 0 to all.
+    """
+    z1, z2 = jnp.asarray(z1), jnp.asarray(z2)
+    check_pair("z1", z1, "z2", z2)
+    check_positive("temperature", temperature)
+    if block_size is not None and block_size < 1:
+        raise ValueError(f"block_size is {block_size}; it must be at least 1, or None.")
+
+    z = at_least_float32(jnp.stack([z1, z2]))
+    if normalize:
+        z = l2_normalize(z)
+    # Both factors of an inner product carry half of 1/τ, so the gradient of τ needs no code of its own.
+    z = z * lax.rsqrt(jnp.asarray(temperature, z.dtype))
+
+    rows = z.shape[0] * z.shape[1]
+    keys = rows if axis_name is None else rows * lax.psum(1, axis_name)
+    if block_size is None:
+        # Multiples of 8 keep the rows of a block aligned to vector registers.
+        block_size = rows if rows * keys <= _DENSE_LOGITS else max(128, _BLOCK_LOGITS // keys // 8 * 8)
+    losses = _dense_rows(z, axis_name) if block_size >= rows else _blocked_rows(z, axis_name, block_size)
+    return losses.mean(axis=0)
+
+
+def _gather(z: Array, axis_name: AxisName | None) -> Array:
+    """[2, n, ...] of every device as [2, N, ...]; its transpose sums what all devices owe to the rows of this one."""
+    return z if axis_name is None else lax.all_gather(z, axis_name, axis=1, tiled=True)
+
+
+def _own_index(n: int, total: int, axis_name: AxisName | None) -> Array:
+    """Where the 2n rows of this device stand among the 2·total gathered ones: views first, then images."""
+    start = 0 if axis_name is None else lax.axis_index(axis_name) * n
+    return (jnp.arange(2)[:, None] * total + start + jnp.arange(n)[None, :]).reshape(-1)
+
+
+def _log_partition(queries: Array, keys: Array, own: Array) -> Array:
+    """log-sum-exp of each query's logits over all keys but itself."""
+    logits = _dot(queries, keys.T)
+    itself = jnp.arange(keys.shape[0])[None, :] == own[:, None]
+    return jax.nn.logsumexp(jnp.where(itself, -jnp.inf, logits), axis=1)
+
+
+def _positive_logits(z: Array) -> Array:
+    """A pair's logit, the same in both directions: [1, n], to stand beside both views."""
+    return jnp.sum(z[0] * z[1], axis=-1)[None, :]
+
+
+def _dense_rows(z: Array, axis_name: AxisName | None) -> Array:
+    _, n, d = z.shape
+    keys = _gather(z, axis_name)
+    own = _own_index(n, keys.shape[1], axis_name)
+    partition = _log_partition(z.reshape(-1, d), keys.reshape(-1, d), own)
+    return partition.reshape(2, n) - _positive_logits(z)
+
+
+def _over_blocks(function, block_size: int, *rows: Array) -> Array:
+    """`function` on blocks of rows one after another; the last block is filled with zeros, whose results are cut off."""
+    count = rows[0].shape[0]
+    blocks = -(-count // block_size)
+
+    def split(x):
+        x = jnp.pad(x, [(0, blocks * block_size - count)] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(blocks, block_size, *x.shape[1:])
+
+    out = lax.map(lambda block: function(*block), tuple(split(x) for x in rows))
+    return out.reshape(blocks * block_size, *out.shape[2:])[:count]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _blocked_rows(z: Array, axis_name: AxisName | None, block_size: int) -> Array:
+    return _blocked_forward(z, axis_name, block_size)[0]
+
+
+def _blocked_forward(z, axis_name, block_size):
+    _, n, d = z.shape
+    gathered = _gather(z, axis_name)
+    keys = gathered.reshape(-1, d)
+    own = _own_index(n, gathered.shape[1], axis_name)
+    partition = _over_blocks(
+        lambda queries, own: _log_partition(queries, keys, own), block_size, z.reshape(-1, d), own
+    ).reshape(2, n)
+    return partition - _positive_logits(z), (z, keys, partition)
+
+
+def _blocked_backward(axis_name, block_size, residuals, cotangent):
+    """A row's gradient as a query and as everybody's key, in one pass: the logits are symmetric.
+
+    With P the softmax and g the cotangents, row i gets `sum over j of (g_i P_ij + g_j P_ji) z_j` less the partners'
+    pull. Only P's normalisers and g travel between devices, two numbers a row, and no gradient has to be summed over them.
+    """
+    z, keys, partition = residuals
+    _, n, d = z.shape
+    everyone = _gather(jnp.stack([partition, cotangent], axis=-1), axis_name)
+    total = everyone.shape[1]
+    all_partition, all_cotangent = everyone.reshape(-1, 2).T
+
+    def weighted_keys(queries, own, partition, cotangent):
+        logits = _dot(queries, keys.T)
+        # A logit never exceeds either of its two normalisers, so neither exponential can overflow.
+        weights = cotangent[:, None] * jnp.exp(logits - partition[:, None])
+        weights += all_cotangent[None, :] * jnp.exp(logits - all_partition[None, :])
+        itself = jnp.arange(2 * total)[None, :] == own[:, None]
+        return _dot(jnp.where(itself, 0, weights), keys)
+
+    gradient = _over_blocks(
+        weighted_keys,
+        block_size,
+        z.reshape(-1, d),
+        _own_index(n, total, axis_name),
+        partition.reshape(-1),
+        cotangent.reshape(-1),
+    ).reshape(z.shape)
+    return (gradient - cotangent.sum(axis=0)[None, :, None] * z[::-1],)
+
+
+_blocked_rows.defvjp(_blocked_forward, _blocked_backward)

@@ -1,0 +1,37 @@
+"""Strict settings for every test: eight CPU devices, shapes checked at run time, rank promotion and warnings are errors."""
+
+import os
+import pathlib
+
+# Before jax starts: several devices, so that what is sharded is really tested on a machine without accelerators.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.environ.get("XLA_FLAGS", "")
+
+import jax
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# XLA's compilation is most of the suite's time, so it is kept between runs.
+jax.config.update("jax_compilation_cache_dir", str(_ROOT / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+# Every annotated shape in the package is checked by beartype, in the tests only.
+install_import_hook("sslax", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """golden("nt_xent_0") gives the arrays of tests/golden/nt_xent_0.npz as a dict, `hyper` among them."""
+    import json
+
+    def load(name):
+        with np.load(_ROOT / "tests" / "golden" / f"{name}.npz") as file:
+            arrays = {key: file[key] for key in file.files}
+        arrays["hyper"] = json.loads(str(arrays.pop("meta")))["hyper"]
+        return arrays
+
+    return load
