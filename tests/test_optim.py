@@ -1,0 +1,129 @@
+"""Optimisers and schedules against the original code, the moving average against its closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sslax import optim
+
+
+@pytest.mark.parametrize("order", ["byol", "simclr"])
+@pytest.mark.parametrize("case", range(4))
+def test_lars_golden(golden, case, order):
+    g = golden(f"lars_{case}")
+    hyper = g["hyper"]
+    rates = jnp.asarray(g["lr"])
+    tx = optim.lars(
+        lambda step: rates[step],
+        weight_decay=hyper["weight_decay"],
+        momentum=hyper["momentum"],
+        trust_coefficient=hyper["eta"],
+        lr_after_momentum=order == "byol",
+    )
+    start = {k.removeprefix("param_"): jnp.asarray(v) for k, v in g.items() if k.startswith("param_")}
+    params, state = start, tx.init(start)
+    update = jax.jit(tx.update)
+    for step in range(len(rates)):
+        gradient = {name: jnp.asarray(g[f"grad_{name}"][step]) for name in params}
+        updates, state = update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        for name, value in params.items():
+            expected = g[f"{order}_{name}"][step]
+            moved = np.abs(expected - np.asarray(start[name])).max()
+            tolerance = 1e-5 * moved + 2e-7 * np.abs(np.asarray(start[name])).max()
+            np.testing.assert_allclose(value, expected, rtol=0, atol=tolerance, err_msg=f"{name} at step {step}")
+
+
+def test_the_two_orders_of_lars_part_under_warmup():
+    rate = optim.warmup_cosine(0.5, warmup_steps=20, steps=40)
+    params = {"w": jnp.ones((3, 3))}
+
+    def run(**order):
+        tx = optim.lars(rate, weight_decay=0.0, **order)
+        p, state = params, tx.init(params)
+        for _ in range(20):
+            updates, state = tx.update(jax.tree.map(jnp.ones_like, p), state, p)
+            p = optax.apply_updates(p, updates)
+        return float(jnp.abs(p["w"] - 1).max())
+
+    assert run(lr_after_momentum=True) / run(lr_after_momentum=False) > 1.3
+
+
+@pytest.mark.parametrize("make", [optim.lars, optim.sgd, optim.adamw])
+def test_biases_and_norms_are_not_decayed(make):
+    params = {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "norm": {"scale": jnp.ones(2)}}
+    tx = make(0.1, weight_decay=0.5)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    assert float(jnp.abs(updates["dense"]["kernel"]).max()) > 0
+    np.testing.assert_array_equal(updates["dense"]["bias"], 0)
+    np.testing.assert_array_equal(updates["norm"]["scale"], 0)
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_simclr_schedule_golden(golden, case):
+    g = golden(f"schedule_simclr_{case}")
+    hyper = g["hyper"]
+    rule = hyper["scaling"]
+    peak = optim.scaled_learning_rate(hyper["base_learning_rate"], hyper["batch_size"], rule=rule)
+    schedule = optim.warmup_cosine(peak, warmup_steps=int(g["warmup_steps"]), steps=int(g["total_steps"]))
+    actual = schedule(jnp.arange(len(g["lr"])))
+    np.testing.assert_allclose(actual, g["lr"], atol=1e-5 * g["lr"].max())
+
+
+def test_dino_convention_has_both_ends_of_the_warmup():
+    schedule = optim.warmup_cosine(2.0, warmup_steps=5, steps=15, end=0.5, convention="dino")
+    values = np.asarray(schedule(jnp.arange(15)))
+    expected = np.concatenate([np.linspace(0, 2, 5), 0.5 + 0.5 * 1.5 * (1 + np.cos(np.pi * np.arange(10) / 10))])
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+    assert values[4] == values[5] == 2.0
+    assert values[-1] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"warmup_steps": 11, "steps": 10}, "warmup_steps is 11"),
+        ({"warmup_steps": -1, "steps": 10}, "warmup_steps is -1"),
+        ({"warmup_steps": 0, "steps": 0}, "steps is 0"),
+        ({"warmup_steps": 0, "steps": 9, "convention": "torch"}, "convention is 'torch'"),
+    ],
+)
+def test_schedule_names_what_is_wrong(options, says):
+    with pytest.raises(ValueError, match=says):
+        getattr(optim.warmup_cosine, "__wrapped__", optim.warmup_cosine)(1.0, **options)
+
+
+def test_ema_is_its_closed_form():
+    decays = [0.9, 0.5, 0.99]
+    online = [{"a": jnp.full(3, float(k)), "b": (jnp.full((2, 2), -float(k)),)} for k in range(4)]
+    target = online[0]
+    for decay, new in zip(decays, online[1:], strict=True):
+        target = jax.jit(optim.ema_update)(target, new, decay)
+    expected = 0.0
+    for decay, k in zip(decays, range(1, 4), strict=True):
+        expected = decay * expected + (1 - decay) * k
+    np.testing.assert_allclose(target["a"], expected, rtol=1e-6)
+    np.testing.assert_allclose(target["b"][0], -expected, rtol=1e-6)
+
+
+def test_ema_ends_are_exact():
+    online, target = {"w": jnp.asarray([1e-3, 3.0])}, {"w": jnp.asarray([2.0, 1e4])}
+    np.testing.assert_array_equal(optim.ema_update(target, online, 1.0)["w"], target["w"])
+    np.testing.assert_array_equal(optim.ema_update(online, online, 0.3)["w"], online["w"])
+    np.testing.assert_allclose(optim.ema_update(target, online, 0.0)["w"], online["w"], rtol=0, atol=1e-3)
+
+
+def test_ema_names_what_is_wrong():
+    with pytest.raises(ValueError, match=r"decay is 1\.5"):
+        optim.ema_update({"w": jnp.ones(2)}, {"w": jnp.ones(2)}, 1.5)
+    with pytest.raises(ValueError, match=r"target\['w'\] has shape \(2,\)"):
+        optim.ema_update({"w": jnp.ones(2)}, {"w": jnp.ones(3)}, 0.5)
+    with pytest.raises(ValueError, match="must be the same"):
+        optim.ema_update({"w": jnp.ones(2)}, {"v": jnp.ones(2)}, 0.5)
+
+
+def test_byol_decay_goes_from_base_to_one():
+    schedule = optim.cosine_ema_decay(0.99, 100)
+    np.testing.assert_allclose([schedule(0), schedule(50), schedule(100)], [0.99, 0.995, 1.0], rtol=1e-6)
