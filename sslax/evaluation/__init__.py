@@ -1,0 +1,7 @@
+"""What features are worth, as functions of feature arrays."""
+
+from sslax.evaluation.collapse import effective_rank, feature_std
+from sslax.evaluation.knn import knn_scores
+from sslax.evaluation.linear import LinearProbe, linear_probe
+
+__all__ = ["LinearProbe", "effective_rank", "feature_std", "knn_scores", "linear_probe"]

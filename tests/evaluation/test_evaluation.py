@@ -1,0 +1,147 @@
+"""kNN and the collapse numbers against the original code; the linear probe against what a probe must be able to do."""
+
+import inspect
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.evaluation import effective_rank, feature_std, knn_scores, linear_probe
+
+
+@pytest.mark.parametrize("case", [0, 1])
+def test_knn_golden(golden, case):
+    g = golden(f"knn_{case}")
+    classes = g["hyper"]["num_classes"]
+    for index, k in enumerate(g["hyper"]["k"]):
+        votes = knn_scores(
+            jnp.asarray(g["test"]),
+            jnp.asarray(g["train"]),
+            jnp.asarray(g["train_labels"]),
+            num_classes=classes,
+            k=k,
+            temperature=g["hyper"]["temperature"],
+        )
+        np.testing.assert_array_equal(votes.argmax(1), g["pred"][index])
+        np.testing.assert_allclose(votes, g["votes"][index], atol=2e-5 * g["votes"][index].max())
+
+
+def test_knn_at_a_tiny_temperature_is_the_nearest_neighbour():
+    x = jax.random.normal(jax.random.key(0), (30, 6))
+    labels = jnp.arange(30) % 3
+    votes = knn_scores(x[:10] + 0.1, x, labels, num_classes=3, k=20, temperature=1e-3)
+    assert np.isfinite(votes).all()
+    nearest = knn_scores(x[:10] + 0.1, x, labels, num_classes=3, k=1)
+    np.testing.assert_array_equal(votes.argmax(1), nearest.argmax(1))
+
+
+def test_knn_blocks_do_not_change_the_scores(monkeypatch):
+    knn = sys.modules["sslax.evaluation.knn"]
+    queries, features = jax.random.normal(jax.random.key(0), (2, 37, 8))
+    labels = jnp.arange(37) % 5
+    whole = knn_scores(queries, features, labels, num_classes=5, k=7)
+    monkeypatch.setattr(knn, "_BLOCK_SIMILARITIES", 37 * 4)
+    knn._scores.clear_cache()
+    np.testing.assert_allclose(knn_scores(queries, features, labels, num_classes=5, k=7), whole, rtol=1e-5)
+    knn._scores.clear_cache()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_knn_takes_features_of_any_magnitude(scale):
+    x = jax.random.normal(jax.random.key(0), (20, 4)).at[3].set(0)
+    labels = jnp.arange(20) % 2
+    expected = knn_scores(x, x, labels, num_classes=2, k=3)
+    actual = knn_scores(x * scale, x, labels, num_classes=2, k=3)
+    assert np.isfinite(actual).all()
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"k": 0}, "k is 0"),
+        ({"k": 21}, "k is 21.*which is 20"),
+        ({"temperature": 0.0}, "temperature is 0"),
+        ({"labels": jnp.zeros(3, jnp.int32)}, "one for each of 20"),
+        ({"features": jnp.zeros((20, 5))}, r"\(20, 5\)"),
+    ],
+)
+def test_knn_names_what_is_wrong(change, says):
+    arguments = {"queries": jnp.ones((2, 4)), "features": jnp.ones((20, 4)), "labels": jnp.zeros(20, jnp.int32)}
+    arguments |= {"num_classes": 2, "k": 3} | change
+    with pytest.raises(ValueError, match=says):
+        inspect.unwrap(knn_scores)(**arguments)
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_collapse_numbers_golden(golden, case):
+    g = golden(f"metrics_{case}")
+    np.testing.assert_allclose(feature_std(jnp.asarray(g["z"])), g["std_l2"], rtol=1e-5)
+    np.testing.assert_allclose(effective_rank(jnp.asarray(g["z"])), g["rankme"], rtol=1e-4)
+
+
+def test_collapse_numbers_of_collapsed_features():
+    constant = jnp.broadcast_to(jnp.arange(1.0, 9.0)[None, :], (16, 8))
+    assert float(feature_std(constant)) < 1e-6
+    np.testing.assert_allclose(effective_rank(constant), 1.0, atol=1e-4)
+    assert np.isfinite(effective_rank(jnp.zeros((4, 3))))
+    with pytest.raises(ValueError, match=r"\(1, 8\)"):
+        feature_std(constant[:1])
+
+
+def _blobs(key, n, scale=1.0):
+    """Three classes on a line of the plane plus ten dimensions of noise: linearly separable but for a little overlap."""
+    labels = np.arange(n) % 3
+    noise = np.array(jax.random.normal(key, (n, 12)))
+    noise[:, 0] += 5 * (labels == 0)
+    noise[:, 1] += 5 * (labels == 1)
+    return (noise * scale).astype(np.float32), labels
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    return (*_blobs(jax.random.key(1), 300), *_blobs(jax.random.key(2), 300))
+
+
+def test_probe_separates_what_is_separable(blobs):
+    probe = linear_probe(jax.random.key(0), *blobs, num_classes=3, steps=100)
+    assert probe.accuracy > 0.95
+    assert probe.held_out_accuracy > 0.9
+
+
+def test_probe_does_not_depend_on_the_features_scale_or_offset(blobs):
+    x, y, test_x, test_y = blobs
+    reference = linear_probe(jax.random.key(0), *blobs, num_classes=3, steps=100)
+    moved = linear_probe(jax.random.key(0), x * 64 + 32, y, test_x * 64 + 32, test_y, num_classes=3, steps=100)
+    np.testing.assert_allclose(moved, reference, atol=0.01)
+
+
+def test_probe_never_looks_at_the_test_labels(blobs):
+    x, y, test_x, test_y = blobs
+    right = linear_probe(jax.random.key(0), x, y, test_x, test_y, num_classes=3, steps=100)
+    wrong = linear_probe(jax.random.key(0), x, y, test_x, (test_y + 1) % 3, num_classes=3, steps=100)
+    assert (right.learning_rate, right.held_out_accuracy) == (wrong.learning_rate, wrong.held_out_accuracy)
+    assert wrong.accuracy < 0.1
+
+
+def test_probe_ignores_dimensions_that_never_vary(blobs):
+    x, y, test_x, test_y = blobs
+    constant = np.full((300, 2), 7.0, np.float32)
+    probe = linear_probe(
+        jax.random.key(0),
+        np.hstack([x, constant]),
+        y,
+        np.hstack([test_x, constant + 1]),
+        test_y,
+        num_classes=3,
+        steps=100,
+    )
+    assert probe.accuracy > 0.95
+
+
+def test_probe_names_what_does_not_fit(blobs):
+    x, y, test_x, test_y = blobs
+    with pytest.raises(ValueError, match="do not fit"):
+        inspect.unwrap(linear_probe)(jax.random.key(0), x, y[:5], test_x, test_y, num_classes=3)
