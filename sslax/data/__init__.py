@@ -1,0 +1,5 @@
+"""Where images come from: `open_dataset` reads a whole set into memory as uint8 canvases."""
+
+from sslax.data.sources import Dataset as Dataset
+from sslax.data.sources import Split as Split
+from sslax.data.sources import open_dataset as open_dataset

@@ -1,0 +1,321 @@
+"""Folders of image files.
+
+    PATH/CLASS/*.jpg                      classes; a fifth of each is held out as the test split
+    PATH/*.jpg                            no labels, no test split
+    PATH/train/..., PATH/test/...         the same two forms inside each split; test/, val/ or validation/, in any case
+
+Whatever lies deeper in a class folder belongs to that class. Files are ordered by name, folder by folder, whatever
+order the file system lists them in. Links are followed, but within one class no folder is read twice, so links in a
+circle end.
+"""
+
+import contextlib
+import difflib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Int32
+
+from sslax.data.decode import DEFAULT_CANVAS, EXTENSIONS, decode_files
+from sslax.data.sources import TEST_FRACTION, Dataset, Request, Split, hold_out, keep_first, limit_note
+from sslax.errors import InputError
+
+_TRAIN = "train"
+_TESTS = ("test", "val", "validation")
+_MOST_UNREADABLE = 0.01
+_NAMED = 5
+
+
+class _Files(NamedTuple):
+    """The image files of one split, sorted, named relative to the source, and the class of each, or no classes."""
+
+    names: list[str]
+    classes: list[str]
+
+
+@dataclass
+class _Walk:
+    """The folder that is read, what there is to say of it, and what was passed over on the way."""
+
+    spec: str
+    root: Path
+    notes: list[str] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    empty: list[str] = field(default_factory=list)
+    circles: int = 0
+
+    def error(self, problem: str) -> InputError:
+        return InputError(_printable(f"data={self.spec!r}: {problem}{'' if problem.endswith('?') else '.'}"))
+
+
+def open_folder(location: str, request: Request) -> Dataset:
+    """Opens `"folder:PATH"`, in one of the forms at the top of this module.
+
+    Args:
+        location: the path, `~` allowed.
+        request: `open_dataset`'s arguments.
+
+    Returns:
+        The set; names are relative to PATH, with `/`. `classes` are the train split's, sorted by name.
+
+    Raises:
+        InputError: there is no such folder, its form is none of the above, the test split has classes that train lacks,
+            more than 1 % of the files that were to be read cannot be decoded (unless `allow_unreadable`), no file of a
+            split can, or the canvases do not fit into memory.
+    """
+    walk = _Walk(request.spec, Path(os.path.expanduser(location)))
+    _check_root(walk)
+    train, test = _find_splits(walk)
+    classes = tuple(sorted(set(train.classes))) if train.classes else ()
+    if test is None and train.classes:
+        train, test = _hold_out(walk, train, classes, request.split_seed)
+    splits = [files for files in (train, test) if files is not None]
+    if request.limit is not None:
+        splits = [_take(files, keep_first(_labels(files, classes), request.limit)) for files in splits]
+        if classes and (note := limit_note(_labels(splits[0], classes), classes)):
+            walk.notes.append(note)
+    _note_passed_over(walk)
+    read = _read(walk, request, splits, classes)
+    notes = tuple(_printable(note) for note in walk.notes)
+    return Dataset(request.spec, read[0], read[1] if len(read) > 1 else None, classes, notes)
+
+
+def _check_root(walk: _Walk) -> None:
+    if os.path.isdir(walk.root):
+        return
+    if os.path.exists(walk.root):
+        raise walk.error("this is a file, not a folder; give the folder that holds the images")
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = os.listdir(walk.root.parent)
+    near = difflib.get_close_matches(walk.root.name, beside, n=1)
+    hint = f"did you mean {str(walk.root.with_name(near[0]))!r}?" if near else "give the folder that holds the images"
+    raise walk.error(f"there is no such folder; {hint}")
+
+
+def _look(walk: _Walk, relative: str) -> tuple[list[str], list[str]]:
+    """Relative names of the images and of the folders directly in a folder, sorted."""
+    images, folders = [], []
+    try:
+        entries = list(os.scandir(walk.root / relative))
+    except OSError as error:
+        raise walk.error(f"{relative or '.'}/ cannot be listed ({error.strerror}); make it readable") from error
+    for entry in entries:
+        name = f"{relative}/{entry.name}" if relative else entry.name
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if entry.name.startswith("."):
+            walk.ignored["hidden"] += 1
+        elif os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
+            folders.append(name)
+        elif suffix in EXTENSIONS and _is_file(entry):
+            images.append(name)
+        else:
+            walk.ignored[suffix or "no extension"] += 1
+    return sorted(images), sorted(folders)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether reading it would end: not so of a pipe. A broken link counts, as a file that cannot be decoded."""
+    if entry.is_symlink():
+        return os.path.isfile(entry.path) or not os.path.exists(entry.path)
+    return entry.is_file()
+
+
+def _images_below(walk: _Walk, top: str, above: Sequence[str]) -> list[str]:
+    """All images in a folder and the folders in it, however deep, sorted folder by folder."""
+    seen = {_identity(walk, relative) for relative in above}
+    found, todo = [], [top]
+    while todo:
+        relative = todo.pop()
+        identity = _identity(walk, relative)
+        if identity in seen:
+            walk.circles += 1
+            continue
+        seen.add(identity)
+        images, folders = _look(walk, relative)
+        found += images
+        todo += reversed(folders)
+    return sorted(found, key=lambda name: name.split("/"))
+
+
+def _identity(walk: _Walk, relative: str) -> tuple[int, int]:
+    status = (walk.root / relative).stat()
+    return status.st_dev, status.st_ino
+
+
+def _scan(walk: _Walk, relative: str) -> _Files:
+    """The images of one split: of its class folders, or directly in it."""
+    images, folders = _look(walk, relative)
+    above = ["", relative] if relative else [""]
+    names: list[str] = []
+    classes: list[str] = []
+    for folder in folders:
+        inside = _images_below(walk, folder, above)
+        names += inside
+        classes += [folder.rpartition("/")[2]] * len(inside)
+        if not inside:
+            walk.empty.append(f"{folder}/")
+    where = f"{relative}/" if relative else "the folder"
+    if images and names:
+        raise walk.error(
+            f"{where} holds both images ({images[0]!r}) and folders of images ({names[0]!r}); "
+            "move the images into class folders, or keep only images"
+        )
+    if not images and not names:
+        kinds = f" (only {_ignored(walk)})" if walk.ignored else ""
+        raise walk.error(f"{where} holds no image files{kinds}; their names end in {', '.join(sorted(EXTENSIONS))}")
+    return _Files(images or names, classes)
+
+
+def _find_splits(walk: _Walk) -> tuple[_Files, _Files | None]:
+    """The train and test files as they lie in the folder; None where there is no folder for a test split."""
+    images, folders = _look(walk, "")
+    splits: dict[str, str] = {}
+    for folder in folders:
+        kind = folder.lower()
+        if kind in (_TRAIN, *_TESTS):
+            if kind in splits:
+                raise walk.error(f"there are both {splits[kind]!r} and {folder!r}; keep one of them")
+            splits[kind] = folder
+    if not splits:
+        walk.ignored.clear()  # _scan counts them again.
+        files = _scan(walk, "")
+        if len(set(files.classes)) == 1 and os.path.isdir(walk.root / files.classes[0] / _TRAIN):
+            raise walk.error(f"its splits lie one folder deeper; write it as 'folder:{walk.root / files.classes[0]}'")
+        return files, None
+    if _TRAIN not in splits:
+        found = next(iter(splits.values()))
+        raise walk.error(f"there is {found!r} but no folder 'train'; put the images to learn from into 'train'")
+
+    beside = [folder for folder in folders if folder not in splits.values()]
+    train = _scan(walk, splits[_TRAIN])
+    if not train.classes and len(splits) == 1:
+        for folder in beside:
+            if _images_below(_Walk(walk.spec, walk.root), folder, [""]):
+                raise walk.error(
+                    f"{splits[_TRAIN]!r} may be a split or, like {folder!r}, a class; "
+                    "move all class folders into a folder 'train'"
+                )
+    if beside or images:
+        passed_over = [f"{name}/" for name in beside] + images
+        walk.notes.append(f"Only the splits' folders were read, not {_some(passed_over)} beside them.")
+    return train, _find_test(walk, train, [splits[kind] for kind in _TESTS if kind in splits])
+
+
+def _find_test(walk: _Walk, train: _Files, candidates: list[str]) -> _Files | None:
+    if not candidates:
+        return None
+    # A benchmark's test/ is often published without its labels, beside a labelled val/.
+    known = set(train.classes)
+    labelled = [name for name in candidates if any(os.path.isdir(walk.root / name / a_class) for a_class in known)]
+    chosen = (labelled or candidates)[0]
+    walk.notes.append(f"The test split is {chosen}/.")
+    walk.notes += [f"{name}/ was not read." for name in candidates if name != chosen]
+    test = _scan(walk, chosen)
+    if bool(train.classes) != bool(test.classes):
+        sides = "the train split", f"{chosen}/"
+        sorted_, flat = sides if train.classes else reversed(sides)
+        raise walk.error(f"{sorted_} has class folders but {flat} has none; give both the same form")
+    if strange := sorted(set(test.classes) - known):
+        raise walk.error(f"{chosen}/ has classes that the train split lacks ({_some(strange)}); they must be among its")
+    return test
+
+
+def _hold_out(walk: _Walk, files: _Files, classes: tuple[str, ...], seed: int) -> tuple[_Files, _Files | None]:
+    labels = _labels(files, classes)
+    train, test = hold_out(files.names, labels, seed)
+    if single := [classes[label] for label in np.flatnonzero(np.bincount(labels) == 1)]:
+        walk.notes.append(f"Classes of one image have it in the train split: {_some(single)}.")
+    if not len(test):
+        walk.notes.append("There is no test split, since no class has two images.")
+        return files, None
+    walk.notes.append(f"{TEST_FRACTION:.0%} of each class is held out as the test split (split seed {seed}).")
+    return _take(files, train), _take(files, test)
+
+
+def _take(files: _Files, indices: Int[np.ndarray, "m"]) -> _Files:
+    classes = [files.classes[index] for index in indices] if files.classes else []
+    return _Files([files.names[index] for index in indices], classes)
+
+
+def _labels(files: _Files, classes: tuple[str, ...]) -> Int32[np.ndarray, "n"]:
+    """The classes' indices; zeros where there are no classes."""
+    index = {name: number for number, name in enumerate(classes)}
+    return np.array([index[name] for name in files.classes] or [0] * len(files.names), dtype=np.int32)
+
+
+def _read(walk: _Walk, request: Request, splits: list[_Files], classes: tuple[str, ...]) -> list[Split]:
+    names = [name for files in splits for name in files.names]
+    try:
+        decoded = decode_files([walk.root / name for name in names], request.canvas, request.progress)
+    except MemoryError as error:
+        raise walk.error(
+            f"{len(names)} images need {error} of memory, more than there is; choose a smaller --canvas or a --limit"
+        ) from error
+    _check_failures(walk, request, names, decoded.failures)
+    side = decoded.images.shape[1]
+    if request.canvas is None and not decoded.own_size:
+        walk.notes.append(
+            f"Not all images are squares of one size up to {DEFAULT_CANVAS}, so each was squashed to {side} x {side} "
+            "pixels (--canvas chooses another size)."
+        )
+    if decoded.guessed_white:
+        walk.notes.append(
+            f"{decoded.guessed_white} images have 32-bit gray values, whose white was taken to be 1, 255 or 65535, "
+            "the smallest that holds the image's maximum."
+        )
+    read: list[Split] = []
+    first = start = 0
+    for files in splits:
+        good = [index for index in range(len(files.names)) if first + index not in decoded.failures]
+        if not good:
+            raise walk.error(f"no image of the {'test' if read else _TRAIN} split can be decoded; repair these files")
+        end = start + len(good)
+        labels = _labels(files, classes)[good] if classes else None
+        names_read = tuple(files.names[index] for index in good)
+        read.append(Split(decoded.images[start:end], labels, decoded.aspects[start:end], names_read))
+        first, start = first + len(files.names), end
+    return read
+
+
+def _check_failures(walk: _Walk, request: Request, names: list[str], failures: dict[int, str]) -> None:
+    if not failures:
+        return
+    which = _some([f"{names[index]!r} ({reason})" for index, reason in sorted(failures.items())])
+    counted = f"{len(failures)} of {len(names)} image files cannot be decoded"
+    if len(failures) == len(names):
+        raise walk.error(f"{counted}: {which}; give a folder of intact images")
+    if len(failures) > _MOST_UNREADABLE * len(names) and not request.allow_unreadable:
+        raise walk.error(
+            f"{counted}, more than {_MOST_UNREADABLE:.0%}: {which}; repair or remove them, "
+            "or leave them out by --allow-unreadable"
+        )
+    walk.notes.append(f"{counted} and were left out: {which}.")
+
+
+def _note_passed_over(walk: _Walk) -> None:
+    if walk.ignored:
+        walk.notes.append(f"{sum(walk.ignored.values())} other files or folders were ignored ({_ignored(walk)}).")
+    if walk.empty:
+        walk.notes.append(f"Folders without images are no classes: {_some(walk.empty)}.")
+    if walk.circles:
+        walk.notes.append(f"{walk.circles} links to folders already read were not followed.")
+
+
+def _ignored(walk: _Walk) -> str:
+    return _some([f"{count} {kind}" for kind, count in walk.ignored.most_common()])
+
+
+def _printable(text: str) -> str:
+    """File names need not be Unicode; what is printed must."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _some(items: Sequence[str]) -> str:
+    more = [f"and {len(items) - _NAMED} more"] if len(items) > _NAMED else []
+    return ", ".join([*items[:_NAMED], *more])
