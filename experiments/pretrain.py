@@ -1,0 +1,118 @@
+"""Pretrain a network: `python -m experiments.pretrain [CONFIG] [--run-dir D] [--data SPEC] [--epochs N] …`.
+
+The same command again goes on where it stopped, or says that the run is done.
+"""
+
+import difflib
+import functools
+import pathlib
+import shlex
+import sys
+import time
+
+import jax
+import tyro
+
+from experiments import terminal
+from experiments.configs import CONFIGS
+from experiments.reports import write_run_report
+from sslax.config import Config, check, to_dict
+from sslax.data import Dataset, open_dataset
+from sslax.errors import InputError
+from sslax.training import Built, Embedder, RunDir, build, can_measure, fit, measure, raw_pixels, start_state
+
+DEFAULT = "simclr-digits"
+
+
+def parse(arguments: list[str]) -> tuple[str, Config]:
+    """The name of the configuration that the command line starts from, and the configuration with its flags applied.
+
+    Raises:
+      InputError: on a configuration that does not exist. Wrong flags end the process with 2 (tyro says which and what is near).
+    """
+    named = bool(arguments) and not arguments[0].startswith("-")
+    name, flags = (arguments[0], arguments[1:]) if named else (DEFAULT, arguments)
+    if name not in CONFIGS:
+        near = difflib.get_close_matches(name, CONFIGS, n=1)
+        hint = f"did you mean {near[0]}? It" if near else "it"
+        raise InputError(f"CONFIG is {name}, which does not exist; {hint} must be one of {', '.join(CONFIGS)}.")
+    listed = ", ".join(CONFIGS)
+    description = f"Pretrain a network. CONFIG is one of {listed} ({DEFAULT} if left out); the defaults are {name}'s."
+    config = tyro.cli(
+        Config,
+        default=CONFIGS[name],
+        args=flags,
+        prog=f"python -m experiments.pretrain {name}",
+        description=description,
+    )
+    return name, config
+
+
+def pretrain(arguments: list[str]) -> None:
+    """Train, measure, report; raises what `terminal.exit_code` turns into sentences."""
+    name, config = parse(arguments)
+    check(config)
+    run_path = pathlib.Path(config.run_dir or f"runs/{name}")
+    run = RunDir(run_path, to_dict(config))
+    method_name = type(config.method).__name__
+    result = run.result()
+    if result is not None:
+        terminal.say(f"{run_path} is done; another --run-dir starts anew.")
+        if result:
+            terminal.console.print(terminal.result_table(result, method_name))
+        return
+
+    with terminal.reading_progress() as progress:
+        data = open_dataset(
+            config.data,
+            canvas=config.canvas,
+            limit=config.limit,
+            split_seed=config.split_seed,
+            allow_unreadable=config.allow_unreadable,
+            progress=progress,
+        )
+    for note in data.notes:
+        terminal.say(note)
+    built = build(config, len(data.train))
+    started = time.perf_counter()
+    terminal.say(
+        f"{name}: {len(data.train):,} training images, {built.steps:,} steps of {config.batch_size} "
+        f"on {jax.device_count()} x {jax.devices()[0].device_kind}."
+    )
+    with terminal.training_progress(built.steps, config.epochs) as follow:
+        state = fit(config, built, data, run, follow=follow)
+    trained_s = time.perf_counter() - started
+
+    result = measure_all(config, built, data, state)
+    command = shlex.join(["python", "-m", "experiments.pretrain", *arguments])
+    write_run_report(run, name, method_name, config, built, data, state, result, seconds=trained_s, command=command)
+    # Written last: a run that has a result is done, report and all.
+    run.write_result(result)
+    if result:
+        terminal.console.print(terminal.result_table(result, method_name))
+    else:
+        terminal.say(f"{data.name} has no labels or no test split, so there is no table of accuracies.")
+    terminal.say(f"The report is {run.report}.")
+
+
+def measure_all(config: Config, built: Built, data: Dataset, state) -> dict[str, dict[str, float]]:
+    """The closing table: raw pixels, the same network untrained, and pretrained, all by identical probes."""
+    if not can_measure(data):
+        return {}
+    probe_key = jax.random.key(config.seed)
+    embedder = Embedder(built.method, built.mesh)
+    untrained = start_state(config, built)
+    return {
+        "raw_pixels": measure(raw_pixels, data, probe_key=probe_key),
+        "untrained": measure(functools.partial(embedder, untrained), data, probe_key=probe_key),
+        "pretrained": measure(functools.partial(embedder, state), data, probe_key=probe_key),
+    }
+
+
+def main() -> None:
+    """The command line."""
+    terminal.run_script(lambda: pretrain(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""What a pretraining run shows of itself: gathers the report's contents from the run."""
+
+import time
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sslax.config import Config, to_dict
+from sslax.data import Dataset
+from sslax.report import Report, environment, project_2d, write_report
+from sslax.training import Built, Embedder, RunDir, TrainState
+
+_GRID_ROWS = 8
+_PROJECTED = 600
+
+
+def write_run_report(
+    run: RunDir,
+    name: str,
+    method_name: str,
+    config: Config,
+    built: Built,
+    data: Dataset,
+    state: TrainState,
+    result: Mapping[str, Mapping[str, float]],
+    *,
+    seconds: float,
+    command: str,
+) -> None:
+    """Write `report.html` of a run that has come to its end."""
+    shown = data.test or data.train
+    # Spread over the split, which stands in the order of its classes.
+    index = np.linspace(0, len(shown) - 1, min(_PROJECTED, len(shown))).astype(int)
+    features = Embedder(built.method, built.mesh)(state, shown.images[index], shown.aspects[index])
+    metrics = run.metrics()
+    summary = (
+        f"{method_name} on {data.name}: {config.epochs} epochs of {len(data.train):,} images, "
+        f"{seconds:,.0f} s of training on {jax.device_count()} x {jax.devices()[0].device_kind}."
+    )
+    notes = data.notes
+    if not result:
+        notes += ("The data has no labels or no test split, so kNN, linear probe and the table are left out.",)
+    write_report(
+        run.report,
+        Report(
+            title=name,
+            method_name=method_name,
+            summary=summary,
+            views=views_grid(built, config, data),
+            view_names=("image", "view 1", "view 2"),
+            metrics=metrics,
+            result=result or None,
+            embedding=project_2d(features),
+            embedding_labels=None if shown.labels is None else shown.labels[index],
+            thumbnails=shown.images[index],
+            classes=data.classes,
+            config=to_dict(config),
+            environment={
+                **environment(),
+                "command": command,
+                "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+            },
+            notes=notes,
+        ),
+    )
+
+
+def views_grid(built: Built, config: Config, data: Dataset) -> np.ndarray:
+    """Training images beside the two views that the network saw of them: uint8 [rows, 3, size, size, 3]."""
+    index = np.linspace(0, len(data.train) - 1, min(_GRID_ROWS, len(data.train))).astype(int)
+    images, aspects = data.train.images[index], data.train.aspects[index]
+    recipe = config.method.views
+    views = jax.jit(built.method.views)(jax.random.key(config.seed), images, aspects)
+    size = recipe.size
+    whole = jax.image.resize(jnp.asarray(images, jnp.float32) / 255, (len(index), size, size, 3), "linear")
+    mean, std = np.asarray(recipe.mean or (0, 0, 0)), np.asarray(recipe.std or (1, 1, 1))
+    visible = [np.asarray(whole), *(np.asarray(view) * std + mean for view in views)]
+    return (np.clip(np.stack(visible, axis=1), 0, 1) * 255 + 0.5).astype(np.uint8)

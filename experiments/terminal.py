@@ -1,0 +1,139 @@
+"""What the scripts show on a terminal: progress, tables, and errors as one sentence with an exit code."""
+
+import contextlib
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sslax.errors import InputError
+from sslax.training import Interrupted, NonFinite
+
+DONE, INPUT, COLLAPSE, NON_FINITE, INTERRUPTED = 0, 2, 3, 4, 75
+# Seconds between lines where there is no terminal to draw a bar on.
+_PLAIN_INTERVAL = 10.0
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A line of plain text; brackets in it are brackets."""
+    console.print(text, markup=False)
+
+
+def exit_code(script: Callable[[], None]) -> int:
+    """Run a script; what the user can do something about becomes one sentence on stderr and an exit code."""
+    try:
+        script()
+    except InputError as error:
+        errors.print(f"error: {error}", markup=False)
+        return INPUT
+    except NonFinite as error:
+        errors.print(f"stopped: {error}", markup=False)
+        return NON_FINITE
+    except Interrupted as error:
+        errors.print(f"{error} Run the same command again to go on.", markup=False)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        errors.print("Interrupted. Run the same command again to go on from the last checkpoint.", markup=False)
+        return INTERRUPTED
+    return DONE
+
+
+@contextlib.contextmanager
+def training_progress(total: int, epochs: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A bar over `total` steps with loss, kNN, images/s and remaining time; plain lines where stdout is no terminal.
+
+    Gives the function that takes the lines of metrics.
+    """
+    if not console.is_terminal:
+        yield _plain_lines(total, epochs)
+        return
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("compiling", total=total, numbers="")
+        seen: dict[str, float] = {}
+
+        def follow(line: Mapping[str, Any]) -> None:
+            if "resumed_at" in line:
+                say(_resumed(line["resumed_at"], total))
+                progress.update(task, completed=line["resumed_at"])
+                return
+            seen.update(line)
+            progress.update(
+                task, description=f"epoch {line['epoch']:.0f}/{epochs}", completed=line["step"], numbers=_numbers(seen)
+            )
+
+        yield follow
+
+
+def _plain_lines(total: int, epochs: int) -> Callable[[Mapping[str, Any]], None]:
+    last = -_PLAIN_INTERVAL
+
+    def follow(line: Mapping[str, Any]) -> None:
+        nonlocal last
+        if "resumed_at" in line:
+            say(_resumed(line["resumed_at"], total))
+            return
+        now = time.monotonic()
+        if now - last >= _PLAIN_INTERVAL or "knn20" in line or line["step"] == total:
+            last = now
+            say(f"epoch {line['epoch']:.1f}/{epochs}  step {line['step']}/{total}  {_numbers(line)}")
+
+    return follow
+
+
+def _resumed(step: int, total: int) -> str:
+    return f"Going on from step {step} of {total}, where the run stopped."
+
+
+def _numbers(line: Mapping[str, Any]) -> str:
+    parts = [f"loss {line['loss']:.4f}"]
+    parts += [f"{name} {100 * line[name]:.1f} %" for name in ("knn1", "knn20") if name in line]
+    parts += [f"{line['images_per_s']:,.0f} images/s"] if "images_per_s" in line else []
+    return "  ".join(parts)
+
+
+@contextlib.contextmanager
+def reading_progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar over the files being decoded; nothing where stdout is no terminal."""
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("reading images")
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def result_table(result: Mapping[str, Mapping[str, float]], method_name: str) -> Table:
+    """Raw pixels, the untrained and the pretrained network, by kNN and linear probe, in per cent."""
+    table = Table(title="accuracy on the test images, %")
+    table.add_column("features")
+    names = {"knn1": "kNN k=1", "knn20": "kNN k=20", "linear": "linear probe"}
+    columns = [key for key in names if any(key in row for row in result.values())]
+    for key in columns:
+        table.add_column(names[key], justify="right")
+    rows = {"raw_pixels": "raw pixels", "untrained": "untrained network", "pretrained": method_name}
+    for row, title in rows.items():
+        table.add_row(title, *(f"{100 * result[row][key]:.1f}" if key in result[row] else "" for key in columns))
+    return table
+
+
+def run_script(script: Callable[[], None]) -> None:
+    """Run a script to its exit code; compiled programs are kept, so that going on with a run need not compile again."""
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path.home() / ".cache" / "sslax" / "xla"))
+    sys.exit(exit_code(script))

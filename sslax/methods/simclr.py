@@ -1,0 +1,103 @@
+"""SimCLR: two views of an image are each other's positive, all other views of the batch their negatives.
+
+Source: Chen et al. 2020, arXiv:2002.05709, Algorithm 1.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from sslax.augment import SimCLRViews, check_views, eval_view, simclr_views
+from sslax.data import MAX_CANVAS
+from sslax.errors import InputError
+from sslax.losses import nt_xent
+from sslax.methods.base import Batch, Method, Output, Setup
+from sslax.networks import SimCLRProjector, forward, init
+
+if TYPE_CHECKING:
+    from sslax.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class SimCLR:
+    """SimCLR's options; the defaults are the paper's."""
+
+    NAME: ClassVar[str] = "simclr"
+
+    views: SimCLRViews = SimCLRViews()
+    temperature: float = 0.1
+    """τ of the loss; the paper takes 0.1 on ImageNet and 0.5 on CIFAR-10."""
+    projector_layers: int = 2
+    """Layers of the projection head: 2 in the paper, 3 in the released code, 0 for none."""
+    projector_dim: int = 128
+    """Width of the head's output."""
+
+    def check(self, config: "Config") -> None:
+        """Raise InputError on options that cannot work."""
+        check_views(self.views, config.canvas or MAX_CANVAS)
+        if not 0 < self.temperature < float("inf"):
+            raise InputError(f"method.temperature is {self.temperature}; it must be a finite number above 0.")
+        if self.projector_layers < 0:
+            raise InputError(f"method.projector_layers is {self.projector_layers}; it must be at least 0.")
+        if self.projector_dim < 1:
+            raise InputError(f"method.projector_dim is {self.projector_dim}; it must be at least 1.")
+
+
+def simclr(options: SimCLR, setup: Setup) -> Method:
+    """SimCLR with these options on `setup.backbone`."""
+    encoder = setup.backbone
+    projector = SimCLRProjector(layers=options.projector_layers, features=options.projector_dim, dtype=encoder.dtype)
+
+    def init_networks(key, image_shape):
+        encoder_key, projector_key = jax.random.split(key)
+        image = jnp.zeros((1, *image_shape))
+        encoder_params, encoder_aux = init(encoder, encoder_key, image)
+        h, _ = forward(encoder, encoder_params, encoder_aux, image, train=False)
+        projector_params, projector_aux = init(projector, projector_key, h)
+        return (
+            {"encoder": encoder_params, "projector": projector_params},
+            {"encoder": encoder_aux, "projector": projector_aux},
+        )
+
+    def views(key, images, aspects=None):
+        return simclr_views(key, images, options.views, aspects=aspects)
+
+    def contrast(z1, z2):
+        if setup.mesh.size == 1:
+            return nt_xent(z1, z2, temperature=options.temperature)
+        # Left to the partitioner, row blocks would gather the embeddings once a block; this gathers them once.
+        rows = PartitionSpec(setup.mesh.axis_names)
+        return jax.shard_map(
+            lambda z1, z2: nt_xent(z1, z2, temperature=options.temperature, axis_name=setup.mesh.axis_names),
+            mesh=setup.mesh,
+            in_specs=(rows, rows),
+            out_specs=rows,
+        )(z1, z2)
+
+    def loss(params, aux, batch: Batch, key, step):
+        # One forward over both views, so BatchNorm sees all 2n. Side by side, not one after the other: an image's two
+        # views then stay on the device that made them.
+        x = jnp.stack(batch.views, axis=1)
+        h, encoder_aux = forward(encoder, params["encoder"], aux["encoder"], x.reshape(-1, *x.shape[2:]), train=True)
+        z, projector_aux = forward(projector, params["projector"], aux["projector"], h, train=True)
+        losses = contrast(z[0::2], z[1::2])
+        # Observers train on what the backbone gives; they must not train the backbone.
+        features = jax.lax.stop_gradient(h[0::2])
+        return losses.mean(), Output({"encoder": encoder_aux, "projector": projector_aux}, {}, features)
+
+    def embed(params, aux, images, aspects=None):
+        recipe = options.views
+        x = eval_view(
+            images,
+            recipe.size,
+            aspects=aspects,
+            interpolation=recipe.interpolation,
+            mean=recipe.mean,
+            std=recipe.std,
+        )
+        return forward(encoder, params["encoder"], aux["encoder"], x, train=False)[0]
+
+    return Method(init=init_networks, views=views, loss=loss, embed=embed)

@@ -1,0 +1,175 @@
+"""The loop of a run: steps, metrics, evaluation, checkpoints, and stopping when asked to."""
+
+import functools
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+from sslax.config import Config, check_against_data
+from sslax.data import Dataset
+from sslax.data.feed import epoch_order, resident
+from sslax.training.build import Built
+from sslax.training.checkpoints import Checkpoints
+from sslax.training.quality import can_measure, measure
+from sslax.training.run_dir import RunDir
+from sslax.training.state import TrainState, init_state
+from sslax.training.step import Embedder, compile_steps, make_step
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; its state is saved, and the same command goes on."""
+
+
+class NonFinite(Exception):
+    """The loss is no longer a finite number; nothing was saved since the last checkpoint."""
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether Ctrl-C or SIGTERM came; a second one ends the process as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread may handle signals; elsewhere whoever started the thread decides.
+        yield asked.is_set
+        return
+    previous: dict[signal.Signals, Any] = {}
+
+    def handle(number, frame):
+        asked.set()
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, handle)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def start_state(config: Config, built: Built) -> TrainState:
+    """The state that this configuration's run starts from: the untrained network."""
+    return init_state(built.method, built.tx, jax.random.key(config.seed), built.image_shape, built.mesh)
+
+
+def fit(
+    config: Config,
+    built: Built,
+    data: Dataset,
+    run: RunDir,
+    *,
+    follow: Callable[[dict[str, Any]], None] = lambda line: None,
+) -> TrainState:
+    """Train to the end, from the newest checkpoint of `run` where there is one.
+
+    Args:
+      config: a configuration that `check` has passed.
+      built: what it became.
+      data: the images.
+      run: the folder that metrics and checkpoints go to.
+      follow: called with each line of metrics as it is written, and first with {"resumed_at": step} when a run goes on.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      InputError: where data and configuration do not fit each other.
+      Interrupted: after Ctrl-C or SIGTERM, with the state saved.
+      NonFinite: when the loss stops being a number.
+    """
+    check_against_data(config, images=len(data.train), canvas=data.train.images.shape[1], devices=built.mesh.size)
+    checkpoints = Checkpoints(run.checkpoints)
+    try:
+        state = start_state(config, built)
+        newest = checkpoints.latest()
+        if newest is not None:
+            state = checkpoints.restore(newest, like=state)
+            follow({"resumed_at": newest})
+        run.rewind(newest or 0)
+        with _asked_to_stop() as stop:
+            return _train(config, built, data, run, checkpoints, state, follow, stop)
+    finally:
+        checkpoints.close()
+
+
+def _train(config, built, data, run, checkpoints, state, follow, stop) -> TrainState:
+    steps = compile_steps(
+        make_step(
+            built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
+        ),
+        built.mesh,
+    )
+    images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
+    embedder = Embedder(built.method, built.mesh)
+    per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
+    evaluates = config.eval_every > 0 and can_measure(data)
+
+    step = int(state.step)
+    clock = _Clock(step)
+    while step < built.steps:
+        epoch = step // built.steps_per_epoch
+        order = epoch_order(state.key, epoch, len(data.train))
+        epoch_end = (epoch + 1) * built.steps_per_epoch
+        while step < epoch_end:
+            # Calls end where a line is due, so that runs of other per-call lengths write the same lines.
+            due = min(epoch_end, (step // config.log_every + 1) * config.log_every)
+            count = per_call if step + per_call <= due else 1
+            state, metrics = steps(state, images, order, count)
+            step += count
+            ends_epoch = step == epoch_end
+            evaluate_now = evaluates and ends_epoch and _due(epoch + 1, config.eval_every, config.epochs)
+            stopping = stop()
+            if step % config.log_every == 0 or evaluate_now or step == built.steps:
+                line = {"step": step, "epoch": step / built.steps_per_epoch}
+                line |= {name: float(value) for name, value in metrics.items()}
+                line["lr"] = float(built.schedule(step - 1))
+                line |= clock.lap(step, config.batch_size)
+                if not math.isfinite(line["loss"]):
+                    raise NonFinite(
+                        f"The loss is {line['loss']} at step {step}; the last checkpoint is of step "
+                        f"{checkpoints.latest()}. A lower optim.lr or a longer warmup usually helps."
+                    )
+                if evaluate_now:
+                    with clock.paused():
+                        line |= measure(functools.partial(embedder, state), data)
+                run.append(line)
+                follow(line)
+            if stopping or (ends_epoch and _due(epoch + 1, config.checkpoint_every, config.epochs)):
+                jax.block_until_ready(state)
+                with clock.paused():
+                    checkpoints.save(state)
+            if stopping and step < built.steps:
+                raise Interrupted(f"Stopped after step {step} of {built.steps}; its state is saved.")
+    return state
+
+
+def _due(epoch: int, every: int, last: int) -> bool:
+    return epoch % every == 0 or epoch == last
+
+
+class _Clock:
+    """Images a second of training alone: what happens while it is paused, and the first, compiling, lap are not counted."""
+
+    def __init__(self, step: int):
+        self._step, self._time, self._compiled = step, time.perf_counter(), False
+
+    def lap(self, step: int, batch_size: int) -> dict[str, float]:
+        """The rate since the last lap; empty for the first."""
+        now = time.perf_counter()
+        rate = (step - self._step) * batch_size / (now - self._time)
+        self._step, self._time = step, now
+        first, self._compiled = not self._compiled, True
+        return {} if first else {"images_per_s": rate}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what happens inside."""
+        start = time.perf_counter()
+        yield
+        self._time += time.perf_counter() - start

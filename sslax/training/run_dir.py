@@ -1,0 +1,94 @@
+"""A run's folder: its configuration, metrics and result, each file whole at any moment."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+from sslax.config import differences
+from sslax.errors import InputError
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Put `text` in place of what `path` held, in one step: a reader, or a crash, finds the old or the new whole."""
+    beside = path.with_name(path.name + ".partial")
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+class RunDir:
+    """The folder of one run.
+
+    Args:
+      path: made if it is missing.
+      config: as `sslax.config.to_dict` gives it.
+
+    Raises:
+      InputError: where the folder holds another configuration, or is no folder that can be written to.
+    """
+
+    def __init__(self, path: pathlib.Path, config: dict[str, Any]):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.report = path / "report.html"
+        self._config, self._metrics, self._result = (
+            path / name for name in ("config.json", "metrics.jsonl", "result.json")
+        )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"run_dir is {path}, which cannot be made into a folder: {error.strerror}.") from error
+        if self._config.exists():
+            self._check_same(config)
+        elif any(path.iterdir()):
+            raise InputError(f"run_dir is {path}, which holds files but no run; it must be a new or an empty folder.")
+        else:
+            write_atomically(self._config, json.dumps(config, indent=2) + "\n")
+
+    def _check_same(self, config: dict[str, Any]) -> None:
+        try:
+            there = json.loads(self._config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self._config} cannot be read as JSON; take another --run-dir or mend it.") from error
+        found = differences(there, config)
+        if found:
+            listed = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+            raise InputError(
+                f"run_dir is {self.path}, which holds a run of another configuration ({listed}); "
+                "give the same values, or another --run-dir."
+            )
+
+    def result(self) -> dict[str, Any] | None:
+        """What the finished run came to, or None."""
+        return json.loads(self._result.read_text(encoding="utf-8")) if self._result.exists() else None
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Mark the run as finished."""
+        write_atomically(self._result, json.dumps(result, indent=2) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All lines of metrics so far; a half-written last line (of a killed process) is left out."""
+        if not self._metrics.exists():
+            return []
+        lines = []
+        for line in self._metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                break
+        return lines
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line of metrics; a number that JSON does not know becomes null."""
+        known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
+        with open(self._metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(known) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines after `step`: the run goes on from there and will write them again."""
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        write_atomically(self._metrics, "".join(json.dumps(line) + "\n" for line in kept))

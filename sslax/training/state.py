@@ -1,0 +1,51 @@
+"""All that a run is at one moment, as one pytree."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, Key, PyTree
+
+from sslax.methods import Method
+
+
+class TrainState(NamedTuple):
+    """The state of a run: saved whole, donated whole.
+
+    Attributes:
+      step: how many steps have been taken.
+      params: what gradients reach.
+      opt_state: the optimiser's.
+      aux: the method's other state.
+      key: the run's key; the randomness of step k is `fold_in(key, k)`, so nothing random has to be carried along.
+    """
+
+    step: Int[Array, ""]
+    params: PyTree
+    opt_state: PyTree
+    aux: PyTree
+    key: Key[Array, ""]
+
+
+def init_state(
+    method: Method,
+    tx: optax.GradientTransformation,
+    key: Key[Array, ""],
+    image_shape: tuple[int, int, int],
+    mesh: Mesh,
+) -> TrainState:
+    """The state before the first step, for views of `image_shape` [h, w, c], on every device of the mesh."""
+
+    # XLA spends ten seconds of a CPU on optimising random numbers that are drawn once.
+    unhurried = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+
+    # Placed as the step will give it back: another placement would compile the step a second time.
+    @jax.jit(out_shardings=NamedSharding(mesh, PartitionSpec()), compiler_options=unhurried)
+    def init(key):
+        init_key, run_key = jax.random.split(key)
+        params, aux = method.init(init_key, image_shape)
+        return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), aux, run_key)
+
+    return init(key)

@@ -1,0 +1,103 @@
+"""The compiled programs of a run: its training step and its features."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, UInt8
+
+from sslax.data.feed import Resident
+from sslax.methods import Batch, Method
+from sslax.training.state import TrainState
+
+
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """One axis, `data`, over the devices (None: all); Auto, so that the compiler places what nobody placed."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def make_step(
+    method: Method, tx: optax.GradientTransformation, mesh: Mesh, *, batch_size: int, steps_per_epoch: int
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """The training step as a pure function `(state, data, order) -> (state, metrics)`, not yet compiled.
+
+    `data` is the resident set and `order` the epoch's permutation of it; the step takes its own batch out of them.
+    """
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+
+    def step(state: TrainState, data: Resident, order: Int[Array, "n"]):
+        start = state.step % steps_per_epoch * batch_size
+        index = jax.lax.with_sharding_constraint(jax.lax.dynamic_slice_in_dim(order, start, batch_size), rows)
+        views_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        views = method.views(views_key, data.images[index], data.aspects[index])
+        batch = Batch(jax.lax.stop_gradient(views), None if data.labels is None else data.labels[index])
+
+        (loss, output), gradient = jax.value_and_grad(method.loss, has_aux=True)(
+            state.params, state.aux, batch, loss_key, state.step
+        )
+        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        params, aux = method.after_update(params, output.aux, state.step)
+        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **output.metrics}
+        return TrainState(state.step + 1, params, opt_state, aux, state.key), metrics
+
+    return step
+
+
+def compile_steps(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """`run(state, data, order, count)`: `count` steps in one call, the state donated; the metrics are the last step's.
+
+    More than one go under `lax.scan`, which spares an accelerator the wait for the host. On CPU take one: XLA's
+    convolutions leave their fast path inside a loop.
+    """
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    def run(state, data, order, count):
+        if count == 1:
+            return step(state, data, order)
+        state, metrics = jax.lax.scan(lambda state, _: step(state, data, order), state, length=count)
+        return state, jax.tree.map(lambda m: m[-1], metrics)
+
+    return jax.jit(run, static_argnums=3, donate_argnums=0, out_shardings=everywhere)
+
+
+class Embedder:
+    """Features of any number of images, in batches of one compiled shape.
+
+    Args:
+      method: whose `embed` is called.
+      mesh: a batch is spread over its devices.
+      batch_size: images at a time; rounded up to a multiple of the devices.
+    """
+
+    def __init__(self, method: Method, mesh: Mesh, *, batch_size: int = 500):
+        self._batch_size = -(-batch_size // mesh.size) * mesh.size
+        self._rows = NamedSharding(mesh, PartitionSpec("data"))
+        self._embed = jax.jit(method.embed)
+
+    def __call__(
+        self,
+        state: TrainState,
+        images: UInt8[np.ndarray, "n s s 3"],
+        aspects: Float[np.ndarray, "n"],
+    ) -> Float[np.ndarray, "n d"]:
+        """Features [n, d] of uint8 canvases and the aspects that they had, on the host."""
+        # Images that nobody squashed need no geometry, and at the views' size no resizing at all.
+        squashed = bool((aspects != 1).any())
+        features = []
+        for start in range(0, len(images), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            batch = self._padded(images[rows], 0)
+            out = self._embed(state.params, state.aux, batch, self._padded(aspects[rows], 1) if squashed else None)
+            features.append(np.asarray(out, np.float32)[: len(images[rows])])
+        return np.concatenate(features)
+
+    def _padded(self, x: np.ndarray, fill: int) -> jax.Array:
+        """`x` filled up to a whole batch and spread over the devices."""
+        whole = np.full((self._batch_size, *x.shape[1:]), fill, x.dtype)
+        whole[: len(x)] = x
+        return jax.device_put(whole, self._rows)

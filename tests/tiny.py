@@ -1,0 +1,44 @@
+"""A run small enough to train in a test: noise images of two kinds, a network of some thousand parameters."""
+
+import dataclasses
+
+import numpy as np
+
+from sslax.augment import SimCLRViews
+from sslax.config import Config, NetworkConfig, OptimizerConfig
+from sslax.data import Dataset, Split
+from sslax.methods import METHODS, SimCLR
+
+SIZE = 8
+
+# One entry for each of METHODS: the tests that are parametrised over the table run on these.
+OPTIONS = {"simclr": SimCLR(views=SimCLRViews.small(SIZE), temperature=0.5, projector_dim=8)}
+assert OPTIONS.keys() == METHODS.keys()
+
+
+def config(method: str = "simclr", **changes) -> Config:
+    """A configuration of three short epochs."""
+    base = Config(
+        method=OPTIONS[method],
+        network=NetworkConfig(name="patch-resnet", width=4, patch_size=2),
+        optim=OptimizerConfig(lr=1e-2, warmup_epochs=1.0),
+        epochs=3,
+        batch_size=16,
+        log_every=2,
+        eval_every=3,
+        checkpoint_every=1,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def dataset(n: int = 64, labelled: bool = True) -> Dataset:
+    """Two classes that differ in their mean colour."""
+    rng = np.random.default_rng(0)
+
+    def split(n):
+        labels = (np.arange(n) % 2).astype(np.int32)
+        images = rng.integers(0, 128, (n, SIZE, SIZE, 3)) + 100 * labels[:, None, None, None] * np.array([1, 0, 0])
+        names = tuple(f"{i:04d}" for i in range(n))
+        return Split(images.astype(np.uint8), labels if labelled else None, np.ones(n, np.float32), names)
+
+    return Dataset("tiny", split(n), split(32), ("a", "b") if labelled else (), ())

@@ -1,0 +1,156 @@
+"""A run stopped and resumed is the run that never stopped; N devices give one device's answer."""
+
+import dataclasses
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from sslax.config import to_dict
+from sslax.data.feed import epoch_order, resident
+from sslax.errors import InputError
+from sslax.training import Embedder, Interrupted, NonFinite, RunDir, build, compile_steps, fit, make_step, start_state
+from tests import tiny
+
+
+def train(path, config, follow=lambda line: None, data=None):
+    data = data or tiny.dataset()
+    run = RunDir(path, to_dict(config))
+    built = build(config, len(data.train))
+    return fit(config, built, data, run, follow=follow), run
+
+
+def same(a, b):
+    a, b = (jax.tree.leaves(tree._replace(key=jax.random.key_data(tree.key))) for tree in (a, b))
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("runs") / "straight", tiny.config())
+
+
+def test_run_trains_and_writes_its_metrics(straight):
+    state, run = straight
+    assert int(state.step) == 12
+    lines = run.metrics()
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert 0 <= lines[-1]["knn1"] <= 1
+    assert all("knn1" not in line for line in lines[:-1])
+    assert lines[3]["epoch"] == 2.0
+    assert lines[0]["lr"] == pytest.approx(0.01 * 1 / 4)
+
+
+@pytest.mark.parametrize(("at", "number"), [(4, signal.SIGINT), (6, signal.SIGTERM)])
+def test_stopped_and_resumed_is_straight(straight, tmp_path, at, number):
+    """Stopped at an epoch's end (4) and in the middle of one (6)."""
+
+    def stop(line):
+        if line.get("step") == at:
+            signal.raise_signal(number)
+
+    with pytest.raises(Interrupted, match=f"step {at + 1} of 12"):
+        train(tmp_path / "run", tiny.config(), follow=stop)
+    seen = []
+    state, run = train(tmp_path / "run", tiny.config(), follow=seen.append)
+    assert seen[0] == {"resumed_at": at + 1}
+    assert same(state, straight[0])
+    for ours, theirs in zip(run.metrics(), straight[1].metrics(), strict=True):
+        for noisy in ("images_per_s",):
+            ours.pop(noisy, None), theirs.pop(noisy, None)
+        assert ours == theirs
+
+
+def test_killed_run_goes_on_from_its_last_checkpoint(straight, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(line):
+        if line["step"] == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path / "run", tiny.config(), follow=kill)
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 7, "lo')
+    seen = []
+    state, run = train(tmp_path / "run", tiny.config(), follow=seen.append)
+    assert seen[0] == {"resumed_at": 4}
+    assert same(state, straight[0])
+    assert [line["step"] for line in run.metrics()] == [2, 4, 6, 8, 10, 12]
+
+
+def test_signal_handlers_are_put_back(straight):
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_steps_under_one_scan_are_the_steps_one_by_one(straight, tmp_path):
+    state, run = train(tmp_path / "run", tiny.config(steps_per_call=2))
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(straight[0].params), strict=True):
+        # Adam turns the rounding of a nearly zero gradient into a step of its own.
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    assert [line["step"] for line in run.metrics()] == [line["step"] for line in straight[1].metrics()]
+
+
+def test_one_step_on_eight_devices_is_one_step_on_one():
+    data, config = tiny.dataset(), tiny.config(optim=tiny.OptimizerConfig(name="sgd", lr=0.1, warmup_epochs=0.0))
+    states = []
+    for devices in (jax.devices()[:1], jax.devices()):
+        built = build(config, len(data.train), devices=devices)
+        run = compile_steps(make_step(built.method, built.tx, built.mesh, batch_size=16, steps_per_epoch=4), built.mesh)
+        state = start_state(config, built)
+        images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
+        state, metrics = run(state, images, epoch_order(state.key, 0, 64), 1)
+        states.append((state, metrics))
+    (one, one_metrics), (eight, eight_metrics) = states
+    np.testing.assert_allclose(eight_metrics["loss"], one_metrics["loss"], rtol=1e-5)
+    for a, b in zip(jax.tree.leaves((one.params, one.aux)), jax.tree.leaves((eight.params, eight.aux)), strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-5 * max(1.0, np.abs(a).max()))
+
+
+def test_orders_are_permutations_of_their_own():
+    key = jax.random.key(0)
+    orders = [np.asarray(epoch_order(key, epoch, 50)) for epoch in (0, 0, 1)]
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert (orders[0] != orders[2]).any()
+    np.testing.assert_array_equal(np.sort(orders[2]), np.arange(50))
+
+
+def test_embedder_pads_and_cuts():
+    data, config = tiny.dataset(), tiny.config()
+    built = build(config, 64)
+    state = start_state(config, built)
+    whole = Embedder(built.method, built.mesh, batch_size=64)(state, data.train.images, data.train.aspects)
+    parts = Embedder(built.method, built.mesh, batch_size=24)(state, data.train.images, data.train.aspects)
+    assert whole.shape[0] == 64
+    np.testing.assert_allclose(parts, whole, atol=1e-6)
+
+
+def test_unlabelled_images_train_without_knn(tmp_path):
+    _, run = train(tmp_path / "run", tiny.config(epochs=1), data=tiny.dataset(labelled=False))
+    assert run.metrics()
+    assert all("knn1" not in line for line in run.metrics())
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+    config = tiny.config(optim=tiny.OptimizerConfig(name="sgd", lr=1e30, warmup_epochs=0.0, momentum=0.0), log_every=1)
+    with pytest.raises(NonFinite, match="loss is nan at step"):
+        train(tmp_path / "run", config)
+
+
+def test_other_configuration_in_the_folder(straight, tmp_path):
+    config = tiny.config()
+    RunDir(tmp_path / "run", to_dict(config))
+    other = dataclasses.replace(config, epochs=5, optim=dataclasses.replace(config.optim, lr=0.5))
+    with pytest.raises(InputError, match=r"another configuration \(epochs: 3 there, 5 here; optim.lr: 0.01 there, 0.5"):
+        RunDir(tmp_path / "run", to_dict(other))
+
+
+def test_folder_of_other_things_is_no_run(tmp_path):
+    (tmp_path / "thesis.tex").write_text("...")
+    with pytest.raises(InputError, match="holds files but no run"):
+        RunDir(tmp_path, to_dict(tiny.config()))
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
