@@ -8,7 +8,6 @@ import functools
 import pathlib
 import shlex
 import sys
-import time
 
 import jax
 import tyro
@@ -73,19 +72,17 @@ def pretrain(arguments: list[str]) -> None:
         )
     for note in data.notes:
         terminal.say(note)
-    built = build(config, len(data.train))
-    started = time.perf_counter()
+    built = build(config, data)
     terminal.say(
         f"{name}: {len(data.train):,} training images, {built.steps:,} steps of {config.batch_size} "
         f"on {jax.device_count()} x {jax.devices()[0].device_kind}."
     )
     with terminal.training_progress(built.steps, config.epochs) as follow:
         state = fit(config, built, data, run, follow=follow)
-    trained_s = time.perf_counter() - started
 
     result = measure_all(config, built, data, state)
     command = shlex.join(["python", "-m", "experiments.pretrain", *arguments])
-    write_run_report(run, name, method_name, config, built, data, state, result, seconds=trained_s, command=command)
+    write_run_report(run, name, method_name, config, built, data, state, result, command=command)
     # Written last: a run that has a result is done, report and all.
     run.write_result(result)
     if result:

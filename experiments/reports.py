@@ -26,7 +26,6 @@ def write_run_report(
     state: TrainState,
     result: Mapping[str, Mapping[str, float]],
     *,
-    seconds: float,
     command: str,
 ) -> None:
     """Write `report.html` of a run that has come to its end."""
@@ -37,7 +36,7 @@ def write_run_report(
     metrics = run.metrics()
     summary = (
         f"{method_name} on {data.name}: {config.epochs} epochs of {len(data.train):,} images, "
-        f"{seconds:,.0f} s of training on {jax.device_count()} x {jax.devices()[0].device_kind}."
+        f"{metrics[-1]['seconds']:,.0f} s of training on {jax.device_count()} x {jax.devices()[0].device_kind}."
     )
     notes = data.notes
     if not result:

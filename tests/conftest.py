@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
+import tests.checker  # noqa: F401  (the hook looks it up by name)
+
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -20,7 +22,7 @@ jax.config.update("jax_compilation_cache_dir", str(_ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # Every annotated shape in the package is checked by beartype, in the tests only.
-install_import_hook("sslax", "beartype.beartype")
+install_import_hook("sslax", "tests.checker.check")
 
 
 @pytest.fixture(scope="session")

@@ -255,7 +255,7 @@ def check_views(recipe: SimCLRViews, canvas: int, *, prefix: str = "method.views
         return 0 < low <= high <= most
 
     check("size", 1 <= recipe.size <= canvas, f"from 1 to {canvas} pixels, the size that the images are kept in")
-    check("crop_area", is_range("crop_area", 1), "two shares in (0, 1], the smaller first")
+    check("crop_area", is_range("crop_area", 1.0), "two shares in (0, 1], the smaller first")
     for name in ("crop_aspect", "blur_sigma"):
         check(name, is_range(name), "two positive numbers, the smaller first")
     for name in ("flip", "jitter", "grayscale", "blur", "solarize"):

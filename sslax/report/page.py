@@ -25,7 +25,7 @@ from sslax.report.figures import Metrics, Result
 
 _MOST_EXAMPLES = 12
 _ROWS = {"raw_pixels": "raw pixels", "untrained": "untrained network"}
-_COLUMNS = {"knn1": "kNN, k\u00a0=\u00a01", "knn20": "kNN, k\u00a0=\u00a020", "linear": "linear classifier"}
+_COLUMNS = {"knn1": "kNN, k\u00a0=\u00a01", "knn20": "kNN, k\u00a0=\u00a020", "linear": "linear probe"}
 
 # Figures and their legends stand on white in the dark too: their colours are made for it.
 _STYLE = """

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from sslax import optim
-from sslax.config import Config
+from sslax.config import Config, check_against_data
+from sslax.data import Dataset
 from sslax.methods import METHODS, Method, Setup
 from sslax.networks import build_backbone
 from sslax.training.step import data_mesh
@@ -26,15 +27,19 @@ class Built(NamedTuple):
     image_shape: tuple[int, int, int]
 
 
-def build(config: Config, images: int, *, devices: Sequence[jax.Device] | None = None) -> Built:
-    """Networks, method and optimiser of `config` for a set of `images` training images, on `devices` (None: all).
+def build(config: Config, data: Dataset, *, devices: Sequence[jax.Device] | None = None) -> Built:
+    """Networks, method and optimiser of `config` for the images of `data`, on `devices` (None: all).
 
     Epochs are whole batches: the images left over at the end of an epoch's order are left out of that epoch.
+
+    Raises:
+      InputError: where configuration, data and devices do not fit each other.
     """
-    steps_per_epoch = images // config.batch_size
+    mesh = data_mesh(devices)
+    check_against_data(config, images=len(data.train), canvas=data.train.images.shape[1], devices=mesh.size)
+    steps_per_epoch = len(data.train) // config.batch_size
     steps = config.epochs * steps_per_epoch
     size = config.method.views.size
-    mesh = data_mesh(devices)
     backbone = build_backbone(
         config.network.name,
         image_size=size,

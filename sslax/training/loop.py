@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from sslax.config import Config, check_against_data
+from sslax.config import Config
 from sslax.data import Dataset
 from sslax.data.feed import epoch_order, resident
 from sslax.training.build import Built
@@ -70,7 +70,7 @@ def fit(
 
     Args:
       config: a configuration that `check` has passed.
-      built: what it became.
+      built: what it became for `data`.
       data: the images.
       run: the folder that metrics and checkpoints go to.
       follow: called with each line of metrics as it is written, and first with {"resumed_at": step} when a run goes on.
@@ -79,11 +79,11 @@ def fit(
       The state after the last step.
 
     Raises:
-      InputError: where data and configuration do not fit each other.
+      InputError: where the folder cannot be written to.
       Interrupted: after Ctrl-C or SIGTERM, with the state saved.
       NonFinite: when the loss stops being a number.
     """
-    check_against_data(config, images=len(data.train), canvas=data.train.images.shape[1], devices=built.mesh.size)
+    run.begin()
     checkpoints = Checkpoints(run.checkpoints)
     try:
         state = start_state(config, built)
@@ -92,13 +92,14 @@ def fit(
             state = checkpoints.restore(newest, like=state)
             follow({"resumed_at": newest})
         run.rewind(newest or 0)
+        clock = _Clock(int(state.step), spent=max((line["seconds"] for line in run.metrics()), default=0.0))
         with _asked_to_stop() as stop:
-            return _train(config, built, data, run, checkpoints, state, follow, stop)
+            return _train(config, built, data, run, checkpoints, state, clock, follow, stop)
     finally:
         checkpoints.close()
 
 
-def _train(config, built, data, run, checkpoints, state, follow, stop) -> TrainState:
+def _train(config, built, data, run, checkpoints, state, clock, follow, stop) -> TrainState:
     steps = compile_steps(
         make_step(
             built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
@@ -111,7 +112,6 @@ def _train(config, built, data, run, checkpoints, state, follow, stop) -> TrainS
     evaluates = config.eval_every > 0 and can_measure(data)
 
     step = int(state.step)
-    clock = _Clock(step)
     while step < built.steps:
         epoch = step // built.steps_per_epoch
         order = epoch_order(state.key, epoch, len(data.train))
@@ -154,18 +154,22 @@ def _due(epoch: int, every: int, last: int) -> bool:
 
 
 class _Clock:
-    """Images a second of training alone: what happens while it is paused, and the first, compiling, lap are not counted."""
+    """Seconds of the whole run, and images a second of its steps alone.
 
-    def __init__(self, step: int):
+    The rate leaves out what happens while the clock is paused, and the first, compiling, lap.
+    """
+
+    def __init__(self, step: int, *, spent: float):
         self._step, self._time, self._compiled = step, time.perf_counter(), False
+        self._start = self._time - spent
 
     def lap(self, step: int, batch_size: int) -> dict[str, float]:
-        """The rate since the last lap; empty for the first."""
+        """The seconds of the run so far, and the rate since the last lap unless this is the first."""
         now = time.perf_counter()
         rate = (step - self._step) * batch_size / (now - self._time)
         self._step, self._time = step, now
         first, self._compiled = not self._compiled, True
-        return {} if first else {"images_per_s": rate}
+        return {"seconds": now - self._start} | ({} if first else {"images_per_s": rate})
 
     @contextmanager
     def paused(self) -> Iterator[None]:

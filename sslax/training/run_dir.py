@@ -21,14 +21,14 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
 
 
 class RunDir:
-    """The folder of one run.
+    """The folder of one run. Nothing is written before `begin`, so that a command with a mistake leaves nothing behind.
 
     Args:
-      path: made if it is missing.
+      path: may be missing or empty, or hold a run of the same configuration.
       config: as `sslax.config.to_dict` gives it.
 
     Raises:
-      InputError: where the folder holds another configuration, or is no folder that can be written to.
+      InputError: where the folder holds another configuration or other things.
     """
 
     def __init__(self, path: pathlib.Path, config: dict[str, Any]):
@@ -38,16 +38,26 @@ class RunDir:
         self._config, self._metrics, self._result = (
             path / name for name in ("config.json", "metrics.jsonl", "result.json")
         )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"run_dir is {path}, which cannot be made into a folder: {error.strerror}.") from error
+        self._settings = config
         if self._config.exists():
             self._check_same(config)
-        elif any(path.iterdir()):
+        elif path.is_dir() and any(path.iterdir()):
             raise InputError(f"run_dir is {path}, which holds files but no run; it must be a new or an empty folder.")
-        else:
-            write_atomically(self._config, json.dumps(config, indent=2) + "\n")
+        elif path.exists() and not path.is_dir():
+            raise InputError(f"run_dir is {path}, which is a file; it must be a new or an empty folder.")
+
+    def begin(self) -> None:
+        """Make the folder and write the configuration, unless a run is there already.
+
+        Raises:
+          InputError: where the folder cannot be made or written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self._config.exists():
+                write_atomically(self._config, json.dumps(self._settings, indent=2) + "\n")
+        except OSError as error:
+            raise InputError(f"run_dir is {self.path}, which cannot be written to: {error.strerror}.") from error
 
     def _check_same(self, config: dict[str, Any]) -> None:
         try:

@@ -13,7 +13,7 @@ from tests import tiny
 
 @pytest.fixture(scope="module", params=METHODS)
 def method(request):
-    return build(tiny.config(request.param), 64, devices=jax.devices()[:1])
+    return build(tiny.config(request.param), tiny.dataset(), devices=jax.devices()[:1])
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_loss_is_independent_of_the_number_of_devices():
     data = tiny.dataset()
     results = []
     for devices in (jax.devices()[:1], jax.devices()):
-        b = build(tiny.config(), 64, devices=devices)
+        b = build(tiny.config(), data, devices=devices)
         params, aux = b.method.init(jax.random.key(0), b.image_shape)
         views = jax.jit(b.method.views)(jax.random.key(1), data.train.images[:16], data.train.aspects[:16])
         function = jax.jit(jax.value_and_grad(b.method.loss, has_aux=True))

@@ -181,7 +181,7 @@ def test_table_numbers_and_bold(full):
             ("features", False),
             ("kNN, k\u00a0=\u00a01", False),
             ("kNN, k\u00a0=\u00a020", False),
-            ("linear classifier", False),
+            ("linear probe", False),
         ],
         # 97.218 and 97.222 % read the same, so both are the best.
         [("raw pixels", False), ("98.6", True), ("97.2", False), ("97.2", True)],

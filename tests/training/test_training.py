@@ -17,7 +17,7 @@ from tests import tiny
 def train(path, config, follow=lambda line: None, data=None):
     data = data or tiny.dataset()
     run = RunDir(path, to_dict(config))
-    built = build(config, len(data.train))
+    built = build(config, data)
     return fit(config, built, data, run, follow=follow), run
 
 
@@ -58,9 +58,18 @@ def test_stopped_and_resumed_is_straight(straight, tmp_path, at, number):
     assert seen[0] == {"resumed_at": at + 1}
     assert same(state, straight[0])
     for ours, theirs in zip(run.metrics(), straight[1].metrics(), strict=True):
-        for noisy in ("images_per_s",):
-            ours.pop(noisy, None), theirs.pop(noisy, None)
+        for measured in ("images_per_s", "seconds"):
+            ours.pop(measured, None)
+            theirs.pop(measured, None)
         assert ours == theirs
+
+
+def test_seconds_go_on_where_the_run_stopped(tmp_path):
+    run = RunDir(tmp_path / "run", to_dict(tiny.config()))
+    run.begin()
+    run.append({"step": 0, "seconds": 1000.0})
+    _, run = train(tmp_path / "run", tiny.config(epochs=3))
+    assert run.metrics()[-1]["seconds"] > 1000
 
 
 def test_killed_run_goes_on_from_its_last_checkpoint(straight, tmp_path):
@@ -99,7 +108,7 @@ def test_one_step_on_eight_devices_is_one_step_on_one():
     data, config = tiny.dataset(), tiny.config(optim=tiny.OptimizerConfig(name="sgd", lr=0.1, warmup_epochs=0.0))
     states = []
     for devices in (jax.devices()[:1], jax.devices()):
-        built = build(config, len(data.train), devices=devices)
+        built = build(config, data, devices=devices)
         run = compile_steps(make_step(built.method, built.tx, built.mesh, batch_size=16, steps_per_epoch=4), built.mesh)
         state = start_state(config, built)
         images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
@@ -121,7 +130,7 @@ def test_orders_are_permutations_of_their_own():
 
 def test_embedder_pads_and_cuts():
     data, config = tiny.dataset(), tiny.config()
-    built = build(config, 64)
+    built = build(config, data)
     state = start_state(config, built)
     whole = Embedder(built.method, built.mesh, batch_size=64)(state, data.train.images, data.train.aspects)
     parts = Embedder(built.method, built.mesh, batch_size=24)(state, data.train.images, data.train.aspects)
@@ -143,7 +152,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
 
 def test_other_configuration_in_the_folder(straight, tmp_path):
     config = tiny.config()
-    RunDir(tmp_path / "run", to_dict(config))
+    RunDir(tmp_path / "run", to_dict(config)).begin()
     other = dataclasses.replace(config, epochs=5, optim=dataclasses.replace(config.optim, lr=0.5))
     with pytest.raises(InputError, match=r"another configuration \(epochs: 3 there, 5 here; optim.lr: 0.01 there, 0.5"):
         RunDir(tmp_path / "run", to_dict(other))

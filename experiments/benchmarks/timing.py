@@ -1,0 +1,51 @@
+"""Timing things beside each other, and printing what was seen as JSON lines."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any
+
+import jax
+
+
+def alternate(functions: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:
+    """Median seconds of each function, called in turn `rounds` times after one call to warm up.
+
+    In turn, because the speed of a shared machine drifts: what is compared has to meet the same minutes.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for index in range(rounds + 1):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function())
+            if index > 0:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def report(name: str, figure: float, unit: str, *, rival: str, rival_figure: float | None, **more: Any) -> None:
+    """Print one JSON line: the figure, the rival's and their ratio (above 1: the figure is the larger)."""
+    line = {"name": name, "figure": figure, "unit": unit, "rival": rival, "rival_figure": rival_figure}
+    line["ratio"] = None if not rival_figure else figure / rival_figure
+    print(json.dumps({**line, **more, **where()}), flush=True)
+
+
+def where() -> dict[str, Any]:
+    """The device and the versions that a figure belongs to."""
+    packages = ("jax", "dm_pix", "optax", "torch", "kornia")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "device": jax.devices()[0].device_kind,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
