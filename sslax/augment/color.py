@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from sslax.augment.ops import Scalar, check_probability
+from sslax.augment.ops import Scalar, check_probability, draw_uniforms
 
 Semantics = Literal["torchvision", "simclr", "tensorflow"]
 Planes: TypeAlias = tuple[Float[Array, "*p"], Float[Array, "*p"], Float[Array, "*p"]]
@@ -97,7 +97,11 @@ class Jitter(NamedTuple):
 
 def sample_order(key: Key[Array, ""]) -> Int[Array, "4"]:
     """One of the 24 orders of `OPS`, each as likely."""
-    return jnp.asarray(_ORDERS)[jax.random.randint(key, (), 0, len(_ORDERS))]
+    return _order_at(jax.random.uniform(key, dtype=jnp.float32))
+
+
+def _order_at(uniform: Float[Array, ""]) -> Int[Array, "4"]:
+    return jnp.asarray(_ORDERS)[(uniform * len(_ORDERS)).astype(int)]
 
 
 def sample_jitter(
@@ -125,21 +129,18 @@ def sample_jitter(
     for name, strength in strengths.items():
         if not 0 <= strength < float("inf"):
             raise ValueError(f"{name} is {strength}; a strength has to be at least 0.")
-    key_order, key_apply, *keys = jax.random.split(key, 6)
-    applied = jax.random.bernoulli(key_apply, probability)
+    uniforms = draw_uniforms(key, 6)
+    applied = uniforms[4] < probability
 
-    def draw(key: Key[Array, ""], name: str) -> Float[Array, ""] | None:
-        strength = strengths[name]
+    def draw(op: int) -> Float[Array, ""] | None:
+        strength = strengths[OPS[op]]
         if strength == 0:
             return None
-        neutral = 0.0 if name == "hue" or (name == "brightness" and semantics == "tensorflow") else 1.0
-        low = max(0.0, 1 - strength) if neutral else -strength
-        amount = jax.random.uniform(key, (), minval=low, maxval=neutral + strength)
-        return jnp.where(applied, amount, neutral)
+        neutral = 0.0 if op == _HUE or (op == 0 and semantics == "tensorflow") else 1.0
+        low, high = (max(0.0, 1 - strength) if neutral else -strength), neutral + strength
+        return jnp.where(applied, low + uniforms[op] * (high - low), neutral)
 
-    drawn = {name: draw(key, name) for key, name in zip(keys, OPS, strict=True)}
-    order = sample_order(key_order) if order is None else order
-    return Jitter(drawn["brightness"], drawn["contrast"], drawn["saturation"], drawn["hue"], order)
+    return Jitter(draw(0), draw(1), draw(2), draw(_HUE), _order_at(uniforms[5]) if order is None else order)
 
 
 def color_jitter(

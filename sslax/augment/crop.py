@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Num
 
-from sslax.augment.ops import Scalar, check_probability, check_range
+from sslax.augment.ops import Scalar, check_probability, check_range, draw_uniforms
 
 Sampling = Literal["torchvision", "tensorflow"]
 Interpolation = Literal["bicubic", "bilinear"]
@@ -56,8 +56,8 @@ def sample_crop(
 
     # A crop's aspect in canvas pixels is its true aspect times this; shares of the area are the same in both.
     stretch = jnp.float32(1.0) if image_aspect is None else width / height / jnp.asarray(image_aspect, jnp.float32)
-    key_box, key_place = jax.random.split(key)
-    first, second = jax.random.uniform(key_box, (2, tries))
+    uniforms = draw_uniforms(key, 2 * tries + 2)
+    first, second, place = uniforms[:tries], uniforms[tries:-2], uniforms[-2:]
     propose = _propose_torchvision if sampling == "torchvision" else _propose_tensorflow
     heights, widths, fits = propose(first, second, height, width, area, aspect, stretch)
     fits &= heights * widths >= min_covered * height * width
@@ -74,7 +74,7 @@ def sample_crop(
     box_width = jnp.where(some, widths[chosen], last_width)
 
     room = jnp.stack([height - box_height, width - box_width])
-    corner = jnp.minimum(jnp.floor(jax.random.uniform(key_place, (2,)) * (room + 1)), room)
+    corner = jnp.minimum(jnp.floor(place * (room + 1)), room)
     corner = jnp.where(some, corner, jnp.floor(room / 2))
     return jnp.concatenate([corner, jnp.stack([box_height, box_width])])
 

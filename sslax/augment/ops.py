@@ -86,9 +86,8 @@ def sample_blur(
     """Draw a blur's sigma, uniformly; 0, which is no blur, with probability 1 - `probability`. ValueError as above."""
     check_probability("probability", probability)
     check_range("sigma", sigma)
-    key_apply, key_sigma = jax.random.split(key)
-    drawn = jax.random.uniform(key_sigma, (), minval=sigma[0], maxval=sigma[1])
-    return jnp.where(jax.random.bernoulli(key_apply, probability), drawn, 0.0)
+    applied, drawn = draw_uniforms(key, 2)
+    return jnp.where(applied < probability, sigma[0] + drawn * (sigma[1] - sigma[0]), 0.0)
 
 
 def random_apply(
@@ -141,6 +140,11 @@ def check_range(name: str, value: tuple[float, float], *, most: float = math.inf
     if not 0 < value[0] <= value[1] <= most:
         limit = f" and at most {most:g}" if math.isfinite(most) else ""
         raise ValueError(f"{name} is {value}; it has to be two positive numbers, the lower first{limit}.")
+
+
+def draw_uniforms(key: Key[Array, ""], count: int) -> Float[Array, "{count}"]:
+    """`count` numbers from U[0, 1), in one call and as a multiple of eight: XLA:CPU compiles that in half the time."""
+    return jax.random.uniform(key, (-(-count // 8) * 8,), jnp.float32)[:count]
 
 
 def check_probability(name: str, value: float) -> None:

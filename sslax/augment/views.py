@@ -109,7 +109,7 @@ def sample_view(
     order: Int[Array, "4"] | None = None,
 ) -> View:
     """Draw one view of a canvas of `height` x `width` whose true width / height is `image_aspect`; a key for each op."""
-    keys = jax.random.split(key, 6)
+    keys = jax.random.split(key, 8)
     box = crop.sample_crop(
         keys[0],
         height,

@@ -1,9 +1,11 @@
 """Contrastive losses: NT-Xent, dense for small batches, in row blocks with a gradient of its own for large ones."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -14,6 +16,8 @@ _dot = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 # Up to this many logits the dense form is as fast and can be differentiated any number of times (4 MB in float32).
 _DENSE_LOGITS = 2**20
+# Side of the square tiles that one device works in: a tile and what becomes of it stay in the cache (4 MB).
+_TILE = 1024
 # Logits of one row block: large enough for full matrix-product speed, small enough to stay near the cache (16 MB).
 _BLOCK_LOGITS = 2**22
 
@@ -42,9 +46,9 @@ def nt_xent(
         rows here are this device's. Under `shard_map` with `check_vma=True` differentiate `pmean(loss.mean())`; under
         `pmap`, or with `check_vma=False`, differentiate the local mean and `pmean` the parameters' gradients. Both
         give the gradient of the whole batch on one device.
-      block_size: rows of logits held at a time. None decides: dense for small batches, row blocks for large ones. Blocks
-        keep memory at O(n · block_size), recompute the logits in the backward pass, and can be differentiated once,
-        in reverse mode. A block of at least 2n rows is the dense form, which is plain JAX.
+      block_size: rows of logits held at a time. None decides: dense for small batches, blocks for large ones. Blocks keep
+        memory at O(n · block_size), recompute the logits in the backward pass, and can be differentiated once, in
+        reverse mode. A block of at least 2n rows is the dense form, which is plain JAX.
 
     Returns:
       One loss a pair [n], in nats, the mean of both directions, so that `.mean()` is the paper's mean over 2n views.
@@ -73,10 +77,15 @@ def nt_xent(
 
     rows = z.shape[0] * z.shape[1]
     keys = rows if axis_name is None else rows * lax.psum(1, axis_name)
-    if block_size is None:
+    if block_size is None and rows * keys <= _DENSE_LOGITS:
+        block_size = rows
+    if block_size is not None and block_size >= rows:
+        losses = _dense_rows(z, axis_name)
+    elif axis_name is None:
+        losses = _tiled_rows(z, block_size or _TILE)
+    else:
         # Multiples of 8 keep the rows of a block aligned to vector registers.
-        block_size = rows if rows * keys <= _DENSE_LOGITS else max(128, _BLOCK_LOGITS // keys // 8 * 8)
-    losses = _dense_rows(z, axis_name) if block_size >= rows else _blocked_rows(z, axis_name, block_size)
+        losses = _blocked_rows(z, axis_name, block_size or max(128, _BLOCK_LOGITS // keys // 8 * 8))
     return losses.mean(axis=0)
 
 
@@ -172,3 +181,75 @@ def _blocked_backward(axis_name, block_size, residuals, cotangent):
 
 
 _blocked_rows.defvjp(_blocked_forward, _blocked_backward)
+
+
+def _tiles(z: Array, side: int) -> tuple[Array, Array, tuple[Array, Array], Callable[[Array, Array], Array]]:
+    """Rows in groups of `side` [g, side, d] filled up with zeros, and the pairs of groups (i, j) with i <= j.
+
+    Logits are symmetric, so each pair of groups is worth one product, of which rows and columns both make use. The last value
+    says which logits of a tile count: those of two different rows that are really there.
+    """
+    rows = z.reshape(-1, z.shape[-1])
+    count = rows.shape[0]
+    groups = -(-count // side)
+    padded = jnp.pad(rows, ((0, groups * side - count), (0, 0)))
+    first, second = np.triu_indices(groups)
+
+    def counts(i, j):
+        row, column = i * side + jnp.arange(side)[:, None], j * side + jnp.arange(side)[None, :]
+        return (row != column) & (row < count) & (column < count)
+
+    return rows, padded.reshape(groups, side, -1), (jnp.asarray(first), jnp.asarray(second)), counts
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _tiled_rows(z: Array, side: int) -> Array:
+    return _tiled_forward(z, side)[0]
+
+
+def _tiled_forward(z, side):
+    rows, groups, pairs, counts = _tiles(z, side)
+    # Multiplied out of `groups` rather than made anew: under shard_map it then differs between devices as they do.
+    lowest = groups[..., 0] * 0 + jnp.finfo(z.dtype).min
+
+    def tile(partitions, pair):
+        i, j = pair
+        logits = jnp.where(counts(i, j), _dot(groups[i], groups[j].T), -jnp.inf)
+        partitions = partitions.at[i].set(jnp.logaddexp(partitions[i], jax.nn.logsumexp(logits, axis=1)))
+        columns = jnp.logaddexp(partitions[j], jax.nn.logsumexp(logits, axis=0))
+        # A tile on the diagonal has each of its logits twice: its rows have counted them all.
+        return partitions.at[j].set(jnp.where(i == j, partitions[j], columns)), None
+
+    partitions, _ = lax.scan(tile, lowest, pairs)
+    partition = partitions.reshape(-1)[: len(rows)].reshape(z.shape[:2])
+    return partition - _positive_logits(z), (z, partition)
+
+
+def _tiled_backward(side, residuals, cotangent):
+    """As `_blocked_backward`, with the weight of a pair of rows used for both: it too is symmetric."""
+    z, partition = residuals
+    rows, groups, pairs, counts = _tiles(z, side)
+
+    def grouped(x):
+        x = x.reshape(-1)
+        return jnp.pad(x, (0, groups.shape[0] * side - len(x))).reshape(-1, side)
+
+    partitions, cotangents = grouped(partition), grouped(cotangent)
+
+    def tile(gradient, pair):
+        i, j = pair
+        logits = _dot(groups[i], groups[j].T)
+        weights = cotangents[i][:, None] * jnp.exp(logits - partitions[i][:, None])
+        weights += cotangents[j][None, :] * jnp.exp(logits - partitions[j][None, :])
+        weights = jnp.where(counts(i, j), weights, 0)
+        gradient = gradient.at[i].add(_dot(weights, groups[j]))
+        # Written this way round, the large factor of the product need not be transposed.
+        other = _dot(groups[i].T, weights).T
+        return gradient.at[j].add(jnp.where(i == j, 0, other)), None
+
+    gradient, _ = lax.scan(tile, groups * 0, pairs)
+    gradient = gradient.reshape(-1, z.shape[-1])[: len(rows)].reshape(z.shape)
+    return (gradient - cotangent.sum(axis=0)[None, :, None] * z[::-1],)
+
+
+_tiled_rows.defvjp(_tiled_forward, _tiled_backward)
