@@ -34,7 +34,7 @@ SIMCLR_DIGITS = Config(
 #
 # CIFAR-10 as the released ResNet-18 command has it (B=512, 1000 epochs, LR 1.0, weight decay 1e-4, τ=0.5, about 91 % linear),
 # with the paper's views for 32 pixels (appendix B.9). PATH holds train/CLASS/*.jpg and test/CLASS/*.jpg.
-# Cost and result of the full run: not yet run. On CPU take a small network, as docs/results.md shows.
+# Cost and result of the full run: not yet run. On CPU take a small network, as README.md shows.
 SIMCLR_CIFAR10 = Config(
     method=SimCLR(views=SimCLRViews.small(32), temperature=0.5, projector_layers=3),
     data="folder:data/cifar10",

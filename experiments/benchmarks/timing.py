@@ -15,11 +15,13 @@ import jax
 def alternate(functions: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:
     """Median seconds of each function, called in turn `rounds` times after one call to warm up.
 
-    In turn, because the speed of a shared machine drifts: what is compared has to meet the same minutes.
+    In turn, because the speed of a shared machine drifts: what is compared has to meet the same minutes. The pause before each
+    call lets the threads of the library before it fall asleep: OpenMP's keep a core busy for 0.2 s after their work.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
     for index in range(rounds + 1):
         for name, function in functions.items():
+            time.sleep(0.3)
             start = time.perf_counter()
             jax.block_until_ready(function())
             if index > 0:

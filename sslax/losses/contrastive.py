@@ -16,8 +16,8 @@ _dot = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 # Up to this many logits the dense form is as fast and can be differentiated any number of times (4 MB in float32).
 _DENSE_LOGITS = 2**20
-# Side of the square tiles that one device works in: a tile and what becomes of it stay in the cache (4 MB).
-_TILE = 1024
+# Side of the square tiles that one device works in: a tile and what becomes of it stay in the cache (1 MB).
+_TILE = 512
 # Logits of one row block: large enough for full matrix-product speed, small enough to stay near the cache (16 MB).
 _BLOCK_LOGITS = 2**22
 

@@ -25,15 +25,36 @@ def test_equals_torch(golden, method):
         assert np.abs(result - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
+def resize_matrix(start, length, size, pixels, method):
+    """The definition in float64: the kernel at the pixels of the box, wider where it shrinks, each row's sum one."""
+    scale = length / size
+    centres = start + (np.arange(size)[:, None] + 0.5) * scale - 0.5
+    distance = np.abs(np.arange(pixels) - centres) / max(scale, 1.0)
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    cubic = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
+    weights = cubic if method == "bicubic" else np.maximum(1 - distance, 0.0)
+    weights[:, : int(start)] = 0
+    weights[:, int(start + length) :] = 0
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 @pytest.mark.parametrize(("size", "method"), [(7, "bicubic"), (7, "bilinear"), (48, "bicubic")])
-def test_equals_cutting_then_resizing(size, method):
+def test_equals_the_definition(size, method):
     """Shrunk so much that rows are a matrix product too, down to the exact size, enlarged, and from single pixels."""
-    image = jnp.asarray(np.random.default_rng(0).random((40, 56, 2), dtype=np.float32))
-    boxes = [(0, 0, 40, 56), (3, 5, 7, 7), (39, 55, 1, 1), (10, 0, 30, 3), (0, 20, 2, 36)]
+    image = np.random.default_rng(0).random((200, 256, 2), dtype=np.float32)
+    boxes = [(0, 0, 200, 256), (193, 240, 7, 7), (199, 255, 1, 1), (100, 0, 100, 3), (0, 120, 2, 136)]
     crop = jax.jit(jax.vmap(functools.partial(crop_and_resize, size=size, method=method), in_axes=(None, 0)))
     for (y, x, h, w), result in zip(boxes, crop(image, jnp.array(boxes)), strict=True):
-        wanted = jax.image.resize(image[y : y + h, x : x + w], (size, size, 2), method)
-        np.testing.assert_allclose(result, wanted, atol=1e-5)
+        rows, columns = resize_matrix(y, h, size, 200, method), resize_matrix(x, w, size, 256, method)
+        np.testing.assert_allclose(result, np.einsum("oh,hwc,pw->opc", rows, image, columns), atol=3e-6)
+
+
+def test_equals_jax_image_resize_of_the_whole():
+    image = jnp.asarray(np.random.default_rng(0).random((40, 56, 2), dtype=np.float32))
+    wanted = jax.image.resize(image, (24, 24, 2), "bicubic")
+    result = jax.jit(functools.partial(crop_and_resize, size=24))(image, jnp.array([0, 0, 40, 56]))
+    np.testing.assert_allclose(result, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [2, 16, 40])

@@ -1,0 +1,135 @@
+"""SimCLR's views: images a second beside dm-pix's ops and kornia, in the same run.
+
+`python -m experiments.benchmarks.augmentation [--small N --large N --rounds N]`. A figure counts single views, from uint8
+canvases to float32. dm-pix has no crop of random size, no random order and no clipping between ops, and applies what
+it has to every image: its ops are chained under vmap (random crop of one size, resize by jax.image, flip, brightness,
+contrast, saturation, hue, grayscale, blur), so it does less. kornia is compared where it is installed with PyTorch; its
+jitter has one order a batch.
+"""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable
+
+import dm_pix
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Array, Float, Key, UInt8
+
+from experiments.benchmarks.timing import alternate, report
+from sslax.augment import SimCLRViews, sample_order, simclr_view
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Speed of SimCLR's views beside its rivals."""
+
+    small: int = 512
+    """Images in a batch at 32 pixels."""
+    large: int = 16
+    """Images in a batch at 224 pixels; on CPU a batch that leaves the cache is slower."""
+    rounds: int = 15
+    """Timed calls of each, in turn; the median counts."""
+
+
+def ours(key: Key[Array, ""], images: UInt8[Array, "n h w 3"], recipe: SimCLRViews) -> Float[Array, "n s s 3"]:
+    """One view of each image."""
+    key_images, key_order = jax.random.split(key)
+    order = sample_order(key_order) if recipe.jitter_order == "batch" else None
+    view = functools.partial(simclr_view, recipe=recipe, order=order)
+    return jax.vmap(view)(jax.random.split(key_images, len(images)), images)
+
+
+def with_dm_pix(key: Key[Array, ""], images: UInt8[Array, "n h w 3"], recipe: SimCLRViews) -> Float[Array, "n s s 3"]:
+    """What dm-pix has of the same ops, in a fixed order."""
+    branch, size = recipe.branch(), recipe.size
+    side = round(0.73 * size)  # Of the mean area of the random crops.
+
+    def one(key: Key[Array, ""], image: UInt8[Array, "h w 3"]) -> Float[Array, "s s 3"]:
+        keys = jax.random.split(key, 8)
+        x = dm_pix.random_crop(keys[0], image.astype(jnp.float32) / 255, (side, side, 3))
+        x = jax.image.resize(x, (size, size, 3), "bicubic")
+        x = dm_pix.random_flip_left_right(keys[1], x)
+        x = dm_pix.random_brightness(keys[2], x, branch.brightness)
+        x = dm_pix.random_contrast(keys[3], x, 1 - branch.contrast, 1 + branch.contrast)
+        x = dm_pix.random_saturation(keys[4], x, 1 - branch.saturation, 1 + branch.saturation)
+        x = dm_pix.random_hue(keys[5], x, branch.hue)
+        gray = jax.random.bernoulli(keys[6], recipe.grayscale)
+        x = jnp.where(gray, dm_pix.rgb_to_grayscale(x, keep_dims=True), x)
+        if recipe.blur > 0:
+            sigma = jax.random.uniform(keys[7], minval=recipe.blur_sigma[0], maxval=recipe.blur_sigma[1])
+            x = dm_pix.gaussian_blur(x, sigma, branch.blur_kernel)
+        return x
+
+    return jax.vmap(one)(jax.random.split(key, len(images)), images)
+
+
+def with_kornia(images: UInt8[Array, "n h w 3"], recipe: SimCLRViews) -> Callable[[], object] | None:
+    """kornia's views of the same images, or None where it is not installed."""
+    try:
+        import kornia.augmentation as augmentation
+        import torch
+    except ImportError:
+        return None
+    branch, size = recipe.branch(), recipe.size
+    jitter = (branch.brightness, branch.contrast, branch.saturation, branch.hue)
+    ops = [
+        augmentation.RandomResizedCrop((size, size), recipe.crop_area, recipe.crop_aspect, resample="bicubic"),
+        augmentation.RandomHorizontalFlip(recipe.flip),
+        augmentation.ColorJitter(*jitter, p=recipe.jitter),
+        augmentation.RandomGrayscale(p=recipe.grayscale),
+    ]
+    if recipe.blur > 0:
+        kernel = branch.blur_kernel // 2 * 2 + 1
+        ops.append(augmentation.RandomGaussianBlur((kernel, kernel), recipe.blur_sigma, p=recipe.blur))
+    chain = torch.nn.Sequential(*ops)
+    planes = torch.from_numpy(np.moveaxis(np.asarray(images), -1, 1).copy())
+
+    def views() -> object:
+        with torch.no_grad():
+            return chain(planes.float() / 255)
+
+    return views
+
+
+def run(options: Options) -> None:
+    """Print a line for each kind of view and rival."""
+    small, large = SimCLRViews.small(32), SimCLRViews()
+    by_batch = dataclasses.replace(small, jitter_order="batch")
+    for recipes, count, what in (
+        ({"one jitter order a batch": by_batch, "one jitter order an image": small}, options.small, "no blur"),
+        ({"one jitter order an image": large}, options.large, "with blur"),
+    ):
+        rival_recipe = next(iter(recipes.values()))
+        size = rival_recipe.size
+        images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8))
+        functions: dict[str, Callable[[], object]] = {}
+        for name, recipe in recipes.items():
+            functions[name] = functools.partial(
+                jax.jit(functools.partial(ours, recipe=recipe)), jax.random.key(0), images
+            )
+        rivals = {"dm-pix": jax.jit(functools.partial(with_dm_pix, recipe=rival_recipe))}
+        functions["dm-pix"] = functools.partial(rivals["dm-pix"], jax.random.key(0), images)
+        kornia = with_kornia(images, rival_recipe)
+        if kornia is not None:
+            functions["kornia"] = kornia
+        seconds = alternate(functions, rounds=options.rounds)
+        for name in recipes:
+            for rival in functions.keys() - recipes.keys():
+                report(
+                    f"SimCLR view, {size} px, {what}, {name}",
+                    count / seconds[name],
+                    "images/s",
+                    rival=rival,
+                    rival_figure=count / seconds[rival],
+                    batch=count,
+                )
+    if "kornia" not in functions:
+        print("kornia is not installed; only dm-pix is compared.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run(tyro.cli(Options, prog="python -m experiments.benchmarks.augmentation"))
