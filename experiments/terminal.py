@@ -1,6 +1,7 @@
 """What the scripts show on a terminal: progress, tables, and errors as one sentence with an exit code."""
 
 import contextlib
+import io
 import pathlib
 import sys
 import time
@@ -134,6 +135,9 @@ def result_table(result: Mapping[str, Mapping[str, float]], method_name: str) ->
 
 def run_script(script: Callable[[], None]) -> None:
     """Run a script to its exit code; compiled programs are kept, so that going on with a run need not compile again."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Through a pipe, lines would else come only when a buffer is full.
+        sys.stdout.reconfigure(line_buffering=True)
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path.home() / ".cache" / "sslax" / "xla"))
     sys.exit(exit_code(script))
