@@ -21,7 +21,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m experiments.pretrain
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
