@@ -105,13 +105,20 @@ def test_wrong_flags_end_with_2(arguments, word, capsys):
     assert word in out.out + out.err
 
 
-def run(*arguments, cwd, **options):
+def run(*arguments, cwd):
     """The script in a process of its own, on one device as a user has it."""
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax")}
     command = [sys.executable, "-m", "experiments.pretrain", *arguments]
     environment["PYTHONPATH"] = str(ROOT)
     return subprocess.Popen(
-        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+        command,
+        cwd=cwd,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A suite started in the background hands down a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
