@@ -1,18 +1,15 @@
 """Augmentation: pure functions of (key, image), and the recipes that say what each method shows each branch."""
 
 from sslax.augment.color import (
-    Jitter,
     adjust_brightness,
     adjust_contrast,
     adjust_hue,
     adjust_saturation,
-    color_jitter,
     random_grayscale,
-    sample_jitter,
-    sample_order,
     to_grayscale,
 )
 from sslax.augment.crop import crop_and_resize, random_resized_crop, sample_crop
+from sslax.augment.jitter import Jitter, color_jitter, sample_jitter, sample_order
 from sslax.augment.ops import (
     gaussian_blur,
     normalize,

@@ -5,13 +5,14 @@ A recipe is what a user sets; its `branch()` is one branch's list of ops with th
 """
 
 import dataclasses
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from sslax.augment import color, crop, ops
+from sslax.augment.jitter import Jitter, jitter_planes, sample_jitter, sample_order
 from sslax.errors import InputError
 
 Channels = tuple[float, float, float]
@@ -50,23 +51,40 @@ class Branch:
 class SimCLRViews:
     """SimCLR's views (Chen 2020, appendix A), one branch for both. Probabilities are in [0, 1]."""
 
-    size: int = 224  # Side of a view, pixels.
-    crop_area: Range = (0.08, 1.0)  # Smallest and largest crop, share of the image's area.
-    crop_aspect: Range = (3 / 4, 4 / 3)  # Narrowest and widest crop, width / height.
-    crop_sampling: crop.Sampling = "tensorflow"  # How crops are drawn: as SimCLR's code, or as torchvision.
-    crop_min_covered: float = 0.0  # Smallest area again, for tensorflow sampling: SimCLR's code has 0.1, its paper 0.
-    interpolation: crop.Interpolation = "bicubic"  # How crops are resized.
-    flip: float = 0.5  # Probability of the horizontal flip.
-    jitter: float = 0.8  # Probability of the colour jitter.
-    strength: float = 1.0  # Colour strength s: brightness, contrast, saturation 0.8 s, hue 0.2 s.
-    semantics: color.Semantics = "simclr"  # Whose brightness, contrast and saturation.
-    jitter_order: JitterOrder = "image"  # One order of the jitter's ops an image, or a batch (faster).
-    grayscale: float = 0.2  # Probability of grayscale.
-    blur: float = 0.5  # Probability of the blur; its kernel is a tenth of the size, made odd.
-    blur_sigma: Range = (0.1, 2.0)  # Smallest and largest sigma, pixels.
-    blur_padding: ops.Padding = "reflect"  # Beyond the edge: reflected, or zeros as in SimCLR's code.
-    mean: Channels | None = None  # Subtracted last, a number a channel; None: nothing, as SimCLR's code.
-    std: Channels | None = None  # Divided by last, a number a channel; None: nothing, as SimCLR's code.
+    size: int = 224
+    """Side of a view, pixels."""
+    crop_area: Range = (0.08, 1.0)
+    """Smallest and largest crop, share of the image's area."""
+    crop_aspect: Range = (3 / 4, 4 / 3)
+    """Narrowest and widest crop, width / height."""
+    crop_sampling: crop.Sampling = "tensorflow"
+    """How crops are drawn: as SimCLR's code, or as torchvision."""
+    crop_min_covered: float = 0.0
+    """Smallest area again, for tensorflow sampling: SimCLR's code has 0.1, its paper 0."""
+    interpolation: crop.Interpolation = "bicubic"
+    """How crops are resized."""
+    flip: float = 0.5
+    """Probability of the horizontal flip."""
+    jitter: float = 0.8
+    """Probability of the colour jitter."""
+    strength: float = 1.0
+    """Colour strength s: brightness, contrast, saturation 0.8 s, hue 0.2 s."""
+    semantics: color.Semantics = "simclr"
+    """Whose brightness, contrast and saturation."""
+    jitter_order: JitterOrder = "image"
+    """Whether each image draws the order of the jitter's ops, or a batch one."""
+    grayscale: float = 0.2
+    """Probability of grayscale."""
+    blur: float = 0.5
+    """Probability of the blur; its kernel is a tenth of the size, made odd."""
+    blur_sigma: Range = (0.1, 2.0)
+    """Smallest and largest sigma, pixels."""
+    blur_padding: ops.Padding = "reflect"
+    """Beyond the edge: reflected, or zeros as in SimCLR's code."""
+    mean: Channels | None = None
+    """Subtracted last, a number a channel; None: nothing, as SimCLR's code."""
+    std: Channels | None = None
+    """Divided by last, a number a channel; None: nothing, as SimCLR's code."""
 
     @classmethod
     def small(cls, size: int = 32) -> "SimCLRViews":
@@ -93,7 +111,7 @@ class View(NamedTuple):
 
     box: Float[Array, "4"]
     flip: Bool[Array, ""] | None
-    jitter: color.Jitter | None
+    jitter: Jitter | None
     grayscale: Bool[Array, ""] | None
     sigma: Float[Array, ""] | None
     solarize: Bool[Array, ""] | None
@@ -123,9 +141,7 @@ def sample_view(
     strengths = {name: getattr(branch, name) for name in color.OPS}
     jitter = None
     if branch.jitter > 0 and any(strengths.values()):
-        jitter = color.sample_jitter(
-            keys[1], **strengths, semantics=branch.semantics, probability=branch.jitter, order=order
-        )
+        jitter = sample_jitter(keys[1], **strengths, semantics=branch.semantics, probability=branch.jitter, order=order)
     flip, grayscale, solarize = (
         jax.random.bernoulli(key, probability) if probability > 0 else None
         for key, probability in zip(keys[2:5], (branch.flip, branch.grayscale, branch.solarize), strict=True)
@@ -137,15 +153,15 @@ def sample_view(
 
 
 def render_view(
-    image: Float[Array, "h w 3"], view: View, branch: Branch, *, one_order: bool = False
+    image: Float[Array, "h w 3"], view: View, branch: Branch
 ) -> Float[Array, "{branch.size} {branch.size} 3"]:
-    """The view that was drawn. `one_order`: the jitter's order is the batch's, not batched under vmap."""
+    """The view that was drawn."""
     size = branch.size
     planes = crop.crop_planes(image, view.box, size, method=branch.interpolation, flip=view.flip)
     red, green, blue = jnp.clip(planes, 0.0, 1.0).reshape(3, -1)
     channels: color.Planes = (red, green, blue)
     if view.jitter is not None:
-        channels = color.jitter_planes(channels, view.jitter, semantics=branch.semantics, one_order=one_order)
+        channels = jitter_planes(channels, view.jitter, semantics=branch.semantics)
     if view.grayscale is not None:
         channels = color.grayscale_planes(channels, view.grayscale)
     result = color.from_planes(channels, size, size)
@@ -171,7 +187,7 @@ def simclr_view(
     branch = recipe.branch()
     height, width, _ = image.shape
     view = sample_view(key, height, width, branch, image_aspect=image_aspect, order=order)
-    return render_view(_to_float(image), view, branch, one_order=order is not None)
+    return render_view(_to_float(image), view, branch)
 
 
 def simclr_views(
@@ -186,7 +202,7 @@ def simclr_views(
     orders = jax.random.split(key_orders)
 
     def views(keys: Key[Array, " n"], key_order: Key[Array, ""]) -> Array:
-        order = color.sample_order(key_order) if recipe.jitter_order == "batch" else None
+        order = sample_order(key_order) if recipe.jitter_order == "batch" else None
 
         def one(key: Key[Array, ""], image: Array, aspect: Array | None) -> Array:
             return simclr_view(key, image, recipe, image_aspect=aspect, order=order)
@@ -215,8 +231,8 @@ def eval_view(
     """The deterministic view that features are evaluated on: the central square, resized, normalised as the views.
 
     The square's side is `central` times the true image's shorter side, `aspects` being the true widths / heights (None:
-    the images are not squashed). None means all of an image that is already `size` x `size` (CIFAR's protocol, where
-    nothing is resized) and 0.875 of any other: SimCLR's central crop, and DINO's resize to 256, crop to 224.
+    the images are not squashed). `central=None` is all of an image that is already `size` x `size` (CIFAR's protocol,
+    where nothing is resized) and 0.875 of any other: SimCLR's central crop, and DINO's resize to 256, crop to 224.
     Raises ValueError for a `central` outside (0, 1], or as `crop_and_resize` and `normalize` do.
     """
     _, height, width, _ = images.shape
@@ -239,7 +255,7 @@ def eval_view(
     return jax.vmap(one)(images, jnp.full(len(images), width / height) if aspects is None else aspects)
 
 
-def check_views(recipe: SimCLRViews, canvas: int, *, prefix: str = "method.views") -> None:
+def check_views(recipe: Any, canvas: int, *, prefix: str = "method.views") -> None:
     """Raise InputError, naming the field as on the command line, for a recipe that `canvas` x `canvas` images cannot have.
 
     Any recipe with fields of these names can be checked.

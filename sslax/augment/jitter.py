@@ -1,0 +1,183 @@
+"""Colour jitter: brightness, contrast, saturation and hue by random amounts in random order, clipped after each.
+
+Images are float32 [h, w, 3] in [0, 1], RGB; `color.py` has the units and the three semantics of the ops.
+"""
+
+import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from sslax.augment.color import (
+    BRIGHTNESS,
+    CONTRAST,
+    HUE,
+    OPS,
+    SATURATION,
+    Planes,
+    Semantics,
+    blend,
+    check_semantics,
+    from_planes,
+    to_planes,
+    turn_hue,
+)
+from sslax.augment.ops import Scalar, check_probability, draw_uniforms
+
+_ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
+
+
+class Jitter(NamedTuple):
+    """One image's drawn colour jitter. None: the op's strength is zero, and it is not in the program."""
+
+    brightness: Float[Array, ""] | None
+    contrast: Float[Array, ""] | None
+    saturation: Float[Array, ""] | None
+    hue: Float[Array, ""] | None
+    order: Int[Array, "4"]
+
+
+def sample_order(key: Key[Array, ""]) -> Int[Array, "4"]:
+    """One of the 24 orders of the four ops, each as likely: a permutation of their indices in `OPS`."""
+    return _order_at(jax.random.uniform(key, dtype=jnp.float32))
+
+
+def sample_jitter(
+    key: Key[Array, ""],
+    *,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    semantics: Semantics = "torchvision",
+    probability: float = 1.0,
+    order: Int[Array, "4"] | None = None,
+) -> Jitter:
+    """Draw a colour jitter: factors from U[max(0, 1 - x), 1 + x] for a strength x, TensorFlow's amounts and the hue's
+    turn from U[-x, x], and the order unless it is given.
+
+    With probability 1 - `probability` every amount is the one that changes nothing. Raises ValueError for a negative
+    strength, a hue above 0.5, a probability outside [0, 1] or unknown semantics.
+    """
+    check_semantics(semantics)
+    check_probability("probability", probability)
+    if not 0 <= hue <= 0.5:
+        raise ValueError(f"hue is {hue}; it has to be in [0, 0.5], as turns.")
+    strengths = (brightness, contrast, saturation, hue)
+    for name, strength in zip(OPS, strengths, strict=True):
+        if not 0 <= strength < float("inf"):
+            raise ValueError(f"{name} is {strength}; a strength has to be at least 0.")
+    uniforms = draw_uniforms(key, 6)
+    applied = uniforms[4] < probability
+
+    def draw(op: int) -> Float[Array, ""] | None:
+        if strengths[op] == 0:
+            return None
+        neutral = 0.0 if op == HUE or (op == BRIGHTNESS and semantics == "tensorflow") else 1.0
+        low, high = (max(0.0, 1 - strengths[op]) if neutral else -strengths[op]), neutral + strengths[op]
+        return jnp.where(applied, low + uniforms[op] * (high - low), neutral)
+
+    drawn = _order_at(uniforms[5]) if order is None else order
+    return Jitter(draw(BRIGHTNESS), draw(CONTRAST), draw(SATURATION), draw(HUE), drawn)
+
+
+def color_jitter(
+    key: Key[Array, ""],
+    image: Float[Array, "h w 3"],
+    *,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    semantics: Semantics = "torchvision",
+    order: Int[Array, "4"] | None = None,
+) -> Float[Array, "h w 3"]:
+    """Brightness, contrast, saturation and hue, each by a random amount (`sample_jitter`), in random order.
+
+    The image is clipped to [0, 1] after each, as PIL images are and as SimCLR's code does; a strength of 0 leaves its op
+    out of the program. `order` is a permutation of the indices of `OPS`, for one that a whole batch shares; None draws
+    one for each image. Ours, as dm_pix has no random order and does not clip. Raises ValueError as `sample_jitter` does.
+    """
+    strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
+    jitter = sample_jitter(key, **strengths, semantics=semantics, order=order)
+    planes = jitter_planes(to_planes(image), jitter, semantics=semantics)
+    return from_planes(planes, *image.shape[:2])
+
+
+def jitter_planes(planes: Planes, jitter: Jitter, *, semantics: Semantics) -> Planes:
+    """Apply a drawn jitter.
+
+    Under vmap a branch on an image's order would compute all four ops in each of the four places. Instead, the same for
+    every image: a sequence of ops that contains each order, of which an image's are let through.
+    """
+    if semantics == "torchvision" or jitter.hue is None:
+        return _blends_around_the_hue(planes, jitter, semantics)
+    return _hsv_between_blends(planes, jitter, jitter.hue, semantics)
+
+
+def _blends_around_the_hue(planes: Planes, jitter: Jitter, semantics: Semantics) -> Planes:
+    """All but the hue are blends, which differ only in what they blend with, and the hue is the dearest. So: the blends
+    in the drawn order, those before the hue; the hue, once; the blends again, those after it."""
+    blends = {op: amount for op, amount in enumerate(jitter[:HUE]) if amount is not None}
+    earlier = _count_earlier(jitter.order, blends)
+
+    def run(planes: Planes, before: bool) -> Planes:
+        def step(planes: Planes, turn: Int[Array, ""]) -> tuple[Planes, None]:
+            active = ((turn < earlier[HUE]) == before) | (jitter.hue is None)
+            now = {op: active & (earlier[op] == turn) for op in blends}
+            return _blend_now(planes, blends, now, semantics), None
+
+        # A loop, although of three: unrolled, XLA:CPU computes each step anew in all that follow it, in twice the time.
+        return jax.lax.scan(step, planes, jnp.arange(len(blends)))[0]
+
+    if jitter.hue is None:
+        return run(planes, True)
+    return run(turn_hue(run(planes, True), jitter.hue), False)
+
+
+def _hsv_between_blends(planes: Planes, jitter: Jitter, hue: Float[Array, ""], semantics: Semantics) -> Planes:
+    """In HSV saturation and hue commute and are one op. So: it, a blend, it, the other blend, it; each lets through the
+    saturation, the hue, both or neither, the blends being brightness and contrast in the drawn order."""
+    blends = {op: amount for op, amount in enumerate(jitter[:SATURATION]) if amount is not None}
+    earlier = _count_earlier(jitter.order, blends)
+    saturation = jitter.saturation
+
+    def hsv(planes: Planes, gap: int | Int[Array, ""]) -> Planes:
+        delta = jnp.where(earlier[HUE] == gap, hue, 0.0)
+        if saturation is None:
+            return turn_hue(planes, delta)
+        return turn_hue(planes, delta, saturation=jnp.where(earlier[SATURATION] == gap, saturation, 1.0))
+
+    def step(planes: Planes, turn: Int[Array, ""]) -> tuple[Planes, None]:
+        now = {op: earlier[op] == turn for op in blends}
+        return hsv(_blend_now(planes, blends, now, semantics), turn + 1), None
+
+    return jax.lax.scan(step, hsv(planes, 0), jnp.arange(len(blends)))[0]
+
+
+def _count_earlier(order: Int[Array, "4"], ops: Iterable[int]) -> Int[Array, "4"]:
+    """For each of the four ops, how many of `ops` come before it in `order`."""
+    place = jnp.argmax(order[None, :] == jnp.arange(4)[:, None], axis=1)
+    return (place[np.array(list(ops), np.int32)][None, :] < place[:, None]).sum(axis=1)
+
+
+def _blend_now(
+    planes: Planes, amounts: dict[int, Float[Array, ""]], now: dict[int, Bool[Array, ""]], semantics: Semantics
+) -> Planes:
+    """Apply whichever op is `now`, or none."""
+    factor: Scalar = 1.0
+    offset: Scalar | None = None
+    for op, amount in amounts.items():
+        if op == BRIGHTNESS and semantics == "tensorflow":
+            offset = jnp.where(now[op], amount, 0.0)
+        else:
+            factor = jnp.where(now[op], amount, factor)
+    return blend(planes, factor, semantics, offset=offset, contrast=now.get(CONTRAST), saturation=now.get(SATURATION))
+
+
+def _order_at(uniform: Float[Array, ""]) -> Int[Array, "4"]:
+    return jnp.asarray(_ORDERS)[(uniform * len(_ORDERS)).astype(int)]
