@@ -10,15 +10,20 @@ from jaxtyping import Array, Float
 AxisName = Hashable | tuple[Hashable, ...]
 
 
+def check_floating(name: str, x: Array, ndim: int) -> None:
+    """Raise ValueError or TypeError unless `x` is a real floating array of `ndim` dimensions, none of them empty."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"{name} has dtype {x.dtype}; it must be a floating-point array.")
+    if x.ndim != ndim:
+        raise ValueError(f"{name} has shape {x.shape}; it must have {ndim} dimension{'s' if ndim > 1 else ''}.")
+    if 0 in x.shape:
+        raise ValueError(f"{name} has shape {x.shape}; every dimension must be at least 1.")
+
+
 def check_pair(name1: str, x1: Array, name2: str, x2: Array, ndim: int = 2) -> None:
     """Raise ValueError or TypeError unless both are real floating arrays of `ndim` dimensions and of one shape."""
-    for name, x in ((name1, x1), (name2, x2)):
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise TypeError(f"{name} has dtype {x.dtype}; it must be a floating-point array.")
-        if x.ndim != ndim:
-            raise ValueError(f"{name} has shape {x.shape}; it must have {ndim} dimensions.")
-        if 0 in x.shape:
-            raise ValueError(f"{name} has shape {x.shape}; every dimension must be at least 1.")
+    check_floating(name1, x1, ndim)
+    check_floating(name2, x2, ndim)
     if x1.shape != x2.shape:
         raise ValueError(f"{name1} has shape {x1.shape} and {name2} has shape {x2.shape}; they must be the same.")
 

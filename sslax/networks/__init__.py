@@ -6,46 +6,84 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from sslax.networks.heads import SimCLRProjector
+from sslax.networks.heads import BYOLMLP, DINOHead, SimCLRProjector
 from sslax.networks.resnet import ResNet, patch_resnet, resnet18, resnet34, resnet50
+from sslax.networks.vit import ViT, ViTOutputs, resize_positions, vit_base, vit_micro, vit_small, vit_tiny
 
 __all__ = [
     "BACKBONES",
+    "BYOLMLP",
+    "RESNETS",
+    "VITS",
+    "DINOHead",
     "ResNet",
     "SimCLRProjector",
+    "ViT",
+    "ViTOutputs",
     "build_backbone",
     "forward",
     "init",
     "patch_resnet",
+    "patch_side",
+    "resize_positions",
     "resnet18",
     "resnet34",
     "resnet50",
+    "vit_base",
+    "vit_micro",
+    "vit_small",
+    "vit_tiny",
 ]
 
-BACKBONES = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50, "patch-resnet": patch_resnet}
+RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50, "patch-resnet": patch_resnet}
+VITS = {"vit-tiny": vit_tiny, "vit-small": vit_small, "vit-base": vit_base, "vit-micro": vit_micro}
+BACKBONES = RESNETS | VITS
 
 
 def build_backbone(
-    name: str, *, image_size: int, stem: str = "auto", width: int = 64, patch_size: int = 4, dtype: Any = jnp.float32
+    name: str,
+    *,
+    image_size: int,
+    stem: str = "auto",
+    width: int | None = None,
+    depth: int | None = None,
+    patch_size: int | None = None,
+    drop_path: float = 0.1,
+    dtype: Any = jnp.float32,
 ) -> nn.Module:
     """A backbone from the table of names.
 
     Args:
       name: a key of `BACKBONES`.
-      image_size: side of the square views, pixels; decides the stem where that is "auto": 3x3 of stride 1 up to 32 pixels.
-      stem: "auto", "imagenet", "small" or "patch".
-      width: channels of the first stage.
-      patch_size: of a "patch" stem, pixels.
+      image_size: side of the square views, pixels; decides a ResNet's stem where that is "auto", 3x3 of stride 1 up to 32
+        pixels, and the grid that a ViT's positions are made for.
+      stem: "auto", "imagenet", "small" or "patch"; of ResNets.
+      width: channels of a ResNet's first stage, or of a ViT's tokens; None is what the name says.
+      depth: blocks of a ViT; None is what the name says.
+      patch_size: of a ViT or a "patch" stem, pixels; None is what the name says.
+      drop_path: of a ViT's last block in training.
       dtype: of the computation.
 
     Raises:
       KeyError: on a name that is not in the table.
     """
-    if name == "patch-resnet" and stem == "auto":
-        stem = "patch"
-    elif stem == "auto":
-        stem = "small" if image_size <= 32 else "imagenet"
-    return BACKBONES[name](stem=stem, width=width, patch_size=patch_size, dtype=dtype)
+    given = {"width": width, "depth": depth, "patch_size": patch_size}
+    given = {field: value for field, value in given.items() if value is not None}
+    if name in VITS:
+        return VITS[name](image_size=image_size, drop_path=drop_path, dtype=dtype, **given)
+    given.pop("depth", None)
+    if stem == "auto":
+        small = "small" if image_size <= 32 else "imagenet"
+        stem = "patch" if name == "patch-resnet" else small
+    return RESNETS[name](stem=stem, dtype=dtype, **given)
+
+
+def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) -> int | None:
+    """The side of the patches that a backbone of these options cuts images into, pixels; None where it cuts none."""
+    if name in VITS or stem == "patch" or (name, stem) == ("patch-resnet", "auto"):
+        backbone = BACKBONES[name]
+        return patch_size or backbone.keywords.get("patch_size", backbone.func.patch_size)
+    return None
 
 
 def init(module: nn.Module, key: Key[Array, ""], example: Float[Array, "..."]) -> tuple[PyTree, PyTree]:
@@ -56,11 +94,22 @@ def init(module: nn.Module, key: Key[Array, ""], example: Float[Array, "..."]) -
 
 
 def forward(
-    module: nn.Module, params: PyTree, statistics: PyTree, x: Float[Array, "..."], *, train: bool
+    module: nn.Module,
+    params: PyTree,
+    statistics: PyTree,
+    x: Float[Array, "..."],
+    *,
+    train: bool,
+    key: Key[Array, ""] | None = None,
+    **options: Any,
 ) -> tuple[Any, PyTree]:
-    """`module` on `x`, and its BatchNorm statistics afterwards: batch statistics in training, running ones otherwise."""
+    """`module` on `x`, and its BatchNorm statistics afterwards: batch statistics in training, running ones otherwise.
+
+    `key` is for what a network draws in training (drop-path); `options` go to the module.
+    """
     variables = {"params": params, "batch_stats": statistics}
     if not train:
-        return module.apply(variables, x, train=False), statistics
-    y, updated = module.apply(variables, x, train=True, mutable=["batch_stats"])
+        return module.apply(variables, x, train=False, **options), statistics
+    rngs = None if key is None else {"drop_path": key}
+    y, updated = module.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs, **options)
     return y, updated.get("batch_stats", {})

@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -40,3 +41,95 @@ class SimCLRProjector(nn.Module):
             if not last:
                 h = nn.relu(h)
         return h.astype(jnp.float32)
+
+
+class BYOLMLP(nn.Module):
+    """BYOL's projector and predictor: Dense with bias, BatchNorm, ReLU, Dense without bias and no norm after it.
+
+    Source: Grill et al. 2020, arXiv:2006.07733, section 3.3, and `MLP` of the released `byol/utils/networks.py`, whose
+    weights start from haiku's default, flax's too: a truncated normal of variance 1/fan-in.
+
+    Attributes:
+      hidden: width of the hidden layer; 0 is no MLP (the identity), for experiments without a predictor.
+      features: width of the output.
+      dtype: of the computation; the output is float32.
+    """
+
+    hidden: int = 4096
+    features: int = 256
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"], train: bool = False) -> Float[Array, "n z"]:
+        if self.hidden:
+            x = nn.Dense(self.hidden, dtype=self.dtype)(x)
+            x = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype)(x))
+            x = nn.Dense(self.features, use_bias=False, dtype=self.dtype)(x)
+        return x.astype(jnp.float32)
+
+
+class DINOHead(nn.Module):
+    """DINO's projection head: an MLP with GELU to a bottleneck, ℓ2-normalised, and a weight-normed last layer to K logits.
+
+    Each row of the last layer is `g · v / |v|`; with `g` fixed at 1 the logits are cosines. Weights start from N(0, 0.02²),
+    `v` as torch's default for a Dense.
+
+    Source: Caron et al. 2021, arXiv:2104.14294, section 3.2 and appendix C; `DINOHead` of the released
+    `vision_transformer.py`.
+
+    Attributes:
+      features: K, the number of logits.
+      layers: of the MLP; the last one makes the bottleneck.
+      hidden: width of the MLP.
+      bottleneck: width before the last layer.
+      batch_norm: BatchNorm before each GELU, as the release's option `use_bn_in_head`.
+      norm_last_layer: keep g at 1; False learns it, for ViT-S too unstable, as the release says, for ResNets better.
+      dtype: of the computation; the normalisation, the last layer and the logits are float32.
+    """
+
+    features: int = 65536
+    layers: int = 3
+    hidden: int = 2048
+    bottleneck: int = 256
+    batch_norm: bool = False
+    norm_last_layer: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"], train: bool = False) -> Float[Array, "n k"]:
+        for index in range(self.layers):
+            last = index == self.layers - 1
+            width = self.bottleneck if last else self.hidden
+            x = nn.Dense(width, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype, name=f"mlp{index + 1}")(x)
+            if not last:
+                if self.batch_norm:
+                    x = BatchNorm(use_running_average=not train, dtype=self.dtype, name=f"norm{index + 1}")(x)
+                x = nn.gelu(x, approximate=False)
+        # Torch's `normalize`: rows shorter than 1e-12 are divided by that, not by nothing.
+        x = x.astype(jnp.float32)
+        x = x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24))
+        return WeightNormDense(
+            self.features, learn_scale=not self.norm_last_layer, dtype=self.dtype, name="last_layer"
+        )(x)
+
+
+class WeightNormDense(nn.Module):
+    """A Dense without bias whose columns are `g · v / |v|` (Salimans & Kingma 2016, arXiv:1602.07868).
+
+    `nn.WeightNorm` learns its scale always; here `g` is 1 unless `learn_scale`. The output is float32.
+    """
+
+    features: int
+    learn_scale: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n k"]:
+        bound = x.shape[-1] ** -0.5
+        shape = (x.shape[-1], self.features)
+        v = self.param("v", lambda key: jax.random.uniform(key, shape, jnp.float32, -bound, bound))
+        kernel = v * jax.lax.rsqrt(jnp.sum(v * v, axis=0, keepdims=True))
+        if self.learn_scale:
+            # Two-dimensional as torch's, so that it is decayed as there.
+            kernel = kernel * self.param("g", nn.initializers.ones, (1, self.features))
+        return jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), preferred_element_type=jnp.float32)

@@ -1,0 +1,140 @@
+"""Losses of networks that learn from a moving average of themselves: BYOL's and DINO's, and DINO's centre."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from sslax.losses._numerics import AxisName, at_least_float32, check_floating, check_pair, check_positive, l2_normalize
+
+
+def byol(prediction: Float[Array, "n d"], target: Float[Array, "n d"]) -> Float[Array, "n"]:
+    """BYOL's regression loss of one direction: the squared distance of the two unit vectors, `2 - 2·cosine`.
+
+    The paper's loss adds both directions, `byol(p1, t2) + byol(p2, t1)`, and takes the batch mean; it is not halved.
+
+    Args:
+      prediction: the online network's predictions of one view; need not be normalised.
+      target: the target network's projections of the other view. No gradient flows into it.
+
+    Returns:
+      One value a row [n], in [0, 4]. float32, or float64 for float64 input.
+
+    Raises:
+      ValueError: on other shapes than two equal [n, d].
+      TypeError: on arrays that are not floating-point.
+
+    References:
+      Grill et al. 2020, arXiv:2006.07733, equation 2; `regression_loss` of the released `byol/utils/helpers.py`. As there,
+      a row of zeros, which has no direction, is at distance 1 from every unit vector.
+    """
+    prediction, target = jnp.asarray(prediction), jnp.asarray(target)
+    check_pair("prediction", prediction, "target", target)
+    # The target is what is predicted, not a second learner: with a gradient both could meet in a constant.
+    target = lax.stop_gradient(target)
+    # As a difference, where the two agree nothing is lost to the subtraction of two numbers near 2.
+    difference = l2_normalize(at_least_float32(prediction)) - l2_normalize(at_least_float32(target))
+    return jnp.sum(difference * difference, axis=-1)
+
+
+def dino(
+    student: Float[Array, "s n k"],
+    teacher: Float[Array, "t n k"],
+    center: Float[Array, "k"],
+    *,
+    student_temperature: Float[Array, ""] | float = 0.1,
+    teacher_temperature: Float[Array, ""] | float = 0.04,
+) -> Float[Array, "n"]:
+    """DINO's cross-entropy of the student's distribution of each crop to the teacher's of every other.
+
+    With `q_t = softmax((teacher_t - center) / teacher_temperature)` and `p_s = softmax(student_s / student_temperature)`,
+    the mean of `-sum_k q_t log p_s` over all pairs of a teacher's crop t and a student's crop s that is not the same crop.
+
+    Args:
+      student: the student's logits of all crops, crops first.
+      teacher: the teacher's logits of the global crops, which are the student's first t, in order. No gradient flows into it.
+      center: running mean of the teacher's logits (`update_center`, after the loss). No gradient flows into it.
+      student_temperature: above 0; may be traced.
+      teacher_temperature: above 0; may be traced, as a schedule is.
+
+    Returns:
+      One value an image [n], in nats. float32, or float64 for float64 input.
+
+    Raises:
+      ValueError: on other shapes than [s, n, k], [t, n, k], [k] with s of at least t, crops without a pair, or temperatures
+        that are not positive.
+      TypeError: on arrays that are not floating-point.
+
+    References:
+      Caron et al. 2021, arXiv:2104.14294, equation 3 and Algorithm 1; `DINOLoss` of the released `main_dino.py`.
+    """
+    student, teacher, center = jnp.asarray(student), jnp.asarray(teacher), jnp.asarray(center)
+    check_floating("student", student, 3)
+    _check_teacher(teacher, center)
+    if student.shape[1:] != teacher.shape[1:]:
+        raise ValueError(
+            f"student has shape {student.shape} and teacher {teacher.shape}; both must have as many images and logits."
+        )
+    crops, own = student.shape[0], teacher.shape[0]
+    pairs = crops * own - own
+    if crops < own or pairs < 1:
+        raise ValueError(
+            f"student has {crops} crops and teacher {own}; the teacher's must be the student's first, and one more be left."
+        )
+    check_positive("student_temperature", student_temperature)
+    check_positive("teacher_temperature", teacher_temperature)
+    student, teacher = at_least_float32(student), at_least_float32(teacher)
+    log_p = jax.nn.log_softmax(student / student_temperature, axis=-1)
+    # The teacher is an average of students, not a learner: with a gradient it would meet the student half way.
+    q = lax.stop_gradient(jax.nn.softmax((teacher - center[None, None]) / teacher_temperature, axis=-1))
+    # All pairs in one product over k; in full precision, which accelerators would not take for float32 by themselves.
+    all_pairs = -jnp.einsum("tnk,snk->nts", q, log_p, precision=lax.Precision.HIGHEST)
+    # A crop tells nothing new about itself.
+    other = 1 - jnp.eye(own, crops, dtype=all_pairs.dtype)
+    return jnp.einsum("nts,ts->n", all_pairs, other, precision=lax.Precision.HIGHEST) / pairs
+
+
+def update_center(
+    center: Float[Array, "k"],
+    teacher: Float[Array, "t n k"],
+    *,
+    momentum: Float[Array, ""] | float = 0.9,
+    axis_name: AxisName | None = None,
+) -> Float[Array, "k"]:
+    """DINO's centre after a step: `momentum · center + (1 - momentum) · mean of the teacher's logits`.
+
+    Args:
+      center: the centre that the loss of this step was taken with.
+      teacher: the teacher's logits of this step's global crops. No gradient flows into either.
+      momentum: in [0, 1].
+      axis_name: mapped axis (or axes) of `shard_map` or `pmap`; the mean is then over the rows of all its devices.
+
+    Returns:
+      The new centre, in the type of `center`.
+
+    Raises:
+      ValueError: on shapes that are not [k] and [t, n, k], or a momentum outside [0, 1].
+      TypeError: on arrays that are not floating-point.
+
+    References:
+      Caron et al. 2021, arXiv:2104.14294, equation 4; `update_center` of the released `main_dino.py`.
+    """
+    center, teacher = jnp.asarray(center), jnp.asarray(teacher)
+    _check_teacher(teacher, center)
+    if not isinstance(momentum, jax.core.Tracer) and not 0 <= momentum <= 1:
+        raise ValueError(f"momentum is {float(momentum):g}; it must lie in [0, 1].")
+    # The centre is a statistic of the teacher; no loss should ever see how it came about.
+    mean = lax.stop_gradient(at_least_float32(teacher)).mean(axis=(0, 1))
+    if axis_name is not None:
+        mean = lax.pmean(mean, axis_name)
+    old = lax.stop_gradient(center)
+    return (momentum * old + (1 - momentum) * mean).astype(center.dtype)
+
+
+def _check_teacher(teacher: Array, center: Array) -> None:
+    check_floating("teacher", teacher, 3)
+    check_floating("center", center, 1)
+    if center.shape != teacher.shape[-1:]:
+        raise ValueError(
+            f"center has shape {center.shape}; it must be ({teacher.shape[-1]},), one for each of the teacher's logits."
+        )

@@ -1,0 +1,219 @@
+"""byol, dino and update_center against the original code's values, naive float64 loops, finite differences, poison."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import PartitionSpec
+from jax.test_util import check_grads
+
+from sslax.losses import byol, dino, update_center
+
+# Without the tests' shape checker, as users have them: the errors are then the functions' own.
+unchecked_byol, unchecked_dino, unchecked_center = map(inspect.unwrap, (byol, dino, update_center))
+
+
+def draw(*shape, seed=0, scale=1.0):
+    return jnp.asarray(scale * np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def softmax(x):
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def naive_dino(student, teacher, center, student_temperature, teacher_temperature):
+    """Equation 3, one pair of crops of one image at a time, in float64."""
+    student, teacher, center = (np.asarray(x, np.float64) for x in (student, teacher, center))
+    losses = np.zeros(student.shape[1])
+    for image in range(student.shape[1]):
+        pairs = []
+        for t in range(len(teacher)):
+            q = softmax((teacher[t, image] - center) / teacher_temperature)
+            for s in range(len(student)):
+                if s != t:
+                    x = student[s, image] / student_temperature
+                    log_p = x - x.max() - np.log(np.exp(x - x.max()).sum())
+                    pairs.append(-(q * log_p).sum())
+        losses[image] = np.mean(pairs)
+    return losses
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_byol_golden(golden, case):
+    g = {name: jnp.asarray(array) for name, array in golden(f"byol_{case}").items() if name != "hyper"}
+
+    @jax.jit
+    def both(p1, p2):
+        per_sample = byol(p1, g["t2"]) + byol(p2, g["t1"])
+        return per_sample.mean(), per_sample
+
+    (loss, per_sample), gradients = jax.value_and_grad(both, (0, 1), has_aux=True)(g["p1"], g["p2"])
+    np.testing.assert_allclose(loss, g["loss"], rtol=5e-6)
+    np.testing.assert_allclose(per_sample, g["per_sample"], atol=5e-6 * g["per_sample"].max())
+    for gradient, name in zip(gradients, ("grad_p1", "grad_p2"), strict=True):
+        np.testing.assert_allclose(gradient, g[name], atol=5e-6 * np.abs(g[name]).max())
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_dino_golden(golden, case):
+    """Eight iterations: the loss with the centre so far, its gradient, then the next centre; a temperature an epoch."""
+    g = golden(f"dino_{case}")
+    h = g["hyper"]
+    crops, k = h["n_global"] + h["n_local"], h["out_dim"]
+    step = jax.jit(
+        jax.value_and_grad(
+            lambda student, teacher, center, temperature: dino(
+                student, teacher, center, student_temperature=h["student_temp"], teacher_temperature=temperature
+            ).mean()
+        )
+    )
+    move = jax.jit(functools.partial(update_center, momentum=h["center_momentum"]))
+    center = jnp.zeros(k)
+    for i in range(len(g["loss"])):
+        student = jnp.asarray(g["student"][i].reshape(crops, h["n"], k))
+        teacher = jnp.asarray(g["teacher"][i].reshape(h["n_global"], h["n"], k))
+        temperature = jnp.float32(g["teacher_temp_schedule"][g["epoch"][i]])
+        np.testing.assert_allclose(temperature, g["teacher_temp"][i], rtol=1e-6)
+        loss, gradient = step(student, teacher, center, temperature)
+        np.testing.assert_allclose(loss, g["loss"][i], rtol=5e-6)
+        wanted = g["grad_student"][i]
+        np.testing.assert_allclose(gradient.reshape(wanted.shape), wanted, atol=5e-6 * np.abs(wanted).max())
+        center = move(center, teacher)
+        np.testing.assert_allclose(center, g["center"][i], atol=5e-6 * np.abs(g["center"]).max())
+
+
+@pytest.mark.parametrize(("s", "t"), [(2, 2), (5, 2), (4, 1), (3, 3)])
+def test_dino_is_the_mean_over_pairs(s, t):
+    student, teacher, center = draw(s, 3, 7), draw(t, 3, 7, seed=1), draw(7, seed=2)
+    wanted = naive_dino(student, teacher, center, 0.2, 0.1)
+    actual = jax.jit(dino)(student, teacher, center, student_temperature=0.2, teacher_temperature=0.1)
+    np.testing.assert_allclose(actual, wanted, rtol=5e-6)
+
+
+def test_gradients_are_those_of_finite_differences():
+    with jax.enable_x64(True):
+        p, t = (jnp.asarray(draw(4, 5, seed=s), jnp.float64) for s in (0, 1))
+        check_grads(jax.jit(lambda p: byol(p, t)), (p,), order=2, modes=["rev"])
+        student, teacher = (jnp.asarray(draw(c, 3, 6, seed=c), jnp.float64) for c in (4, 2))
+        center = jnp.linspace(-1.0, 1.0, 6)
+        loss = jax.jit(lambda s, temperature: dino(s, teacher, center, student_temperature=temperature))
+        check_grads(loss, (student, jnp.asarray(0.3)), order=2, modes=["rev"])
+
+
+def test_nothing_but_the_learner_gets_a_gradient():
+    p, t = draw(4, 5), draw(4, 5, seed=1)
+    assert np.all(np.asarray(jax.grad(lambda t: byol(p, t).sum())(t)) == 0)
+    student, teacher, center = draw(4, 3, 6), draw(2, 3, 6, seed=1), draw(6, seed=2)
+    held = jax.grad(lambda teacher, center: dino(student, teacher, center).sum(), (0, 1))(teacher, center)
+    held += jax.grad(lambda center, teacher: update_center(center, teacher).sum(), (0, 1))(center, teacher)
+    assert all(np.all(np.asarray(g) == 0) for g in held)
+
+
+@jax.jit
+def loss_and_gradient(student, teacher, center, temperatures):
+    loss, pull = jax.vjp(lambda student: dino(student, teacher, center, **temperatures), student)
+    return loss, pull(jnp.ones_like(loss))[0]
+
+
+@settings(max_examples=30, deadline=None, database=None, derandomize=True)
+@given(
+    st.sampled_from([jnp.float32, jnp.bfloat16]),
+    st.floats(-3, 4),
+    st.floats(-3, 3),
+    st.floats(-3, 3),
+    st.integers(0, 99),
+)
+def test_any_scale_and_temperature_is_finite(dtype, exponent, student_temperature, teacher_temperature, seed):
+    """Logits up to 1e4, temperatures from 1e-3 to 1e3, half precision: loss and gradient are numbers, and right."""
+    temperatures = {"student_temperature": 10**student_temperature, "teacher_temperature": 10**teacher_temperature}
+    student = draw(3, 2, 5, seed=seed, scale=10**exponent).astype(dtype)
+    teacher = draw(2, 2, 5, seed=seed + 1, scale=10**exponent).astype(dtype)
+    center = draw(5, seed=seed + 2)
+    loss, gradient = loss_and_gradient(student, teacher, center, temperatures)
+    wanted = naive_dino(*(np.asarray(x, np.float32) for x in (student, teacher, center)), *temperatures.values())
+    assert np.isfinite(np.asarray(gradient, np.float32)).all()
+    # A loss is a difference of logits over temperature: rounding is of their size.
+    scale = 1 + 10**exponent / min(temperatures.values())
+    np.testing.assert_allclose(loss, wanted, rtol=2e-5, atol=1e-6 * scale * 10)
+    prediction, target = student[0], teacher[0]
+    cosines = [
+        np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b)
+        for a, b in zip(np.asarray(prediction, np.float64), np.asarray(target, np.float64), strict=True)
+    ]
+    np.testing.assert_allclose(jax.jit(byol)(prediction, target), 2 - 2 * np.array(cosines), atol=2e-6)
+
+
+def test_byol_of_extreme_rows():
+    rows = jnp.asarray([[3e30, 4e30], [3e-30, 4e-30], [0.0, 0.0]])
+    target = jnp.asarray([[0.6, 0.8], [0.6, 0.8], [0.6, 0.8]])
+    np.testing.assert_allclose(byol(rows, target), [0, 0, 1], atol=1e-6)
+    assert np.isfinite(np.asarray(jax.grad(lambda p: byol(p, target).sum())(rows))).all()
+    # Near agreement the distance is exact to its own size, not to that of 2.
+    near = jnp.asarray([[1.0, 1e-4]])
+    np.testing.assert_allclose(byol(near, jnp.asarray([[1.0, 0.0]])), 1e-8, rtol=1e-3)
+
+
+@pytest.mark.parametrize("mapped", ["shard_map", "pmap"])
+def test_center_over_eight_devices_is_that_of_one(mapped):
+    teacher, center = draw(2, 16, 6), draw(6, seed=1)
+    wanted = update_center(center, teacher)
+    update = functools.partial(update_center, axis_name="data")
+    if mapped == "pmap":
+        parts = teacher.reshape(2, 8, 2, 6).swapaxes(0, 1)
+        actual = jax.pmap(update, axis_name="data", in_axes=(None, 0))(center, parts)[0]
+    else:
+        mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+        specs = (PartitionSpec(), PartitionSpec(None, "data"))
+        actual = jax.jit(jax.shard_map(update, mesh=mesh, in_specs=specs, out_specs=PartitionSpec()))(center, teacher)
+    np.testing.assert_allclose(actual, wanted, atol=1e-6)
+
+
+def test_center_after_k_steps_is_its_closed_form():
+    teachers = [draw(2, 4, 3, seed=s) for s in range(5)]
+    center = jnp.zeros(3)
+    for teacher in teachers:
+        center = update_center(center, teacher, momentum=0.8)
+    wanted = sum(0.2 * 0.8 ** (4 - i) * np.asarray(t, np.float64).mean((0, 1)) for i, t in enumerate(teachers))
+    np.testing.assert_allclose(center, wanted, rtol=1e-5)
+
+
+S, T, C = draw(4, 3, 6), draw(2, 3, 6), draw(6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (
+            lambda: unchecked_byol(S[0], T[0, :2]),
+            ValueError,
+            r"prediction has shape \(3, 6\) and target has shape \(2, 6\)",
+        ),
+        (lambda: unchecked_byol(S[0].astype(int), T[0]), TypeError, "prediction has dtype int32"),
+        (
+            lambda: unchecked_byol(S[0, 0], T[0, 0]),
+            ValueError,
+            r"prediction has shape \(6,\); it must have 2 dimensions",
+        ),
+        (lambda: unchecked_byol(S[0, :0], T[0, :0]), ValueError, r"every dimension must be at least 1"),
+        (lambda: unchecked_dino(S, T, C[:5]), ValueError, r"center has shape \(5,\); it must be \(6,\)"),
+        (lambda: unchecked_dino(S[..., :5], T, C), ValueError, "both must have as many images and logits"),
+        (lambda: unchecked_dino(S[:1], T, C), ValueError, "student has 1 crops and teacher 2"),
+        (lambda: unchecked_dino(S[:1], T[:1], C), ValueError, "one more be left"),
+        (lambda: unchecked_dino(S, T, C, student_temperature=0), ValueError, "student_temperature is 0; it must be a"),
+        (lambda: unchecked_dino(S, T, C, teacher_temperature=-0.1), ValueError, "teacher_temperature is -0.1"),
+        (lambda: unchecked_dino(S, T, C, teacher_temperature=float("nan")), ValueError, "teacher_temperature is nan"),
+        (lambda: unchecked_dino(S, T[0], C), ValueError, "teacher has shape"),
+        (lambda: unchecked_center(C, T, momentum=1.5), ValueError, r"momentum is 1\.5; it must lie in \[0, 1\]"),
+        (lambda: unchecked_center(C[:1], T), ValueError, r"center has shape \(1,\)"),
+    ],
+)
+def test_what_is_wrong_is_named(call, error, says):
+    with pytest.raises(error, match=says) as raised:
+        call()
+    assert str(raised.value).endswith(".")

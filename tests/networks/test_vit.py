@@ -1,0 +1,195 @@
+"""The ViT and DINO's head against the original code's outputs and gradients (tests/golden), and what the ViT promises."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.networks import BACKBONES, DINOHead, ViT, build_backbone, forward, init, resize_positions
+
+
+def dense(state, name):
+    return {"kernel": state[f"{name}.weight"].T, "bias": state[f"{name}.bias"]}
+
+
+def norm(state, name):
+    return {"scale": state[f"{name}.weight"], "bias": state[f"{name}.bias"]}
+
+
+def from_torch(state, depth):
+    """DINO's state dict as this library's parameters."""
+    patch = state["patch_embed.proj.weight"]
+    params = {
+        "cls_token": state["cls_token"],
+        "pos_embed": state["pos_embed"],
+        "patch_embed": {
+            "kernel": patch.transpose(2, 3, 1, 0).reshape(-1, patch.shape[0]),
+            "bias": state["patch_embed.proj.bias"],
+        },
+        "norm": norm(state, "norm"),
+    }
+    for i in range(depth):
+        name = f"blocks.{i}"
+        params[f"block{i + 1}"] = {
+            "norm1": norm(state, f"{name}.norm1"),
+            "attn": {"qkv": dense(state, f"{name}.attn.qkv"), "proj": dense(state, f"{name}.attn.proj")},
+            "norm2": norm(state, f"{name}.norm2"),
+            "fc1": dense(state, f"{name}.mlp.fc1"),
+            "fc2": dense(state, f"{name}.mlp.fc2"),
+        }
+    return params
+
+
+def close(actual, wanted, tolerance):
+    np.testing.assert_allclose(actual, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+
+
+def state_of(g, prefix="state"):
+    return {k.removeprefix(f"{prefix}|"): v for k, v in g.items() if k.startswith(f"{prefix}|")}
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def released(request, golden):
+    g = golden(f"vit_{request.param}")
+    h = g["hyper"]
+    model = ViT(
+        image_size=h["img_size"],
+        patch_size=h["patch_size"],
+        width=h["embed_dim"],
+        depth=h["depth"],
+        heads=h["num_heads"],
+        mlp_ratio=h["mlp_ratio"],
+    )
+    return g, model, from_torch(state_of(g), h["depth"])
+
+
+def test_vit_golden_at_both_resolutions(released):
+    g, model, params = released
+    for size in [name.removeprefix("x_") for name in g if name.startswith("x_")]:
+        x = jnp.asarray(g[f"x_{size}"])
+        outputs, _ = jax.jit(functools.partial(forward, model, train=False, outputs=True))(params, {}, x)
+        close(outputs.features, g[f"cls_{size}"], 2e-5)
+        close(outputs.tokens[:1], g[f"tokens_{size}"], 2e-5)
+        close(outputs.attention[:1], g[f"attention_{size}"], 2e-5)
+        features, _ = jax.jit(functools.partial(forward, model, train=False))(params, {}, x)
+        np.testing.assert_allclose(features, outputs.features, atol=1e-6)
+        np.testing.assert_allclose(outputs.class_tokens[-1], outputs.features, atol=1e-6)
+        assert outputs.class_tokens.shape == (model.depth, *features.shape)
+        np.testing.assert_allclose(outputs.attention.sum(-1), 1, atol=1e-6)
+
+
+def test_positions_golden(released):
+    g, model, params = released
+    side = model.image_size // model.patch_size
+    (name,) = [k for k in g if k.startswith("pos_embed_") and not k.endswith("_by_size")]
+    cells = int(name.removeprefix("pos_embed_")) // model.patch_size
+    positions = jnp.asarray(params["pos_embed"])
+    close(resize_positions(positions, side, (cells, cells))[0], g[name], 2e-6)
+    close(resize_positions(positions, side, (cells, cells), how="size")[0], g[f"{name}_by_size"], 2e-6)
+    assert resize_positions(positions, side, (side, side)) is positions
+
+
+def test_vit_gradients_golden(released):
+    g, model, params = released
+    x, v = jnp.asarray(g["x_32"]), jnp.asarray(g["v"])
+    gradients = jax.jit(jax.grad(lambda p: (forward(model, p, {}, x, train=False)[0] * v).sum()))(params)
+    last = f"block{model.depth}"
+    for actual, name in (
+        (gradients["pos_embed"], "pos_embed"),
+        (gradients["patch_embed"]["bias"], "patch_embed.proj.bias"),
+        (gradients["block1"]["norm1"]["scale"], "blocks.0.norm1.weight"),
+        (gradients[last]["fc2"]["bias"], f"blocks.{model.depth - 1}.mlp.fc2.bias"),
+    ):
+        close(actual, g[f"grad|{name}"], 2e-5)
+
+
+def test_drop_path_is_the_trained_networks_alone():
+    model = ViT(image_size=8, patch_size=4, width=8, depth=3, heads=2, drop_path=0.5)
+    x = jnp.asarray(np.random.default_rng(0).random((64, 8, 8, 3)), jnp.float32)
+    params, _ = jax.jit(functools.partial(init, model))(jax.random.key(0), x)
+    run = jax.jit(lambda key: forward(model, params, {}, x, train=True, key=key)[0])
+    still = jax.jit(lambda x: forward(model, params, {}, x, train=False)[0])(x)
+    first, again, other = run(jax.random.key(1)), run(jax.random.key(1)), run(jax.random.key(2))
+    np.testing.assert_array_equal(first, again)
+    # The first block is never dropped, the others half the time and a quarter: some images lose nothing, most do.
+    assert 0.3 < (np.abs(first - other).max(1) > 1e-6).mean() <= 1
+    whole = jax.jit(lambda x: forward(model.clone(drop_path=0.0), params, {}, x, train=True)[0])(x)
+    np.testing.assert_allclose(whole, still, atol=1e-6)
+    assert (np.abs(first - still).max(1) > 1e-6).mean() > 0.3
+
+
+def test_attention_biases_are_one_dimensional():
+    """Masks go by the number of dimensions: all biases and norms have one, [CLS] and positions more, and are decayed."""
+    model = build_backbone("vit-micro", image_size=8, depth=1)
+    params, _ = jax.eval_shape(lambda key: init(model, key, jnp.zeros((1, 8, 8, 3))), jax.random.key(0))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = path[-1].key
+        assert (leaf.ndim == 1) == (name in ("bias", "scale")), path
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("vit-tiny", 5_524_416), ("vit-small", 21_665_664), ("vit-base", 85_798_656)]
+)
+def test_backbones_have_the_releases_size(name, count):
+    """timm's counts of vit_{tiny,small,base}_patch16_224 without a classifier; the release says 21M and 85M."""
+    model = BACKBONES[name]()
+    params, _ = jax.eval_shape(lambda key: init(model, key, jnp.zeros((1, 224, 224, 3))), jax.random.key(0))
+    assert sum(np.prod(p.shape) for p in jax.tree.leaves(params)) == count
+
+
+def test_initialisation_has_the_releases_spread():
+    model = ViT(image_size=32, patch_size=4, width=96, depth=1, heads=3)
+    params, _ = jax.jit(lambda key: init(model, key, jnp.zeros((1, 32, 32, 3))))(jax.random.key(0))
+    for leaf in (params["pos_embed"], params["block1"]["fc1"]["kernel"], params["block1"]["attn"]["qkv"]["kernel"]):
+        assert np.std(leaf) == pytest.approx(0.02, rel=0.05)
+    patch = np.asarray(params["patch_embed"]["kernel"])
+    assert np.abs(patch).max() == pytest.approx(48**-0.5, rel=0.01)
+    assert patch.std() == pytest.approx(48**-0.5 / 3**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_dino_head_golden(golden, case):
+    g = golden(f"dino_head_{case}")
+    h, state = g["hyper"], state_of(g)
+    head = DINOHead(
+        features=h["out_dim"],
+        layers=h["nlayers"],
+        hidden=h["hidden_dim"],
+        bottleneck=h["bottleneck_dim"],
+        batch_norm=h["use_bn"],
+        norm_last_layer=h["norm_last_layer"],
+    )
+    params, statistics, after = {"last_layer": {"v": state["last_layer.weight_v"].T}}, {}, {}
+    if not h["norm_last_layer"]:
+        params["last_layer"]["g"] = state["last_layer.weight_g"].T
+    # Torch counts every module of the Sequential: Dense, norm where there is one, GELU.
+    stride = 3 if h["use_bn"] else 2
+    for i in range(h["nlayers"]):
+        params[f"mlp{i + 1}"] = dense(state, f"mlp.{stride * i}")
+        if h["use_bn"] and i < h["nlayers"] - 1:
+            name = f"mlp.{stride * i + 1}"
+            params[f"norm{i + 1}"] = norm(state, name)
+            statistics[f"norm{i + 1}"] = {"mean": state[f"{name}.running_mean"], "var": state[f"{name}.running_var"]}
+            after[f"norm{i + 1}"] = g[f"state_after|{name}.running_mean"]
+    x, v = jnp.asarray(g["x"]), jnp.asarray(g["v"])
+
+    @functools.partial(jax.jit, static_argnames="train")
+    def run(params, statistics, x, train):
+        y, new = forward(head, params, statistics, x, train=train)
+        return (y * v).sum(), (y, new)
+
+    (_, (y, new)), (gradients, grad_x) = jax.value_and_grad(run, (0, 2), has_aux=True)(params, statistics, x, True)
+    close(y, g["y"], 1e-5)
+    close(grad_x, g["grad_x"], 1e-5)
+    close(gradients["last_layer"]["v"].T, g["grad|last_layer.weight_v"], 1e-5)
+    if h["use_bn"]:
+        np.testing.assert_allclose(gradients["mlp1"]["bias"], 0, atol=1e-5)  # A norm follows: only rounding is left.
+        for name, wanted in after.items():
+            close(new[name]["mean"], wanted, 1e-5)
+    else:
+        close(gradients["mlp1"]["bias"], g["grad|mlp.0.bias"], 1e-5)
+        close(run(params, new, x, False)[1][0], g["y_eval"], 1e-5)
+    if not h["norm_last_layer"]:
+        close(gradients["last_layer"]["g"].T, g["grad|last_layer.weight_g"], 1e-5)
