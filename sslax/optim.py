@@ -5,12 +5,12 @@ function that has it.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 Schedule = Callable[[Array | int], Array]
 
@@ -33,17 +33,19 @@ def warmup_cosine(
     *,
     warmup_steps: int,
     steps: int,
+    start: float = 0.0,
     end: float = 0.0,
     convention: Literal["step", "dino"] = "step",
 ) -> Schedule:
-    """Linear warmup from 0, then half a cosine.
+    """Linear warmup, then half a cosine.
 
     Args:
       peak: value after the warmup.
       warmup_steps: length of the warmup; 0 starts at the peak.
       steps: length of warmup and cosine together.
+      start: value that the warmup comes from.
       end: value that the cosine goes to.
-      convention: "step", `peak · k / warmup_steps` at step k and `end` at step `steps` (SimCLR's and BYOL's releases);
+      convention: "step", `start + (peak - start) · k / warmup_steps` at step k and `end` at step `steps` (SimCLR's and BYOL's releases);
         "dino", the warmup has both its ends, so the peak comes twice, and the last step is one short of `end`
         (`utils.cosine_scheduler` of DINO's release).
 
@@ -63,7 +65,7 @@ def warmup_cosine(
         step = jnp.asarray(step, jnp.float32)
         progress = jnp.clip((step - warmup_steps) / max(steps - warmup_steps, 1), 0, 1)
         cosine = end + 0.5 * (peak - end) * (1 + jnp.cos(jnp.pi * progress))
-        return jnp.where(step < warmup_steps, peak * step / rise, cosine)
+        return jnp.where(step < warmup_steps, start + (peak - start) * step / rise, cosine)
 
     return schedule
 
@@ -71,7 +73,7 @@ def warmup_cosine(
 def cosine_ema_decay(base: float, steps: int) -> Schedule:
     """BYOL's target decay `τ_k = 1 - (1 - base) · (cos(πk/steps) + 1) / 2`, from `base` to 1.
 
-    Source: Grill et al. 2020, arXiv:2006.07733, section 3.2. DINO's teacher uses the same curve.
+    Source: Grill et al. 2020, arXiv:2006.07733, section 3.2. DINO's teacher takes the same curve.
 
     Raises:
       ValueError: on a base outside [0, 1] or fewer than one step.
@@ -164,11 +166,79 @@ def sgd(
 def adamw(
     learning_rate: float | Schedule,
     *,
-    weight_decay: float = 0.01,
+    weight_decay: float | Schedule = 0.01,
     b1: float = 0.9,
     b2: float = 0.999,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); `mask` as for `lars`."""
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); `mask` as for `lars`, and the decay may be a schedule (DINO's)."""
     mask = kernels_only if mask is None else mask
     return optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=mask)
+
+
+def clip_each(max_norm: float) -> optax.GradientTransformation:
+    """Scale each tensor's gradient down to the norm `max_norm` where it is longer, tensor by tensor, as DINO does.
+
+    `optax.clip_by_global_norm` takes one norm over all tensors, which is another thing. Source: `clip_gradients` of DINO's
+    released `utils.py`, with its 1e-6 beside the norm.
+
+    Raises:
+      ValueError: on a norm that is not positive.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"max_norm is {max_norm}; it must be above 0.")
+
+    def clip(gradient):
+        return gradient * jnp.minimum(1.0, max_norm / (jnp.linalg.norm(gradient.ravel()) + 1e-6))
+
+    return optax.stateless(lambda updates, params: jax.tree.map(clip, updates))
+
+
+class HoldState(NamedTuple):
+    """State of `hold`: updates so far, and `tx`'s states for the parameters that move and for those that are held."""
+
+    taken: Int[Array, ""]
+    moving: PyTree
+    held: PyTree
+
+
+# What counts updates for a schedule, and not for a parameter's own memory.
+_CLOCKS = (optax.ScaleByScheduleState, type(optax.add_decayed_weights(lambda count: count).init(None)))
+
+
+def hold(
+    tx: optax.GradientTransformation, held: Callable[[PyTree], PyTree], *, steps: int
+) -> optax.GradientTransformation:
+    """`tx`, but for its first `steps` updates the parameters that `held` marks are left exactly as they are.
+
+    No gradient, no decay and no memory: momenta and Adam's own count start with the first update after. A zero gradient would
+    be another thing (after 1000 of them Adam's first step is 2.5 times as long). Schedules go on counting.
+
+    Args:
+      tx: any optimiser that treats each parameter alone, as all of this file do.
+      held: parameters -> tree of booleans.
+      steps: how many updates; 0 holds nothing.
+
+    Source: `cancel_gradients_last_layer` of DINO's released `utils.py`, where torch's optimisers skip what has no gradient.
+    """
+    if steps <= 0:
+        return tx
+    rest = optax.masked(tx, lambda params: jax.tree.map(lambda marked: not marked, held(params)))
+    own = optax.masked(tx, held)
+
+    def init(params):
+        return HoldState(jnp.zeros((), jnp.int32), rest.init(params), own.init(params))
+
+    def update(gradients, state, params):
+        free = state.taken >= steps
+        updates, moving = rest.update(gradients, state.moving, params)
+        updates, now = own.update(updates, state.held, params)
+        updates = jax.tree.map(lambda u, marked: jnp.where(free, u, 0) if marked else u, updates, held(params))
+
+        def select(new, old):
+            return new if isinstance(new, _CLOCKS) else jnp.where(free, new, old)
+
+        memory = jax.tree.map(select, now, state.held, is_leaf=lambda x: isinstance(x, _CLOCKS))
+        return updates, HoldState(optax.safe_increment(state.taken), moving, memory)
+
+    return optax.GradientTransformation(init, update)

@@ -127,3 +127,98 @@ def test_ema_names_what_is_wrong():
 def test_byol_decay_goes_from_base_to_one():
     schedule = optim.cosine_ema_decay(0.99, 100)
     np.testing.assert_allclose([schedule(0), schedule(50), schedule(100)], [0.99, 0.995, 1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_byol_schedules_golden(golden, case):
+    g = golden(f"schedule_byol_{case}")
+    h = g["hyper"]
+    steps = np.arange(h["max_steps"] + 1)
+    decay = optim.cosine_ema_decay(h["base_ema"], h["max_steps"])
+    np.testing.assert_allclose(decay(jnp.asarray(steps)), g["tau"], atol=1e-6)
+    peak = optim.scaled_learning_rate(h["base_learning_rate"], h["batch_size"])
+    rate = optim.warmup_cosine(peak, warmup_steps=h["warmup_steps"], steps=h["max_steps"])
+    np.testing.assert_allclose(rate(jnp.asarray(steps)), g["lr"], atol=1e-6 * g["lr"].max())
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_dino_schedules_golden(golden, case):
+    g = golden(f"schedule_dino_{case}")
+    h = g["hyper"]
+    steps = len(g["lr"])
+    at = jnp.arange(steps)
+    rate = optim.warmup_cosine(
+        h["base_lr"],
+        warmup_steps=h["warmup_epochs"] * h["niter_per_ep"],
+        steps=steps,
+        start=h["start_warmup_value"],
+        end=h["min_lr"],
+        convention="dino",
+    )
+    np.testing.assert_allclose(rate(at), g["lr"], atol=1e-6 * g["lr"].max())
+    decay = optim.warmup_cosine(h["wd"], warmup_steps=0, steps=steps, end=h["wd_end"], convention="dino")
+    np.testing.assert_allclose(decay(at), g["weight_decay"], atol=1e-6 * g["weight_decay"].max())
+    np.testing.assert_allclose(optim.cosine_ema_decay(h["momentum"], steps)(at), g["momentum"], atol=1e-6)
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_dino_optimiser_golden(golden, case):
+    """Clip, AdamW with both schedules, a last layer that is left alone, the teacher's average: twelve steps of each."""
+    g = golden(f"dino_adamw_{case}")
+    h, names = g["hyper"], [str(name) for name in g["names"]]
+    steps, epoch = len(g["lr"]), h["niter_per_ep"]
+    rate = optim.warmup_cosine(
+        h["base_lr"], warmup_steps=h["warmup_epochs"] * epoch, steps=steps, end=h["min_lr"], convention="dino"
+    )
+    decay = optim.warmup_cosine(h["wd"], warmup_steps=0, steps=steps, end=h["wd_end"], convention="dino")
+    momentum = optim.cosine_ema_decay(h["momentum"], steps)
+    tx = optax.chain(optim.clip_each(h["clip"]), optim.adamw(rate, weight_decay=decay))
+    tx = optim.hold(
+        tx, lambda params: {name: "last_layer" in name for name in params}, steps=h["freeze_last_layer"] * epoch
+    )
+    student = {name: jnp.asarray(g[f"param|{name}"]) for name in names}
+    start, teacher, state, update = student, student, tx.init(student), jax.jit(tx.update)
+    for step in range(steps):
+        gradients = {name: jnp.asarray(g[f"grad|{name}"][step]) for name in names}
+        updates, state = update(gradients, state, student)
+        student = optax.apply_updates(student, updates)
+        teacher = optim.ema_update(teacher, student, momentum(step))
+        for name in names:
+            wanted = g[f"student|{name}"][step]
+            np.testing.assert_allclose(student[name], wanted, rtol=0, atol=5e-6 * np.abs(wanted).max(), err_msg=name)
+        if step < h["freeze_last_layer"] * epoch:
+            np.testing.assert_array_equal(student["last_layer.weight_v"], start["last_layer.weight_v"])
+    for name in names:
+        wanted = g[f"teacher|{name}"]
+        np.testing.assert_allclose(teacher[name], wanted, rtol=0, atol=5e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("make", [optim.lars, optim.sgd, optim.adamw])
+def test_held_parameters_start_anew_under_the_schedule_as_it_then_is(make):
+    """After the hold, a parameter moves as under a new optimiser whose schedule has already come so far."""
+    rate = optim.warmup_cosine(0.1, warmup_steps=4, steps=20)
+    params = {"a": jnp.ones((2, 2)), "b": jnp.full((2, 2), 2.0)}
+    gradients = [{"a": jnp.full((2, 2), 0.1 * k), "b": jnp.full((2, 2), -0.2 * k)} for k in range(1, 9)]
+    held = optim.hold(make(rate, weight_decay=0.1), lambda params: {"a": False, "b": True}, steps=5)
+    late = make(lambda step: rate(step + 5), weight_decay=0.1)
+    state, p = held.init(params), params
+    late_p, late_state = params["b"], late.init(params["b"])
+    for step, gradient in enumerate(gradients):
+        updates, state = held.update(gradient, state, p)
+        p = optax.apply_updates(p, updates)
+        if step >= 5:
+            updates, late_state = late.update(gradient["b"], late_state, late_p)
+            late_p = optax.apply_updates(late_p, updates)
+        np.testing.assert_allclose(p["b"], late_p, rtol=1e-6)
+    assert float(jnp.abs(p["b"] - params["b"]).max()) > 1e-5
+
+
+def test_clip_is_each_tensors_own():
+    tx = optim.clip_each(1.0)
+    gradients = {"long": jnp.asarray([30.0, 40.0]), "short": jnp.asarray([0.3, 0.4]), "zero": jnp.zeros(2)}
+    clipped, _ = tx.update(gradients, tx.init(gradients))
+    np.testing.assert_allclose(clipped["long"], [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_array_equal(clipped["short"], gradients["short"])
+    np.testing.assert_array_equal(clipped["zero"], 0)
+    with pytest.raises(ValueError, match="max_norm is 0; it must be above 0"):
+        optim.clip_each(0)

@@ -81,8 +81,7 @@ def build_backbone(
 def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) -> int | None:
     """The side of the patches that a backbone of these options cuts images into, pixels; None where it cuts none."""
     if name in VITS or stem == "patch" or (name, stem) == ("patch-resnet", "auto"):
-        backbone = BACKBONES[name]
-        return patch_size or backbone.keywords.get("patch_size", backbone.func.patch_size)
+        return patch_size or BACKBONES[name]().patch_size
     return None
 
 

@@ -141,7 +141,7 @@ class ViT(nn.Module):
         x = x + resize_positions(pos, side, grid, how=self.positions).astype(self.dtype)
 
         norm = LayerNorm(dtype=self.dtype, name="norm")
-        class_tokens, attention = [], None
+        class_tokens, attention = [], jnp.zeros(0)
         for index in range(self.depth):
             rate = self.drop_path * index / max(self.depth - 1, 1)
             x, attention = Block(self.heads, self.mlp_ratio, rate, self.dtype, name=f"block{index + 1}")(x, train)
