@@ -8,6 +8,7 @@ import functools
 import pathlib
 import shlex
 import sys
+from collections.abc import Mapping
 
 import jax
 import tyro
@@ -20,26 +21,28 @@ from sslax.data import Dataset, open_dataset
 from sslax.errors import InputError
 from sslax.training import Built, Embedder, RunDir, build, can_measure, fit, measure, raw_pixels, start_state
 
-DEFAULT = "simclr-digits"
 
-
-def parse(arguments: list[str]) -> tuple[str, Config]:
+def parse(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> tuple[str, Config]:
     """The name of the configuration that the command line starts from, and the configuration with its flags applied.
+
+    Args:
+      arguments: of the command line: a name, perhaps, and flags.
+      configs: the configurations by name; the first is taken where none is named.
 
     Raises:
       InputError: on a configuration that does not exist. Wrong flags end the process with 2 (tyro says which and what is near).
     """
     named = bool(arguments) and not arguments[0].startswith("-")
-    name, flags = (arguments[0], arguments[1:]) if named else (DEFAULT, arguments)
-    if name not in CONFIGS:
-        near = difflib.get_close_matches(name, CONFIGS, n=1)
+    name, flags = (arguments[0], arguments[1:]) if named else (next(iter(configs)), arguments)
+    listed = ", ".join(configs)
+    if name not in configs:
+        near = difflib.get_close_matches(name, configs, n=1)
         hint = f"did you mean {near[0]}? It" if near else "it"
-        raise InputError(f"CONFIG is {name}, which does not exist; {hint} must be one of {', '.join(CONFIGS)}.")
-    listed = ", ".join(CONFIGS)
-    description = f"Pretrain a network. CONFIG is one of {listed} ({DEFAULT} if left out); the defaults are {name}'s."
+        raise InputError(f"CONFIG is {name}, which does not exist; {hint} must be one of {listed}.")
+    description = f"Pretrain a network. CONFIG is one of {listed} (the first if left out); the defaults are {name}'s."
     config = tyro.cli(
         Config,
-        default=CONFIGS[name],
+        default=configs[name],
         args=flags,
         prog=f"python -m experiments.pretrain {name}",
         description=description,
@@ -47,9 +50,9 @@ def parse(arguments: list[str]) -> tuple[str, Config]:
     return name, config
 
 
-def pretrain(arguments: list[str]) -> None:
+def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> None:
     """Train, measure, report; raises what `terminal.exit_code` turns into sentences."""
-    name, config = parse(arguments)
+    name, config = parse(arguments, configs)
     check(config)
     run_path = pathlib.Path(config.run_dir or f"runs/{name}")
     run = RunDir(run_path, to_dict(config))
@@ -106,9 +109,9 @@ def measure_all(config: Config, built: Built, data: Dataset, state) -> dict[str,
     }
 
 
-def main() -> None:
-    """The command line."""
-    terminal.run_script(lambda: pretrain(sys.argv[1:]))
+def main(configs: Mapping[str, Config] = CONFIGS) -> None:
+    """The command line, with these configurations by name: one's own script may bring its own."""
+    terminal.run_script(lambda: pretrain(sys.argv[1:], configs))
 
 
 if __name__ == "__main__":

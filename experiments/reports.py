@@ -9,7 +9,7 @@ import numpy as np
 
 from sslax.config import Config, to_dict
 from sslax.data import Dataset
-from sslax.report import Report, environment, project_2d, write_report
+from sslax.report import Report, attention_overlay, environment, project_2d, write_report
 from sslax.training import Built, Embedder, RunDir, TrainState
 
 _GRID_ROWS = 8
@@ -38,6 +38,11 @@ def write_run_report(
         f"{method_name} on {data.name}: {config.epochs} epochs of {len(data.train):,} images, "
         f"{metrics[-1]['seconds']:,.0f} s of training on {jax.device_count()} x {jax.devices()[0].device_kind}."
     )
+    looked_at = np.linspace(0, len(shown) - 1, min(_GRID_ROWS, len(shown))).astype(int)
+    maps = attention(built, state, shown.images[looked_at], shown.aspects[looked_at])
+    alarms = tuple(
+        f"At step {line['step']}: {line['collapse']}; {line['collapse_sign']}" for line in metrics if "collapse" in line
+    )
     notes = data.notes
     if not result:
         notes += ("The data has no labels or no test split, so kNN, linear probe and the table are left out.",)
@@ -48,7 +53,10 @@ def write_run_report(
             method_name=method_name,
             summary=summary,
             views=views_grid(built, config, data),
-            view_names=("image", "view 1", "view 2"),
+            view_names=("image", *config.method.views.branches()),
+            attention=None if maps is None else attention_overlay(shown.images[looked_at], maps),
+            attention_names=() if maps is None else ("image", *(f"head {i + 1}" for i in range(maps.shape[1]))),
+            alarms=alarms,
             metrics=metrics,
             result=result or None,
             embedding=project_2d(features),
@@ -66,14 +74,24 @@ def write_run_report(
     )
 
 
+def attention(built: Built, state: TrainState, images: np.ndarray, aspects: np.ndarray) -> np.ndarray | None:
+    """Attention maps [n, heads, rows, columns] of the [CLS] token, or None where the network has none."""
+    if built.method.attention is None:
+        return None
+    maps = jax.jit(built.method.attention)(state.params, state.aux, images, aspects if (aspects != 1).any() else None)
+    return np.asarray(maps)
+
+
 def views_grid(built: Built, config: Config, data: Dataset) -> np.ndarray:
-    """Training images beside the two views that the network saw of them: uint8 [rows, 3, size, size, 3]."""
+    """Training images beside the views that the network saw of them: uint8 [rows, 1 + views, size, size, 3]."""
     index = np.linspace(0, len(data.train) - 1, min(_GRID_ROWS, len(data.train))).astype(int)
     images, aspects = data.train.images[index], data.train.aspects[index]
     recipe = config.method.views
     views = jax.jit(built.method.views)(jax.random.key(config.seed), images, aspects)
-    size = recipe.size
-    whole = jax.image.resize(jnp.asarray(images, jnp.float32) / 255, (len(index), size, size, 3), "linear")
+    side = recipe.size
+    whole = jax.image.resize(jnp.asarray(images, jnp.float32) / 255, (len(index), side, side, 3), "linear")
     mean, std = np.asarray(recipe.mean or (0, 0, 0)), np.asarray(recipe.std or (1, 1, 1))
-    visible = [np.asarray(whole), *(np.asarray(view) * std + mean for view in views)]
+    # Smaller crops are enlarged to the size of the others, pixel by pixel.
+    same = [jax.image.resize(view, (len(index), side, side, 3), "nearest") for view in views]
+    visible = [np.asarray(whole), *(np.asarray(view) * std + mean for view in same)]
     return (np.clip(np.stack(visible, axis=1), 0, 1) * 255 + 0.5).astype(np.uint8)

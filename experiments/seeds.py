@@ -14,7 +14,7 @@ import tyro
 from rich.table import Table
 
 from experiments import terminal
-from experiments.pretrain import DEFAULT, pretrain
+from experiments.pretrain import pretrain
 from sslax.errors import InputError
 
 
@@ -22,7 +22,7 @@ from sslax.errors import InputError
 class Options:
     """Paired gains over seeds of split and run."""
 
-    config: tyro.conf.Positional[str] = DEFAULT
+    config: tyro.conf.Positional[str] = "simclr-digits"
     """Configuration, as for experiments.pretrain."""
     seeds: int = 5
     """How many seeds, from 0."""

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sslax.errors import InputError
-from sslax.training import Interrupted, NonFinite
+from sslax.training import Collapsed, Interrupted, NonFinite
 
 DONE, INPUT, COLLAPSE, NON_FINITE, INTERRUPTED = 0, 2, 3, 4, 75
 # Seconds between lines where there is no terminal to draw a bar on.
@@ -36,6 +36,9 @@ def exit_code(script: Callable[[], None]) -> int:
     except InputError as error:
         errors.print(f"error: {error}", markup=False)
         return INPUT
+    except Collapsed as error:
+        errors.print(f"{error}", markup=False)
+        return COLLAPSE
     except NonFinite as error:
         errors.print(f"stopped: {error}", markup=False)
         return NON_FINITE
@@ -73,6 +76,8 @@ def training_progress(total: int, epochs: int) -> Iterator[Callable[[Mapping[str
                 say(_resumed(line["resumed_at"], total))
                 progress.update(task, completed=line["resumed_at"])
                 return
+            if "collapse" in line:
+                say(_collapsed(line))
             seen.update(line)
             progress.update(
                 task, description=f"epoch {line['epoch']:.0f}/{epochs}", completed=line["step"], numbers=_numbers(seen)
@@ -89,6 +94,8 @@ def _plain_lines(total: int, epochs: int) -> Callable[[Mapping[str, Any]], None]
         if "resumed_at" in line:
             say(_resumed(line["resumed_at"], total))
             return
+        if "collapse" in line:
+            say(_collapsed(line))
         now = time.monotonic()
         if now - last >= _PLAIN_INTERVAL or "knn20" in line or line["step"] == total:
             last = now
@@ -99,6 +106,10 @@ def _plain_lines(total: int, epochs: int) -> Callable[[Mapping[str, Any]], None]
 
 def _resumed(step: int, total: int) -> str:
     return f"Going on from step {step} of {total}, where the run stopped."
+
+
+def _collapsed(line: Mapping[str, Any]) -> str:
+    return f"Collapse at step {line['step']}: {line['collapse']}; {line['collapse_sign']}"
 
 
 def _numbers(line: Mapping[str, Any]) -> str:

@@ -7,7 +7,9 @@ in `experiments/configs.py`; a method's own options stand beside the method.
 import dataclasses
 from typing import Any, ClassVar, Literal, Protocol
 
+from sslax.augment import view_sizes
 from sslax.errors import InputError
+from sslax.networks import heads_of, patch_side
 
 
 class MethodOptions(Protocol):
@@ -23,19 +25,25 @@ class MethodOptions(Protocol):
 class NetworkConfig:
     """The backbone."""
 
-    name: Literal["resnet18", "resnet34", "resnet50", "patch-resnet"] = "resnet18"
-    """Backbone; patch-resnet is a small one for CPUs."""
+    name: Literal[
+        "resnet18", "resnet34", "resnet50", "patch-resnet", "vit-tiny", "vit-small", "vit-base", "vit-micro"
+    ] = "resnet18"
+    """Backbone; patch-resnet and vit-micro are small ones for CPUs."""
     stem: Literal["auto", "imagenet", "small", "patch"] = "auto"
-    """First layers: auto takes 3x3 of stride 1 (small) for views up to 32 pixels and torchvision's above."""
-    width: int = 64
-    """Channels of the first stage."""
-    patch_size: int = 4
-    """Side of a patch stem's patches, pixels."""
+    """First layers of a ResNet: auto takes 3x3 of stride 1 (small) for views up to 32 pixels and torchvision's above."""
+    width: int | None = None
+    """Channels of a ResNet's first stage, or of a ViT's tokens; None is what the name says."""
+    depth: int | None = None
+    """Blocks of a ViT; None is what the name says."""
+    patch_size: int | None = None
+    """Side of the patches of a ViT or a patch stem, pixels; None is 16 for the ViTs of the papers, 4 for the small ones."""
+    drop_path: float = 0.1
+    """Stochastic depth of a ViT's last block in training."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimiser and its learning rate: warmup, then a cosine to 0."""
+    """The optimiser and its learning rate: warmup, then a cosine."""
 
     name: Literal["adamw", "sgd", "lars"] = "adamw"
     """Optimiser."""
@@ -45,8 +53,14 @@ class OptimizerConfig:
     """How the batch scales the rate: none, lr·batch/256 (linear) or lr·√batch (sqrt)."""
     warmup_epochs: float = 10.0
     """Epochs of linear warmup."""
+    end_lr: float = 0.0
+    """Learning rate that the cosine goes to; not scaled by the batch."""
+    warmup: Literal["step", "dino"] = "step"
+    """Whose warmup: from 0 by equal steps (SimCLR, BYOL), or DINO's, which has the peak twice."""
     weight_decay: float = 1e-4
     """Weight decay."""
+    end_weight_decay: float | None = None
+    """Weight decay at the end of a cosine (AdamW); None keeps it constant."""
     decay_all: bool = False
     """Decay (and with LARS adapt) biases and norms' parameters too; papers leave them out."""
     momentum: float = 0.9
@@ -81,6 +95,8 @@ class Config:
     """Seed of initialisation, order and views."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    on_collapse: Literal["warn", "stop", "ignore"] = "warn"
+    """What to do when the features collapse: say so and go on, stop the run, or not watch at all."""
     steps_per_call: int | None = None
     """Steps under one compiled loop; None is 1 on CPU and 10 elsewhere."""
     log_every: int = 10
@@ -133,16 +149,23 @@ def check(config: Config) -> None:
     _at_least("checkpoint_every", config.checkpoint_every, 1)
     _at_least("seed", config.seed, 0)
     _at_least("split_seed", config.split_seed, 0)
-    for name, value in (("limit", config.limit), ("canvas", config.canvas), ("steps_per_call", config.steps_per_call)):
+    optional = {name: getattr(config, name) for name in ("limit", "canvas", "steps_per_call")}
+    optional |= {f"network.{name}": getattr(config.network, name) for name in ("width", "depth", "patch_size")}
+    for name, value in optional.items():
         if value is not None:
             _at_least(name, value, 1)
-    _at_least("network.width", config.network.width, 1)
-    _at_least("network.patch_size", config.network.patch_size, 1)
     optim = config.optim
     if not 0 < optim.lr < float("inf"):
         raise InputError(f"optim.lr is {optim.lr}; it must be a finite number above 0.")
     _at_least("optim.weight_decay", optim.weight_decay, 0)
     _at_least("optim.warmup_epochs", optim.warmup_epochs, 0)
+    _at_least("optim.end_lr", optim.end_lr, 0)
+    if optim.end_weight_decay is not None:
+        _at_least("optim.end_weight_decay", optim.end_weight_decay, 0)
+        if optim.name != "adamw":
+            raise InputError(
+                f"optim.end_weight_decay is {optim.end_weight_decay}; {optim.name} takes none, only adamw has a schedule."
+            )
     if optim.warmup_epochs > config.epochs:
         raise InputError(
             f"optim.warmup_epochs is {optim.warmup_epochs:g}; it must be at most epochs, which is {config.epochs}."
@@ -150,12 +173,21 @@ def check(config: Config) -> None:
     if not 0 <= optim.momentum < 1:
         raise InputError(f"optim.momentum is {optim.momentum}; it must lie in [0, 1).")
     config.method.check(config)
-    patches = config.network.stem == "patch" or (config.network.name, config.network.stem) == ("patch-resnet", "auto")
-    size = config.method.views.size
-    if patches and size % config.network.patch_size:
-        raise InputError(
-            f"network.patch_size is {config.network.patch_size}; it must divide method.views.size, which is {size}."
-        )
+    _check_network(config)
+
+
+def _check_network(config: Config) -> None:
+    network = config.network
+    if not 0 <= network.drop_path < 1:
+        raise InputError(f"network.drop_path is {network.drop_path}; it must lie in [0, 1).")
+    heads = heads_of(network.name)
+    if heads and (network.width or heads) % heads:
+        raise InputError(f"network.width is {network.width}; it must be a multiple of {network.name}'s {heads} heads.")
+    patch = patch_side(network.name, stem=network.stem, patch_size=network.patch_size)
+    for size in view_sizes(config.method.views):
+        if patch and size % patch:
+            name = "size" if size == config.method.views.size else "local_size"
+            raise InputError(f"network.patch_size is {patch}; it must divide method.views.{name}, which is {size}.")
 
 
 def check_against_data(config: Config, *, images: int, canvas: int, devices: int) -> None:
@@ -174,8 +206,10 @@ def check_against_data(config: Config, *, images: int, canvas: int, devices: int
         )
     if config.batch_size % devices:
         raise InputError(f"batch_size is {config.batch_size}; it must be a multiple of the {devices} devices.")
-    if config.method.views.size > canvas:
-        raise InputError(
-            f"method.views.size is {config.method.views.size}, but the images are {canvas} pixels in memory; "
-            f"it must be at most {canvas}, or canvas larger."
-        )
+    for name in ("size", "local_size"):
+        size = getattr(config.method.views, name, 0)
+        if size > canvas:
+            raise InputError(
+                f"method.views.{name} is {size}, but the images are {canvas} pixels in memory; "
+                f"it must be at most {canvas}, or canvas larger."
+            )

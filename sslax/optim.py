@@ -45,8 +45,8 @@ def warmup_cosine(
       steps: length of warmup and cosine together.
       start: value that the warmup comes from.
       end: value that the cosine goes to.
-      convention: "step", `start + (peak - start) · k / warmup_steps` at step k and `end` at step `steps` (SimCLR's and BYOL's releases);
-        "dino", the warmup has both its ends, so the peak comes twice, and the last step is one short of `end`
+      convention: "step", `start + (peak - start) · k / warmup_steps` at step k and `end` at step `steps` (SimCLR's and
+        BYOL's releases); "dino", the warmup has both its ends, so the peak comes twice, and the last step is one short of `end`
         (`utils.cosine_scheduler` of DINO's release).
 
     Raises:

@@ -4,23 +4,37 @@ import dataclasses
 
 import numpy as np
 
-from sslax.augment import SimCLRViews
+from sslax.augment import BYOLViews, DINOViews, SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data import Dataset, Split
-from sslax.methods import METHODS, SimCLR
+from sslax.methods import BYOL, DINO, METHODS, SimCLR
+from sslax.networks import build_backbone
 
 SIZE = 8
 
 # One entry for each of METHODS: the tests that are parametrised over the table run on these.
-OPTIONS = {"simclr": SimCLR(views=SimCLRViews.small(SIZE), temperature=0.5, projector_dim=8)}
+OPTIONS = {
+    "simclr": SimCLR(views=SimCLRViews.small(SIZE), temperature=0.5, projector_dim=8),
+    "byol": BYOL(views=BYOLViews.small(SIZE), projector_hidden=16, projector_dim=8, predictor_hidden=16),
+    "dino": DINO(
+        views=DINOViews.small(SIZE, local_crops=2),
+        prototypes=24,
+        head_layers=2,
+        head_hidden=16,
+        head_bottleneck=8,
+        teacher_temperature_epochs=2,
+    ),
+}
+# DINO on the network of its paper, the others on one with BatchNorm.
+NETWORKS = {"dino": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2)}
 assert OPTIONS.keys() == METHODS.keys()
 
 
-def config(method: str = "simclr", **changes) -> Config:
+def config(name: str = "simclr", **changes) -> Config:
     """A configuration of three short epochs."""
     base = Config(
-        method=OPTIONS[method],
-        network=NetworkConfig(name="patch-resnet", width=4, patch_size=2),
+        method=OPTIONS[name],
+        network=NETWORKS.get(name, NetworkConfig(name="patch-resnet", width=4, patch_size=2)),
         optim=OptimizerConfig(lr=1e-2, warmup_epochs=1.0),
         epochs=3,
         batch_size=16,
@@ -42,3 +56,16 @@ def dataset(n: int = 64, labelled: bool = True) -> Dataset:
         return Split(images.astype(np.uint8), labels if labelled else None, np.ones(n, np.float32), names)
 
     return Dataset("tiny", split(n), split(32), ("a", "b") if labelled else (), ())
+
+
+def backbone(name: str):
+    """The network that `config(name)` trains, without its stochastic depth."""
+    network = config(name).network
+    return build_backbone(
+        network.name,
+        image_size=SIZE,
+        width=network.width,
+        depth=network.depth,
+        patch_size=network.patch_size,
+        drop_path=0.0,
+    )

@@ -20,7 +20,7 @@ import tyro
 from jaxtyping import Array, Float, Key, UInt8
 
 from experiments.benchmarks.timing import alternate, report
-from sslax.augment import SimCLRViews, sample_order, simclr_view
+from sslax.augment import SimCLRViews, branch_view, sample_order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ def ours(key: Key[Array, ""], images: UInt8[Array, "n h w 3"], recipe: SimCLRVie
     """One view of each image."""
     key_images, key_order = jax.random.split(key)
     order = sample_order(key_order) if recipe.jitter_order == "batch" else None
-    view = functools.partial(simclr_view, recipe=recipe, order=order)
+    view = functools.partial(branch_view, branch=recipe.branch(), order=order)
     return jax.vmap(view)(jax.random.split(key_images, len(images)), images)
 
 

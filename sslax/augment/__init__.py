@@ -1,5 +1,7 @@
 """Augmentation: pure functions of (key, image), and the recipes that say what each method shows each branch."""
 
+from sslax.augment.branch import Branch, View, branch_view, branch_views, eval_view, render_view, sample_view, view_keys
+from sslax.augment.check import check_views
 from sslax.augment.color import (
     adjust_brightness,
     adjust_contrast,
@@ -21,20 +23,17 @@ from sslax.augment.ops import (
     solarize,
 )
 from sslax.augment.views import (
-    Branch,
+    BYOLViews,
+    DINOViews,
     SimCLRViews,
-    View,
-    check_views,
-    eval_view,
-    render_view,
-    sample_view,
-    simclr_view,
-    simclr_views,
-    view_keys,
+    make_views,
+    view_sizes,
 )
 
 __all__ = [
+    "BYOLViews",
     "Branch",
+    "DINOViews",
     "Jitter",
     "SimCLRViews",
     "View",
@@ -42,11 +41,14 @@ __all__ = [
     "adjust_contrast",
     "adjust_hue",
     "adjust_saturation",
+    "branch_view",
+    "branch_views",
     "check_views",
     "color_jitter",
     "crop_and_resize",
     "eval_view",
     "gaussian_blur",
+    "make_views",
     "normalize",
     "random_apply",
     "random_blur",
@@ -60,9 +62,8 @@ __all__ = [
     "sample_jitter",
     "sample_order",
     "sample_view",
-    "simclr_view",
-    "simclr_views",
     "solarize",
     "to_grayscale",
     "view_keys",
+    "view_sizes",
 ]

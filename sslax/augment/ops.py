@@ -81,7 +81,7 @@ def random_blur(
 
 
 def sample_blur(
-    key: Key[Array, ""], *, probability: float, sigma: tuple[float, float] = (0.1, 2.0)
+    key: Key[Array, ""], *, probability: Scalar, sigma: tuple[float, float] = (0.1, 2.0)
 ) -> Float[Array, ""]:
     """Draw a blur's sigma, uniformly; 0, which is no blur, with probability 1 - `probability`. ValueError as above."""
     check_probability("probability", probability)
@@ -147,7 +147,7 @@ def draw_uniforms(key: Key[Array, ""], count: int) -> Float[Array, "{count}"]:
     return jax.random.uniform(key, (-(-count // 8) * 8,), jnp.float32)[:count]
 
 
-def check_probability(name: str, value: float) -> None:
-    """Raise ValueError unless `value` is in [0, 1]."""
-    if not 0 <= value <= 1:
+def check_probability(name: str, value: Scalar) -> None:
+    """Raise ValueError unless `value`, where it is concrete, is in [0, 1]."""
+    if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
         raise ValueError(f"{name} is {value}; it has to be in [0, 1].")

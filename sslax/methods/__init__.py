@@ -3,11 +3,30 @@
 from collections.abc import Callable
 from typing import Any
 
-from sslax.methods.base import Batch, Method, Output, Setup
+from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, spread
+from sslax.methods.byol import BYOL, byol
+from sslax.methods.dino import DINO, dino
 from sslax.methods.simclr import SimCLR, simclr
 
-__all__ = ["METHODS", "Batch", "Method", "Output", "Setup", "SimCLR", "simclr"]
+__all__ = [
+    "BYOL",
+    "DINO",
+    "METHODS",
+    "Batch",
+    "Method",
+    "Output",
+    "Setup",
+    "SimCLR",
+    "attention_with",
+    "byol",
+    "dino",
+    "embed_with",
+    "simclr",
+    "spread",
+]
 
 METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     SimCLR.NAME: simclr,
+    BYOL.NAME: byol,
+    DINO.NAME: dino,
 }

@@ -1,11 +1,17 @@
 """What a method is: a handful of pure functions over one pytree of parameters and one of everything else."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree, UInt8
+
+from sslax import optim
+from sslax.augment import eval_view
+from sslax.evaluation import feature_std
+from sslax.networks import ViT, forward
 
 
 class Batch(NamedTuple):
@@ -32,7 +38,7 @@ class Setup(NamedTuple):
     mesh: jax.sharding.Mesh
 
 
-def _keep(params: PyTree, aux: PyTree, step: Array) -> tuple[PyTree, PyTree]:
+def _keep(params: PyTree, aux: PyTree, step: Array | int) -> tuple[PyTree, PyTree]:
     return params, aux
 
 
@@ -52,6 +58,8 @@ class Method(NamedTuple):
         evaluation view and the network that the paper evaluates.
       after_update: (params, aux, step) -> (params, aux), after the optimiser's step: moving averages, renormalisation.
       optimizer: tx -> tx: freezing, clipping, parameter groups.
+      attention: (params, aux, images, aspects) -> attention maps [n, heads, rows, columns] of the last block's [CLS] token
+        over the patches, on a ViT; None for methods that have none to show.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -60,3 +68,61 @@ class Method(NamedTuple):
     embed: Callable[..., Array]
     after_update: Callable[..., tuple[PyTree, PyTree]] = _keep
     optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _as_it_is
+    attention: Callable[..., Array] | None = None
+
+
+def ema_schedule(decay: float, schedule: Literal["cosine", "constant"], steps: int) -> optim.Schedule:
+    """The decay of a target's moving average: from `decay` to 1 along a cosine over `steps`, or constant."""
+    return optim.cosine_ema_decay(decay, steps) if schedule == "cosine" else optax.constant_schedule(decay)
+
+
+def embed_with(
+    encoder: Any, recipe: Any, evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
+) -> Callable[..., Array]:
+    """A method's `embed`: features of images as `encoder` is evaluated on them.
+
+    Args:
+      encoder: the backbone.
+      recipe: the views', for size, interpolation and normalisation.
+      evaluated: (params, aux) -> the parameters and BatchNorm statistics of the network that the paper evaluates.
+    """
+
+    def embed(params, aux, images, aspects=None):
+        return forward(encoder, *evaluated(params, aux), _evaluation_views(recipe, images, aspects), train=False)[0]
+
+    return embed
+
+
+def attention_with(
+    encoder: Any, recipe: Any, evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
+) -> Callable[..., Array] | None:
+    """A method's `attention`, of the same arguments as `embed_with`; None where the encoder is no ViT."""
+    if not isinstance(encoder, ViT):
+        return None
+
+    def attention(params, aux, images, aspects=None):
+        x = _evaluation_views(recipe, images, aspects)
+        outputs, _ = forward(encoder, *evaluated(params, aux), x, train=False, outputs=True)
+        maps = outputs.attention[:, :, 0, 1:]
+        side = recipe.size // encoder.patch_size
+        return maps.reshape(*maps.shape[:2], side, side)
+
+    return attention
+
+
+def _evaluation_views(
+    recipe: Any, images: UInt8[Array, "n h w 3"], aspects: Float[Array, " n"] | None
+) -> Float[Array, "n s s 3"]:
+    return eval_view(
+        images,
+        recipe.size,
+        aspects=aspects,
+        interpolation=recipe.interpolation,
+        mean=recipe.mean,
+        std=recipe.std,
+    )
+
+
+def spread(outputs: Float[Array, "n d"]) -> Float[Array, ""]:
+    """`feature_std` times √d, without gradient: 1 for directions spread evenly over the sphere, 0 for constant outputs."""
+    return jax.lax.stop_gradient(feature_std(outputs.astype(jnp.float32)) * outputs.shape[-1] ** 0.5)

@@ -4,17 +4,18 @@ Source: Chen et al. 2020, arXiv:2002.05709, Algorithm 1.
 """
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from sslax.augment import SimCLRViews, check_views, eval_view, simclr_views
+from sslax.augment import SimCLRViews, check_views, make_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import nt_xent
-from sslax.methods.base import Batch, Method, Output, Setup
+from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, spread
 from sslax.networks import SimCLRProjector, forward, init
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
         )
 
     def views(key, images, aspects=None):
-        return simclr_views(key, images, options.views, aspects=aspects)
+        return make_views(key, images, options.views, aspects=aspects)
 
     def contrast(z1, z2):
         if setup.mesh.size == 1:
@@ -81,23 +82,25 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
         # One forward over both views, so BatchNorm sees all 2n. Side by side, not one after the other: an image's two
         # views then stay on the device that made them.
         x = jnp.stack(batch.views, axis=1)
-        h, encoder_aux = forward(encoder, params["encoder"], aux["encoder"], x.reshape(-1, *x.shape[2:]), train=True)
+        h, encoder_aux = forward(
+            encoder, params["encoder"], aux["encoder"], x.reshape(-1, *x.shape[2:]), train=True, key=key
+        )
         z, projector_aux = forward(projector, params["projector"], aux["projector"], h, train=True)
         losses = contrast(z[0::2], z[1::2])
         # Observers train on what the backbone gives; they must not train the backbone.
         features = jax.lax.stop_gradient(h[0::2])
-        return losses.mean(), Output({"encoder": encoder_aux, "projector": projector_aux}, {}, features)
+        # The loss of constant outputs: all 2n - 1 other views are as likely.
+        chance = jnp.float32(math.log(len(z) - 1))
+        metrics = {"projection_std": spread(z[0::2]), "chance_loss": chance}
+        return losses.mean(), Output({"encoder": encoder_aux, "projector": projector_aux}, metrics, features)
 
-    def embed(params, aux, images, aspects=None):
-        recipe = options.views
-        x = eval_view(
-            images,
-            recipe.size,
-            aspects=aspects,
-            interpolation=recipe.interpolation,
-            mean=recipe.mean,
-            std=recipe.std,
-        )
-        return forward(encoder, params["encoder"], aux["encoder"], x, train=False)[0]
+    def evaluated(params, aux):
+        return params["encoder"], aux["encoder"]
 
-    return Method(init=init_networks, views=views, loss=loss, embed=embed)
+    return Method(
+        init=init_networks,
+        views=views,
+        loss=loss,
+        embed=embed_with(encoder, options.views, evaluated),
+        attention=attention_with(encoder, options.views, evaluated),
+    )

@@ -22,6 +22,7 @@ __all__ = [
     "ViTOutputs",
     "build_backbone",
     "forward",
+    "heads_of",
     "init",
     "patch_resnet",
     "patch_side",
@@ -33,6 +34,7 @@ __all__ = [
     "vit_micro",
     "vit_small",
     "vit_tiny",
+    "without_drop_path",
 ]
 
 RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50, "patch-resnet": patch_resnet}
@@ -83,6 +85,16 @@ def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) 
     if name in VITS or stem == "patch" or (name, stem) == ("patch-resnet", "auto"):
         return patch_size or BACKBONES[name]().patch_size
     return None
+
+
+def heads_of(name: str) -> int | None:
+    """The heads of a ViT's attention, which its width is divided among; None for other networks."""
+    return VITS[name]().heads if name in VITS else None
+
+
+def without_drop_path(module: nn.Module) -> nn.Module:
+    """The same network, parameters and all, but for its stochastic depth: a target's or a teacher's."""
+    return module.clone(drop_path=0.0) if isinstance(module, ViT) else module
 
 
 def init(module: nn.Module, key: Key[Array, ""], example: Float[Array, "..."]) -> tuple[PyTree, PyTree]:

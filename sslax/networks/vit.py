@@ -14,9 +14,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 # Torch's `trunc_normal_` cuts at ±2 in absolute terms, a hundred of these deviations: it is a normal distribution.
-_weights = nn.initializers.normal(0.02)
-Dense = partial(nn.Dense, kernel_init=_weights)
+_weights = nn.initializers.normal
 LayerNorm = partial(nn.LayerNorm, epsilon=1e-6)
+
+
+def _each(dense: nn.Dense, x: Float[Array, "n t d"]) -> Float[Array, "n t o"]:
+    """`dense` on each token. As one matrix: on CPU the gradient of a product over two axes takes three times as long."""
+    return dense(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
 
 
 class ViTOutputs(NamedTuple):
@@ -40,18 +44,20 @@ class Attention(nn.Module):
     """Multi-head self-attention; queries, keys and values come of one Dense, so that its bias is one-dimensional."""
 
     heads: int
+    init_std: float = 0.02
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "n t d"]) -> tuple[Float[Array, "n t d"], Float[Array, "n heads t t"]]:
         n, t, d = x.shape
-        qkv = Dense(3 * d, dtype=self.dtype, name="qkv")(x).reshape(n, t, 3, self.heads, d // self.heads)
+        dense = partial(nn.Dense, kernel_init=_weights(self.init_std), dtype=self.dtype)
+        qkv = _each(dense(3 * d, name="qkv"), x).reshape(n, t, 3, self.heads, d // self.heads)
         q, k, v = jnp.moveaxis(qkv, 2, 0)
         # The exponentials of half-precision logits would be useless.
         logits = jnp.einsum("nqhc,nkhc->nhqk", q, k, preferred_element_type=jnp.float32)
         attention = jax.nn.softmax(logits * (d // self.heads) ** -0.5, axis=-1)
         y = jnp.einsum("nhqk,nkhc->nqhc", attention.astype(self.dtype), v).reshape(n, t, d)
-        return Dense(d, dtype=self.dtype, name="proj")(y), attention
+        return _each(dense(d, name="proj"), y), attention
 
 
 class DropPath(nn.Module):
@@ -76,17 +82,19 @@ class Block(nn.Module):
     heads: int
     mlp_ratio: float
     drop_path: float
+    init_std: float = 0.02
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "n t d"], train: bool) -> tuple[Float[Array, "n t d"], Array]:
         width = x.shape[-1]
         norm = partial(LayerNorm, dtype=self.dtype)
+        dense = partial(nn.Dense, kernel_init=_weights(self.init_std), dtype=self.dtype)
         drop = partial(DropPath, self.drop_path)
-        y, attention = Attention(self.heads, self.dtype, name="attn")(norm(name="norm1")(x))
+        y, attention = Attention(self.heads, self.init_std, self.dtype, name="attn")(norm(name="norm1")(x))
         x = x + drop(name="drop1")(y, train)
-        y = Dense(int(width * self.mlp_ratio), dtype=self.dtype, name="fc1")(norm(name="norm2")(x))
-        y = Dense(width, dtype=self.dtype, name="fc2")(nn.gelu(y, approximate=False))
+        y = _each(dense(int(width * self.mlp_ratio), name="fc1"), norm(name="norm2")(x))
+        y = _each(dense(width, name="fc2"), nn.gelu(y, approximate=False))
         return x + drop(name="drop2")(y, train), attention
 
 
@@ -101,6 +109,7 @@ class ViT(nn.Module):
       heads: of the attention; divides `width`.
       mlp_ratio: hidden width of the MLPs, in widths.
       drop_path: of the last block in training; rises linearly from 0 in the first.
+      init_std: of the weights of attention and MLPs at the start; the release's .02 suits widths of hundreds.
       positions: how positions are resized for other resolutions: "dino" as the release, to a scale a tenth of a patch too
         large, "size" to the grid itself, as timm and later code do.
       dtype: of the computation; parameters, softmaxes and features are float32.
@@ -113,6 +122,7 @@ class ViT(nn.Module):
     heads: int = 6
     mlp_ratio: float = 4.0
     drop_path: float = 0.1
+    init_std: float = 0.02
     positions: str = "dino"
     dtype: Any = jnp.float32
 
@@ -120,23 +130,33 @@ class ViT(nn.Module):
     def __call__(
         self, x: Float[Array, "n h w c"], train: bool = False, *, outputs: bool = False
     ) -> Float[Array, "n d"] | ViTOutputs:
-        """Features [n, d] of images, or with `outputs` all of `ViTOutputs`."""
+        """Features [n, d] of images, or with `outputs` all of `ViTOutputs`.
+
+        Raises ValueError for images that the patch does not divide and a width that the heads do not.
+        """
         n, height, width, _ = x.shape
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(
+                f"images are {height} x {width} pixels; both must be multiples of patch_size, {self.patch_size}."
+            )
+        if self.width % self.heads:
+            raise ValueError(f"width is {self.width}; it must be a multiple of heads, {self.heads}.")
         grid = height // self.patch_size, width // self.patch_size
         side = self.image_size // self.patch_size
         patches = _to_patches(x.astype(self.dtype), self.patch_size)
         # Torch's default for a convolution, which the release leaves as it is: uniform within ±1/√fan-in.
         bound = patches.shape[-1] ** -0.5
-        x = nn.Dense(
+        embed = nn.Dense(
             self.width,
             kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
             bias_init=lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound),
             dtype=self.dtype,
             name="patch_embed",
-        )(patches)
+        )
+        x = _each(embed, patches)
         # Both are [1, ·, d], so that they count as kernels: DINO decays them.
-        cls = self.param("cls_token", _weights, (1, 1, self.width))
-        pos = self.param("pos_embed", _weights, (1, 1 + side * side, self.width))
+        cls = self.param("cls_token", _weights(0.02), (1, 1, self.width))
+        pos = self.param("pos_embed", _weights(0.02), (1, 1 + side * side, self.width))
         x = jnp.concatenate([jnp.broadcast_to(cls.astype(self.dtype), (n, 1, self.width)), x], axis=1)
         x = x + resize_positions(pos, side, grid, how=self.positions).astype(self.dtype)
 
@@ -144,7 +164,9 @@ class ViT(nn.Module):
         class_tokens, attention = [], jnp.zeros(0)
         for index in range(self.depth):
             rate = self.drop_path * index / max(self.depth - 1, 1)
-            x, attention = Block(self.heads, self.mlp_ratio, rate, self.dtype, name=f"block{index + 1}")(x, train)
+            x, attention = Block(self.heads, self.mlp_ratio, rate, self.init_std, self.dtype, name=f"block{index + 1}")(
+                x, train
+            )
             class_tokens.append(x[:, 0])
         if not outputs:
             # The norm takes each token by itself: [CLS] is all that is needed.
@@ -195,4 +217,5 @@ vit_tiny = partial(ViT, width=192, depth=12, heads=3)
 vit_small = partial(ViT, width=384, depth=12, heads=6)
 vit_base = partial(ViT, width=768, depth=12, heads=12)
 # Small enough for two CPU cores at the few tokens of small images.
-vit_micro = partial(ViT, width=64, depth=4, heads=4, patch_size=4)
+# Weights of .02 would hardly change 64 channels, and all images would look alike to a loss that compares them.
+vit_micro = partial(ViT, width=64, depth=3, heads=4, patch_size=4, init_std=0.08)

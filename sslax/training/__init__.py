@@ -1,27 +1,34 @@
 """Training a method: state, step, loop, checkpoints; knows a method only as `Method`."""
 
 from sslax.training.build import Built, build
-from sslax.training.loop import Interrupted, NonFinite, fit, start_state
+from sslax.training.loop import Collapsed, Interrupted, NonFinite, fit, start_state
 from sslax.training.quality import can_measure, measure, raw_pixels
 from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState, init_state
-from sslax.training.step import Embedder, compile_steps, data_mesh, make_step
+from sslax.training.step import Embedder, Seen, compile_steps, data_mesh, make_step
+from sslax.training.watch import Alarm, Watch, collapse, observe
 
 __all__ = [
+    "Alarm",
     "Built",
+    "Collapsed",
     "Embedder",
     "Interrupted",
     "NonFinite",
     "RunDir",
+    "Seen",
     "TrainState",
+    "Watch",
     "build",
     "can_measure",
+    "collapse",
     "compile_steps",
     "data_mesh",
     "fit",
     "init_state",
     "make_step",
     "measure",
+    "observe",
     "raw_pixels",
     "start_state",
 ]

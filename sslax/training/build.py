@@ -45,7 +45,9 @@ def build(config: Config, data: Dataset, *, devices: Sequence[jax.Device] | None
         image_size=size,
         stem=config.network.stem,
         width=config.network.width,
+        depth=config.network.depth,
         patch_size=config.network.patch_size,
+        drop_path=config.network.drop_path,
         dtype=compute_dtype(config.precision),
     )
     method = METHODS[config.method.NAME](config.method, Setup(backbone, steps, steps_per_epoch, mesh))
@@ -53,8 +55,10 @@ def build(config: Config, data: Dataset, *, devices: Sequence[jax.Device] | None
         optim.scaled_learning_rate(config.optim.lr, config.batch_size, rule=config.optim.lr_scaling),
         warmup_steps=round(config.optim.warmup_epochs * steps_per_epoch),
         steps=steps,
+        end=config.optim.end_lr,
+        convention=config.optim.warmup,
     )
-    tx = method.optimizer(make_optimizer(config, schedule))
+    tx = method.optimizer(make_optimizer(config, schedule, steps))
     return Built(method, tx, schedule, mesh, steps, steps_per_epoch, (size, size, 3))
 
 
@@ -65,12 +69,17 @@ def compute_dtype(precision: str) -> jnp.dtype:
     return jnp.dtype(precision)
 
 
-def make_optimizer(config: Config, schedule: optim.Schedule) -> optax.GradientTransformation:
-    """The configured optimiser on `schedule`."""
+def make_optimizer(config: Config, schedule: optim.Schedule, steps: int) -> optax.GradientTransformation:
+    """The configured optimiser on `schedule`, for a run of `steps`."""
     o = config.optim
     mask = (lambda params: jax.tree.map(lambda _: True, params)) if o.decay_all else optim.kernels_only
     if o.name == "adamw":
-        return optim.adamw(schedule, weight_decay=o.weight_decay, b1=o.momentum, mask=mask)
+        decay: float | optim.Schedule = o.weight_decay
+        if o.end_weight_decay is not None:
+            decay = optim.warmup_cosine(
+                o.weight_decay, warmup_steps=0, steps=steps, end=o.end_weight_decay, convention=o.warmup
+            )
+        return optim.adamw(schedule, weight_decay=decay, b1=o.momentum, mask=mask)
     if o.name == "sgd":
         return optim.sgd(schedule, weight_decay=o.weight_decay, momentum=o.momentum, mask=mask)
     return optim.lars(

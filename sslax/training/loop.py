@@ -20,10 +20,15 @@ from sslax.training.quality import can_measure, measure
 from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState, init_state
 from sslax.training.step import Embedder, compile_steps, make_step
+from sslax.training.watch import Watch
 
 
 class Interrupted(Exception):
     """The run was asked to stop; its state is saved, and the same command goes on."""
+
+
+class Collapsed(Exception):
+    """The features have collapsed and the configuration says to stop; the state is saved."""
 
 
 class NonFinite(Exception):
@@ -81,6 +86,7 @@ def fit(
     Raises:
       InputError: where the folder cannot be written to.
       Interrupted: after Ctrl-C or SIGTERM, with the state saved.
+      Collapsed: where the watch trips and the configuration says to stop.
       NonFinite: when the loss stops being a number.
     """
     run.begin()
@@ -111,6 +117,13 @@ def _train(config, built, data, run, checkpoints, state, clock, follow, stop) ->
     per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
     evaluates = config.eval_every > 0 and can_measure(data)
 
+    lines = run.metrics()
+    for line in lines:
+        # What has collapsed and was to stop does not go on by being started again.
+        if config.on_collapse == "stop" and "collapse" in line:
+            raise _collapsed(line)
+    watch = Watch(lines, warmup_steps=round(config.optim.warmup_epochs * built.steps_per_epoch))
+
     step = int(state.step)
     while step < built.steps:
         epoch = step // built.steps_per_epoch
@@ -120,7 +133,7 @@ def _train(config, built, data, run, checkpoints, state, clock, follow, stop) ->
             # Calls end where a line is due, so that runs of other per-call lengths write the same lines.
             due = min(epoch_end, (step // config.log_every + 1) * config.log_every)
             count = per_call if step + per_call <= due else 1
-            state, metrics = steps(state, images, order, count)
+            state, metrics, seen = steps(state, images, order, count)
             step += count
             ends_epoch = step == epoch_end
             evaluate_now = evaluates and ends_epoch and _due(epoch + 1, config.eval_every, config.epochs)
@@ -135,11 +148,19 @@ def _train(config, built, data, run, checkpoints, state, clock, follow, stop) ->
                         f"The loss is {line['loss']} at step {step}; the last checkpoint is of step "
                         f"{checkpoints.latest()}. A lower optim.lr or a longer warmup usually helps."
                     )
-                if evaluate_now:
-                    with clock.paused():
+                alarm = None
+                with clock.paused():
+                    if evaluate_now:
                         line |= measure(functools.partial(embedder, state), data)
+                    if config.on_collapse != "ignore":
+                        alarm = watch(line, seen.features, rank=evaluate_now)
+                if alarm is not None:
+                    line |= {"collapse": alarm.mode, "collapse_sign": alarm.sentence}
                 run.append(line)
                 follow(line)
+                if alarm is not None and config.on_collapse == "stop":
+                    checkpoints.save(state)
+                    raise _collapsed(line)
             if stopping or (ends_epoch and _due(epoch + 1, config.checkpoint_every, config.epochs)):
                 jax.block_until_ready(state)
                 with clock.paused():
@@ -147,6 +168,10 @@ def _train(config, built, data, run, checkpoints, state, clock, follow, stop) ->
             if stopping and step < built.steps:
                 raise Interrupted(f"Stopped after step {step} of {built.steps}; its state is saved.")
     return state
+
+
+def _collapsed(line: dict[str, Any]) -> Collapsed:
+    return Collapsed(f"Stopped at step {line['step']}: {line['collapse']}; {line['collapse_sign']}")
 
 
 def _due(epoch: int, every: int, last: int) -> bool:

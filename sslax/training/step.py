@@ -1,7 +1,7 @@
 """The compiled programs of a run: its training step and its features."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +14,13 @@ from sslax.methods import Batch, Method
 from sslax.training.state import TrainState
 
 
+class Seen(NamedTuple):
+    """What observers get of a step: the batch's features, without gradient, and its labels where the data has them."""
+
+    features: Float[Array, "n d"]
+    labels: Int[Array, "n"] | None
+
+
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """One axis, `data`, over the devices (None: all); Auto, so that the compiler places what nobody placed."""
     devices = jax.devices() if devices is None else devices
@@ -22,8 +29,8 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 def make_step(
     method: Method, tx: optax.GradientTransformation, mesh: Mesh, *, batch_size: int, steps_per_epoch: int
-) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    """The training step as a pure function `(state, data, order) -> (state, metrics)`, not yet compiled.
+) -> Callable[..., tuple[TrainState, dict[str, Array], Seen]]:
+    """The training step as a pure function `(state, data, order) -> (state, metrics, seen)`, not yet compiled.
 
     `data` is the resident set and `order` the epoch's permutation of it; the step takes its own batch out of them.
     """
@@ -43,26 +50,33 @@ def make_step(
         params = optax.apply_updates(state.params, updates)
         params, aux = method.after_update(params, output.aux, state.step)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **output.metrics}
-        return TrainState(state.step + 1, params, opt_state, aux, state.key), metrics
+        seen = Seen(jax.lax.stop_gradient(output.features), batch.labels)
+        return TrainState(state.step + 1, params, opt_state, aux, state.key), metrics, seen
 
     return step
 
 
 def compile_steps(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """`run(state, data, order, count)`: `count` steps in one call, the state donated; the metrics are the last step's.
+    """`run(state, data, order, count)`: `count` steps in one call, the state donated; metrics and seen are the last step's.
 
     More than one go under `lax.scan`, which spares an accelerator the wait for the host. On CPU take one: XLA's
     convolutions leave their fast path inside a loop.
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
+    rows = NamedSharding(mesh, PartitionSpec("data"))
 
     def run(state, data, order, count):
         if count == 1:
             return step(state, data, order)
-        state, metrics = jax.lax.scan(lambda state, _: step(state, data, order), state, length=count)
-        return state, jax.tree.map(lambda m: m[-1], metrics)
 
-    return jax.jit(run, static_argnums=3, donate_argnums=0, out_shardings=everywhere)
+        def body(state, _):
+            state, *shown = step(state, data, order)
+            return state, shown
+
+        state, shown = jax.lax.scan(body, state, length=count)
+        return state, *jax.tree.map(lambda x: x[-1], shown)
+
+    return jax.jit(run, static_argnums=3, donate_argnums=0, out_shardings=(everywhere, everywhere, rows))
 
 
 class Embedder:

@@ -30,7 +30,11 @@ def test_public_names_are_documented(name):
 def test_keys_come_first_and_options_by_name(name):
     parameters = list(inspect.signature(FUNCTIONS[name]).parameters.values())
     names = [parameter.name for parameter in parameters]
-    random = name.startswith(("random_", "sample_")) or "jitter" in name or name in ("simclr_view", "simclr_views")
+    random = (
+        name.startswith(("random_", "sample_"))
+        or "jitter" in name
+        or name in ("branch_view", "branch_views", "make_views")
+    )
     assert ("key" in names) == random or name == "view_keys"
     if "key" in names:
         assert names[0] == "key"

@@ -18,15 +18,15 @@ from sslax.augment import (
     adjust_contrast,
     adjust_hue,
     adjust_saturation,
+    branch_view,
     crop_and_resize,
     eval_view,
     gaussian_blur,
+    make_views,
     normalize,
     render_view,
     sample_order,
     sample_view,
-    simclr_view,
-    simclr_views,
     solarize,
     to_grayscale,
     view_keys,
@@ -133,7 +133,7 @@ def render(branch):
 
 @functools.cache
 def views(recipe):
-    return jax.jit(functools.partial(simclr_views, recipe=recipe))
+    return jax.jit(functools.partial(make_views, recipe=recipe))
 
 
 def test_a_view_is_its_draws_op_by_op(images):
@@ -152,7 +152,7 @@ def test_a_view_is_its_draws_op_by_op(images):
 def test_an_order_for_the_batch_gives_what_it_gives_each_image(images):
     keys = view_keys(jax.random.key(3), len(images))[0]
     order = jnp.array([3, 1, 0, 2], jnp.int32)
-    one = functools.partial(simclr_view, recipe=RECIPE)
+    one = functools.partial(branch_view, branch=RECIPE.branch())
     by_batch = jax.jit(jax.vmap(lambda key, image, order: one(key, image, order=order), in_axes=(0, 0, None)))
     by_batch = by_batch(keys, images, order)
     branch = RECIPE.branch()
@@ -227,7 +227,7 @@ def test_other_recipes_ops(images):
 
 def test_ops_of_probability_zero_leave_the_program(images):
     def size(**fields):
-        view = functools.partial(simclr_view, recipe=dataclasses.replace(RECIPE, **fields))
+        view = functools.partial(branch_view, branch=dataclasses.replace(RECIPE, **fields).branch())
         return len(jax.jit(view).lower(jax.random.key(0), images[0]).as_text())
 
     whole = size()

@@ -73,20 +73,80 @@ def test_embedding_is_deterministic_and_takes_each_image_alone(method, evaluated
     np.testing.assert_allclose(embed(params, output.aux, images[::-1])[::-1], whole, atol=1e-5)
 
 
-def test_loss_is_independent_of_the_number_of_devices():
-    """SimCLR in shard_map over eight devices against one: the row gather and its gradient."""
+@pytest.mark.parametrize("name", METHODS)
+def test_one_step_on_eight_devices_is_one_step_on_one(name):
+    """Loss, gradient, BatchNorm statistics, target and centre: what the gather, the global batch and the centre's mean give."""
     data = tiny.dataset()
     results = []
     for devices in (jax.devices()[:1], jax.devices()):
-        b = build(tiny.config(), data, devices=devices)
+        b = build(tiny.config(name), data, devices=devices)
+        rows = jax.NamedSharding(b.mesh, jax.P("data"))
         params, aux = b.method.init(jax.random.key(0), b.image_shape)
-        views = jax.jit(b.method.views)(jax.random.key(1), data.train.images[:16], data.train.aspects[:16])
-        function = jax.jit(jax.value_and_grad(b.method.loss, has_aux=True))
-        results.append(function(params, aux, Batch(views), jax.random.key(2), jnp.asarray(0)))
-    (loss1, output1), gradients1 = results[0]
-    (loss8, output8), gradients8 = results[1]
+
+        @jax.jit
+        def step(params, aux, images, aspects, method=b.method):
+            views = method.views(jax.random.key(1), images, aspects)
+            (loss, output), gradients = jax.value_and_grad(method.loss, has_aux=True)(
+                params, aux, Batch(views), jax.random.key(2), 0
+            )
+            # A plain step: Adam's first would turn the rounding of a zero gradient into a whole step.
+            moved = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradients)
+            _, aux = method.after_update(moved, output.aux, 0)
+            return loss, gradients, aux
+
+        results.append(
+            step(params, aux, *(jax.device_put(x[:16], rows) for x in (data.train.images, data.train.aspects)))
+        )
+    (loss1, gradients1, aux1), (loss8, gradients8, aux8) = results
     np.testing.assert_allclose(loss8, loss1, rtol=1e-5)
-    for one, eight in zip(
-        jax.tree.leaves((gradients1, output1.aux)), jax.tree.leaves((gradients8, output8.aux)), strict=True
-    ):
-        np.testing.assert_allclose(eight, one, atol=1e-5 * max(1.0, np.abs(one).max()))
+    for one, eight in ((gradients1, gradients8), (aux1, aux8)):
+        largest = max(np.abs(x).max() for x in jax.tree.leaves(one))
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
+            np.testing.assert_allclose(b, a, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"simclr"}))
+def test_no_gradient_reaches_aux(name):
+    """Target, teacher, centre and statistics: the loss's gradient by aux is zero everywhere, and by params it is not."""
+    b = build(tiny.config(name), tiny.dataset(), devices=jax.devices()[:1])
+    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
+
+    def loss(params, aux):
+        value, output = b.method.loss(params, aux, Batch(views), jax.random.key(2), 0)
+        # The new aux, too: a gradient must not come back through the moving averages.
+        return value + sum(jnp.sum(x) for x in jax.tree.leaves(output.aux.get("center", ())))
+
+    by_params, by_aux = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, aux)
+    assert float(optax.tree.norm(by_params)) > 0
+    assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(by_aux))
+
+
+@pytest.mark.parametrize(("name", "place"), [("byol", "target"), ("dino", "teacher")])
+def test_poison_in_the_target_is_poison_in_the_loss_and_not_in_the_weights(name, place):
+    """Not-a-number weights of the target make the loss one, so it is used; the parameters' shapes never meet it otherwise."""
+    b = build(tiny.config(name), tiny.dataset(), devices=jax.devices()[:1])
+    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
+    poisoned = {**aux, place: {**aux[place], "params": jax.tree.map(lambda x: x * jnp.nan, aux[place]["params"])}}
+    loss = jax.jit(lambda params, aux: b.method.loss(params, aux, Batch(views), jax.random.key(2), 0)[0])
+    assert np.isfinite(loss(params, aux))
+    assert np.isnan(loss(params, poisoned))
+
+
+@pytest.mark.parametrize(("name", "place"), [("byol", "target"), ("dino", "teacher")])
+def test_the_target_is_the_closed_form_of_its_average(name, place):
+    """After k updates: the product of the decays times its start, and each step's weights times the decays after it."""
+    b = build(tiny.config(name), tiny.dataset(), devices=jax.devices()[:1])
+    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    start, online = aux[place]["params"]["encoder"], params["encoder"]
+    options = tiny.OPTIONS[name]
+    update = jax.jit(b.method.after_update)
+    for k in range(5):
+        params = {**params, "encoder": jax.tree.map(lambda x, k=k: x * (k + 1), online)}
+        _, aux = update(params, aux, jnp.asarray(k))
+    decays = [1 - (1 - options.decay) * (np.cos(np.pi * k / b.steps) + 1) / 2 for k in range(5)]
+    weights = [(1 - decays[k]) * (k + 1) * np.prod(decays[k + 1 :]) for k in range(5)]
+    wanted = jax.tree.map(lambda s, o: np.prod(decays) * s + sum(weights) * o, start, online)
+    for a, w in zip(jax.tree.leaves(aux[place]["params"]["encoder"]), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, w, atol=1e-6 * max(1.0, np.abs(w).max()))

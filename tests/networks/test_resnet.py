@@ -1,40 +1,15 @@
 """ResNets against torchvision's own forward pass (tests/golden), and what the backbones promise."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sslax.export import from_torch
 from sslax.networks import BACKBONES, ResNet, build_backbone, forward, init
 from sslax.networks.resnet import BasicBlock, Bottleneck
-
-
-def from_torch(state, hyper):
-    """torchvision's state dict as this library's parameters and statistics."""
-
-    def conv(name):
-        return {"kernel": state[f"{name}.weight"].transpose(2, 3, 1, 0)}
-
-    def norm(name):
-        return (
-            {"scale": state[f"{name}.weight"], "bias": state[f"{name}.bias"]},
-            {"mean": state[f"{name}.running_mean"], "var": state[f"{name}.running_var"]},
-        )
-
-    params, statistics = {"stem_conv": conv("conv1")}, {}
-    params["stem_norm"], statistics["stem_norm"] = norm("bn1")
-    for stage, blocks in enumerate(hyper["layers"], 1):
-        for block in range(blocks):
-            torch_name, name = f"layer{stage}.{block}", f"stage{stage}_block{block + 1}"
-            p, s = {}, {}
-            for index in range(3 if hyper["block"] == "Bottleneck" else 2):
-                p[f"Conv_{index}"] = conv(f"{torch_name}.conv{index + 1}")
-                p[f"BatchNorm_{index}"], s[f"BatchNorm_{index}"] = norm(f"{torch_name}.bn{index + 1}")
-            if f"{torch_name}.downsample.0.weight" in state:
-                p["shortcut_conv"] = conv(f"{torch_name}.downsample.0")
-                p["shortcut_norm"], s["shortcut_norm"] = norm(f"{torch_name}.downsample.1")
-            params[name], statistics[name] = p, s
-    return params, statistics
 
 
 def test_zero_init_makes_blocks_the_identity():
@@ -101,12 +76,14 @@ def test_golden(golden, case):
     )
     run = jax.jit(lambda p, s, x, train: forward(model, p, s, x, train=train), static_argnums=3)
 
-    params, statistics = from_torch(state, hyper)
+    like_params, like_stats = jax.eval_shape(lambda x: init(model, jax.random.key(0), x), jnp.asarray(g["x"]))
+    load = partial(from_torch, model, like_params=like_params, like_stats=like_stats)
+    params, statistics = load(state)
     features, moved = run(params, statistics, g["x"], True)
     np.testing.assert_allclose(features, g["features"], atol=5e-5 * np.abs(g["features"]).max())
 
     # Torch keeps the unbiased running variance, flax the biased one: the means agree, the variances after that correction.
-    _, torch_after = from_torch({**state, **after}, hyper)
+    _, torch_after = load(state | after)
     for (path, actual), expected in zip(
         jax.tree_util.tree_leaves_with_path(moved), jax.tree.leaves(torch_after), strict=True
     ):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sslax.export import from_torch
 from sslax.networks import BACKBONES, DINOHead, ViT, build_backbone, forward, init, resize_positions
 
 
@@ -16,30 +17,6 @@ def dense(state, name):
 
 def norm(state, name):
     return {"scale": state[f"{name}.weight"], "bias": state[f"{name}.bias"]}
-
-
-def from_torch(state, depth):
-    """DINO's state dict as this library's parameters."""
-    patch = state["patch_embed.proj.weight"]
-    params = {
-        "cls_token": state["cls_token"],
-        "pos_embed": state["pos_embed"],
-        "patch_embed": {
-            "kernel": patch.transpose(2, 3, 1, 0).reshape(-1, patch.shape[0]),
-            "bias": state["patch_embed.proj.bias"],
-        },
-        "norm": norm(state, "norm"),
-    }
-    for i in range(depth):
-        name = f"blocks.{i}"
-        params[f"block{i + 1}"] = {
-            "norm1": norm(state, f"{name}.norm1"),
-            "attn": {"qkv": dense(state, f"{name}.attn.qkv"), "proj": dense(state, f"{name}.attn.proj")},
-            "norm2": norm(state, f"{name}.norm2"),
-            "fc1": dense(state, f"{name}.mlp.fc1"),
-            "fc2": dense(state, f"{name}.mlp.fc2"),
-        }
-    return params
 
 
 def close(actual, wanted, tolerance):
@@ -62,7 +39,9 @@ def released(request, golden):
         heads=h["num_heads"],
         mlp_ratio=h["mlp_ratio"],
     )
-    return g, model, from_torch(state_of(g), h["depth"])
+    like_params, like_stats = jax.eval_shape(lambda x: init(model, jax.random.key(0), x), jnp.asarray(g["x_32"]))
+    params, _ = from_torch(model, state_of(g), like_params=like_params, like_stats=like_stats)
+    return g, model, params
 
 
 def test_vit_golden_at_both_resolutions(released):

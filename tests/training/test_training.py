@@ -117,7 +117,7 @@ def test_one_step_on_eight_devices_is_one_step_on_one():
         run = compile_steps(make_step(built.method, built.tx, built.mesh, batch_size=16, steps_per_epoch=4), built.mesh)
         state = start_state(config, built)
         images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
-        state, metrics = run(state, images, epoch_order(state.key, 0, 64), 1)
+        state, metrics, _ = run(state, images, epoch_order(state.key, 0, 64), 1)
         states.append((state, metrics))
     (one, one_metrics), (eight, eight_metrics) = states
     np.testing.assert_allclose(eight_metrics["loss"], one_metrics["loss"], rtol=1e-5)

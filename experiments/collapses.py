@@ -1,0 +1,117 @@
+"""Does the collapse watch see what it should? `python -m experiments.collapses`.
+
+Five runs on digits are broken on purpose, in ways that the papers say collapse; ten healthy ones differ in method and seed.
+Each goes 300 steps. The table says what the watch named and when, beside what the features are worth against the untrained
+network's: a broken run need not collapse at this scale, and then there is nothing to see.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from typing import Any
+
+import jax
+import tyro
+from rich.table import Table
+
+from experiments import terminal
+from experiments.configs import CONFIGS
+from sslax.config import Config, check, to_dict
+from sslax.data import open_dataset
+from sslax.training import Embedder, RunDir, build, fit, measure, start_state
+
+STEPS = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Broken and healthy runs on digits under the collapse watch."""
+
+    out: str = "runs/collapses"
+    """Folder of the runs, and of the summary collapses.json."""
+    seeds: int = 10
+    """Healthy runs, over the methods in turn."""
+
+
+def broken() -> dict[str, tuple[Config, str]]:
+    """The five runs by name, each with the mode that the papers foretell."""
+    dino, byol = CONFIGS["dino-digits"], CONFIGS["byol-digits"]
+
+    def changed(config: Config, **options: Any) -> Config:
+        return dataclasses.replace(config, method=dataclasses.replace(config.method, **options))
+
+    return {
+        "DINO without centring": (changed(dino, centering=False), "one dimension dominating"),
+        "DINO without sharpening, τ_t = 1": (changed(dino, teacher_temperature=1.0), "uniform output"),
+        "BYOL without predictor": (changed(byol, predictor_hidden=0), "constant features"),
+        "BYOL with decay 0": (changed(byol, decay=0.0, decay_schedule="constant"), "constant features"),
+        "BYOL without predictor, decay 0": (
+            changed(byol, predictor_hidden=0, decay=0.0, decay_schedule="constant"),
+            "constant features",
+        ),
+    }
+
+
+def healthy(count: int) -> dict[str, Config]:
+    """As many runs as asked for, over the methods in turn, each of another seed."""
+    names = [name for name in CONFIGS if name.endswith("-digits")]
+    return {
+        f"{names[seed % len(names)]}, seed {seed}": dataclasses.replace(CONFIGS[names[seed % len(names)]], seed=seed)
+        for seed in range(count)
+    }
+
+
+def watch(config: Config, folder: pathlib.Path) -> dict[str, Any]:
+    """Run `config` for 300 steps, and tell what the watch named, when, and what the features are worth."""
+    data = open_dataset(config.data)
+    epochs = -(-STEPS // (len(data.train) // config.batch_size))
+    config = dataclasses.replace(config, epochs=epochs, log_every=10, eval_every=0)
+    check(config)
+    built = build(config, data)
+    run = RunDir(folder, to_dict(config))
+    state = fit(config, built, data, run)
+    embedder = Embedder(built.method, built.mesh)
+    worth = {
+        name: measure(functools.partial(embedder, s), data)["knn20"]
+        for name, s in (("untrained", start_state(config, built)), ("trained", state))
+    }
+    lines = run.metrics()
+    alarms = [line for line in lines if "collapse" in line]
+    kept = ("loss", "feature_std", "projection_std", "largest_share", "target_entropy", "kl", "target_largest")
+    return {
+        "mode": alarms[0]["collapse"] if alarms else None,
+        "step": alarms[0]["step"] if alarms else None,
+        "knn20": worth,
+        "last": {name: lines[-1][name] for name in kept if name in lines[-1]},
+    }
+
+
+def run(options: Options) -> None:
+    """All runs, the table, and the summary."""
+    out = pathlib.Path(options.out)
+    rows: list[dict[str, Any]] = []
+    runs = {name: (config, expected) for name, (config, expected) in broken().items()}
+    table = Table(title=f"the collapse watch over {STEPS} steps of digits")
+    for title in ("run", "foretold", "named", "at step", "kNN k=20", "untrained"):
+        table.add_column(title)
+    for name, (config, expected) in [*runs.items(), *((n, (c, None)) for n, c in healthy(options.seeds).items())]:
+        found = watch(config, out / name.replace(" ", "-").replace(",", ""))
+        rows.append({"run": name, "foretold": expected, **found})
+        numbers = [f"{100 * found['knn20'][key]:.1f}" for key in ("trained", "untrained")]
+        table.add_row(name, expected or "", found["mode"] or "", str(found["step"] or ""), *numbers)
+        terminal.say(f"{name}: {found['mode'] or 'nothing'} named.")
+    terminal.console.print(table)
+    summary = {"steps": STEPS, "device": jax.devices()[0].device_kind, "jax": jax.__version__, "runs": rows}
+    (out / "collapses.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    terminal.say(f"The figures are in {out / 'collapses.json'}.")
+
+
+def main() -> None:
+    """The command line."""
+    options = tyro.cli(Options, prog="python -m experiments.collapses")
+    terminal.run_script(lambda: run(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""One branch's views of an image: its ops with their numbers, the draws, and their rendering.
+
+A `Branch` is all that `sample_view` (draws) and `render_view` (applies) know; the recipes in `views.py` are made of them.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+
+from sslax.augment import color, crop, ops
+from sslax.augment.jitter import Jitter, jitter_planes, sample_jitter, sample_order
+
+Channels = tuple[float, float, float]
+Range = tuple[float, float]
+JitterOrder = Literal["image", "batch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """One branch's ops in the order they are applied. A probability or a strength of 0 leaves an op out.
+
+    `blur` and `solarize` may be traced, for branches that share a program and differ in them alone.
+    """
+
+    size: int
+    crop_area: Range
+    crop_aspect: Range
+    crop_sampling: crop.Sampling
+    crop_min_covered: float
+    interpolation: crop.Interpolation
+    flip: float
+    jitter: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    semantics: color.Semantics
+    grayscale: float
+    blur: ops.Scalar
+    blur_sigma: Range
+    blur_kernel: int
+    blur_padding: ops.Padding
+    mean: Channels | None
+    std: Channels | None
+    solarize: ops.Scalar = 0.0
+
+
+class View(NamedTuple):
+    """What was drawn for one view of one image; None where the op is not in the program."""
+
+    box: Float[Array, "4"]
+    flip: Bool[Array, ""] | None
+    jitter: Jitter | None
+    grayscale: Bool[Array, ""] | None
+    sigma: Float[Array, ""] | None
+    solarize: Bool[Array, ""] | None
+
+
+def sample_view(
+    key: Key[Array, ""],
+    height: int,
+    width: int,
+    branch: Branch,
+    *,
+    image_aspect: float | Float[Array, ""] | None = None,
+    order: Int[Array, "4"] | None = None,
+) -> View:
+    """Draw one view of a canvas of `height` x `width` whose true width / height is `image_aspect`; a key for each op."""
+    keys = jax.random.split(key, 8)
+    box = crop.sample_crop(
+        keys[0],
+        height,
+        width,
+        area=branch.crop_area,
+        aspect=branch.crop_aspect,
+        image_aspect=image_aspect,
+        sampling=branch.crop_sampling,
+        min_covered=branch.crop_min_covered,
+    )
+    strengths = {name: getattr(branch, name) for name in color.OPS}
+    jitter = None
+    if branch.jitter > 0 and any(strengths.values()):
+        jitter = sample_jitter(keys[1], **strengths, semantics=branch.semantics, probability=branch.jitter, order=order)
+    flip, grayscale, solarize = (
+        jax.random.bernoulli(key, probability) if _present(probability) else None
+        for key, probability in zip(keys[2:5], (branch.flip, branch.grayscale, branch.solarize), strict=True)
+    )
+    sigma = None
+    if _present(branch.blur):
+        sigma = ops.sample_blur(keys[5], probability=branch.blur, sigma=branch.blur_sigma)
+    return View(box, flip, jitter, grayscale, sigma, solarize)
+
+
+def render_view(
+    image: Float[Array, "h w 3"], view: View, branch: Branch
+) -> Float[Array, "{branch.size} {branch.size} 3"]:
+    """The view that was drawn."""
+    size = branch.size
+    planes = crop.crop_planes(image, view.box, size, method=branch.interpolation, flip=view.flip)
+    red, green, blue = jnp.clip(planes, 0.0, 1.0).reshape(3, -1)
+    channels: color.Planes = (red, green, blue)
+    if view.jitter is not None:
+        channels = jitter_planes(channels, view.jitter, semantics=branch.semantics)
+    if view.grayscale is not None:
+        channels = color.grayscale_planes(channels, view.grayscale)
+    result = color.from_planes(channels, size, size)
+    if view.sigma is not None:
+        result = ops.gaussian_blur(result, view.sigma, radius=branch.blur_kernel // 2, padding=branch.blur_padding)
+    if view.solarize is not None:
+        result = jnp.where(view.solarize, ops.solarize(result), result)
+    return _normalized(result, branch.mean, branch.std)
+
+
+def branch_view(
+    key: Key[Array, ""],
+    image: Float[Array, "h w 3"] | UInt8[Array, "h w 3"],
+    branch: Branch,
+    *,
+    image_aspect: float | Float[Array, ""] | None = None,
+    order: Int[Array, "4"] | None = None,
+) -> Float[Array, "{branch.size} {branch.size} 3"]:
+    """One view of one image (uint8 is scaled to [0, 1]).
+
+    `image_aspect` is the true width / height of a squashed image; `order` is the jitter's, for a whole batch.
+    """
+    height, width, _ = image.shape
+    view = sample_view(key, height, width, branch, image_aspect=image_aspect, order=order)
+    return render_view(to_float(image), view, branch)
+
+
+def branch_views(
+    key: Key[Array, ""],
+    images: Float[Array, "n h w 3"] | UInt8[Array, "n h w 3"],
+    branches: Sequence[Branch],
+    *,
+    jitter_order: JitterOrder = "image",
+    aspects: Float[Array, " n"] | None = None,
+) -> tuple[Float[Array, "n _ _ 3"], ...]:
+    """A view of each image for each branch; `aspects` are the true widths / heights of squashed images."""
+    key_images, key_orders = jax.random.split(key)
+    keys = view_keys(key_images, len(images), views=len(branches))
+    orders = jax.random.split(key_orders, len(branches))
+
+    def views(
+        branch: Branch, keys: Key[Array, " n"], key_order: Key[Array, ""], blur: ops.Scalar, solarize: ops.Scalar
+    ) -> Array:
+        own = dataclasses.replace(branch, blur=blur, solarize=solarize)
+        order = sample_order(key_order) if jitter_order == "batch" else None
+
+        def one(key: Key[Array, ""], image: Array, aspect: Array | None) -> Array:
+            return branch_view(key, image, own, image_aspect=aspect, order=order)
+
+        return jax.vmap(one, in_axes=(0, 0, None if aspects is None else 0))(keys, images, aspects)
+
+    made: dict[int, Array] = {}
+    for alike in _same_programs(branches):
+        # One trace, and so one compilation, for branches that differ in these two probabilities alone.
+        blur, solarize = (
+            jnp.array(p, jnp.float32) if len(set(p)) > 1 else p[0]
+            for p in ([getattr(branches[i], name) for i in alike] for name in ("blur", "solarize"))
+        )
+        index = np.array(alike)
+        axes = tuple(0 if isinstance(p, jax.Array) else None for p in (blur, solarize))
+        program = functools.partial(views, branches[alike[0]])
+        stacked = jax.vmap(program, in_axes=(0, 0, *axes))(keys[index], orders[index], blur, solarize)
+        made |= {i: stacked[place] for place, i in enumerate(alike)}
+    return tuple(made[i] for i in range(len(branches)))
+
+
+def _same_programs(branches: Sequence[Branch]) -> list[list[int]]:
+    """Indices of the branches, grouped by the program that makes their views."""
+    groups: dict[Branch, list[int]] = {}
+    for i, branch in enumerate(branches):
+        # Where nobody blurs, the blur is left out, which saves more than a second program costs.
+        program = dataclasses.replace(branch, blur=float(branch.blur > 0), solarize=0.0)
+        groups.setdefault(program, []).append(i)
+    return list(groups.values())
+
+
+def view_keys(key: Key[Array, ""], images: int, *, views: int = 2) -> Key[Array, "{views} {images}"]:
+    """A key for each view of each image: a key shared by a batch would give all of its images the same draws."""
+    return jax.random.split(key, (views, images))
+
+
+def eval_view(
+    images: Float[Array, "n h w 3"] | UInt8[Array, "n h w 3"],
+    size: int,
+    *,
+    aspects: Float[Array, " n"] | None = None,
+    central: float | None = None,
+    interpolation: crop.Interpolation = "bicubic",
+    mean: Channels | None = None,
+    std: Channels | None = None,
+) -> Float[Array, "n {size} {size} 3"]:
+    """The deterministic view that features are evaluated on: the central square, resized, normalised as the views.
+
+    The square's side is `central` times the true image's shorter side, `aspects` being the true widths / heights (None:
+    the images are not squashed). `central=None` is all of an image that is already `size` x `size` (CIFAR's protocol,
+    where nothing is resized) and 0.875 of any other: SimCLR's central crop, and DINO's resize to 256, crop to 224.
+    Raises ValueError for a `central` outside (0, 1], or as `crop_and_resize` and `normalize` do.
+    """
+    _, height, width, _ = images.shape
+    same = height == width == size
+    if central is None:
+        central = 1.0 if same else 0.875
+    if not 0 < central <= 1:
+        raise ValueError(f"central is {central}; it has to be in (0, 1], a share of the shorter side.")
+
+    def one(image: Array, aspect: Array) -> Array:
+        image = to_float(image)
+        if not (same and central == 1 and aspects is None):
+            sides = jnp.stack([height * jnp.minimum(1.0, aspect), width * jnp.minimum(1.0, 1 / aspect)])
+            sides = jnp.maximum(jnp.round(central * sides), 1.0)
+            corner = jnp.floor((jnp.array([height, width]) - sides) / 2)
+            box = jnp.concatenate([corner, sides])
+            image = jnp.clip(crop.crop_and_resize(image, box, size, method=interpolation), 0.0, 1.0)
+        return _normalized(image, mean, std)
+
+    return jax.vmap(one)(images, jnp.full(len(images), width / height) if aspects is None else aspects)
+
+
+def _present(probability: ops.Scalar) -> bool:
+    """Whether an op of this probability is in the program."""
+    return isinstance(probability, jax.core.Tracer) or bool(probability > 0)
+
+
+def to_float(images: Array) -> Array:
+    """uint8 scaled to [0, 1]; float as it is."""
+    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+
+
+def _normalized(image: Float[Array, "h w 3"], mean: Channels | None, std: Channels | None) -> Float[Array, "h w 3"]:
+    if mean is None and std is None:
+        return image
+    return ops.normalize(image, mean=mean or (0.0,) * 3, std=std or (1.0,) * 3)

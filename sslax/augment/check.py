@@ -1,0 +1,57 @@
+"""Checks of a recipe as a user gave it, before anything is compiled."""
+
+from typing import Any, get_args
+
+from sslax.augment import color, crop, ops
+from sslax.augment.branch import JitterOrder
+from sslax.errors import InputError
+
+
+def check_views(recipe: Any, canvas: int, *, prefix: str = "method.views") -> None:
+    """Raise InputError, naming the field as on the command line, for a recipe that `canvas` x `canvas` images cannot have.
+
+    Any recipe with fields of these names can be checked.
+    """
+    fields = vars(recipe)
+
+    def check(name: str, right: bool, wanted: str) -> None:
+        # Not a number fails every comparison, and so every check.
+        if name in fields and not right:
+            raise InputError(f"{prefix}.{name} is {fields[name]}; it has to be {wanted}.")
+
+    def is_range(name: str, most: float = float("inf")) -> bool:
+        low, high = fields.get(name, (1, 1))
+        return 0 < low <= high <= most
+
+    for name in ("size", "local_size"):
+        check(
+            name, 1 <= fields.get(name, 1) <= canvas, f"from 1 to {canvas} pixels, the size that the images are kept in"
+        )
+    for name in ("crop_area", "global_area", "local_area"):
+        check(name, is_range(name, 1.0), "two shares in (0, 1], the smaller first")
+    check("local_crops", fields.get("local_crops", 0) >= 0, "at least 0")
+    for name in ("crop_aspect", "blur_sigma"):
+        check(name, is_range(name), "two positive numbers, the smaller first")
+    for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
+        value = fields.get(name, 0)
+        if isinstance(value, tuple):
+            check(name, all(0 <= p <= 1 for p in value), f"{len(value)} probabilities in [0, 1]")
+        else:
+            check(name, 0 <= value <= 1, "a probability in [0, 1]")
+    choices = {"crop_sampling": crop.Sampling, "interpolation": crop.Interpolation, "semantics": color.Semantics}
+    choices |= {"jitter_order": JitterOrder, "blur_padding": ops.Padding}
+    for name, kind in choices.items():
+        check(name, fields.get(name) in get_args(kind), f"one of {', '.join(get_args(kind))}")
+    covered = fields.get("crop_min_covered", 0)
+    most = fields.get("crop_area", (0, 1))[1]
+    check("crop_min_covered", 0 <= covered <= most, "at least 0, and at most the largest crop_area")
+    for name in ("brightness", "contrast", "saturation"):
+        check(name, 0 <= fields.get(name, 0) < float("inf"), "at least 0")
+    check("hue", 0 <= fields.get("hue", 0) <= 0.5, "in [0, 0.5], as turns")
+    check(
+        "strength", 0 <= fields.get("strength", 0) <= 2.5, "in [0, 2.5], as hues turn by up to 0.2 of it, at most 0.5"
+    )
+    for name in ("mean", "std"):
+        value = fields.get(name)
+        check(name, value is None or len(value) == 3, "three numbers, one a channel")
+    check("std", not fields.get("std") or min(fields["std"]) > 0, "three positive numbers, one a channel")

@@ -1,0 +1,211 @@
+"""DINO: a student learns the teacher's distribution over K prototypes of nobody's making, across crops of an image.
+
+Source: Caron et al. 2021, arXiv:2104.14294, section 3 and Algorithm 1; facebookresearch/dino `main_dino.py`.
+"""
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sslax import optim
+from sslax.augment import DINOViews, check_views, make_views
+from sslax.data import MAX_CANVAS
+from sslax.errors import InputError
+from sslax.losses import dino as dino_loss
+from sslax.losses import update_center
+from sslax.methods.base import Batch, Method, Output, Setup, attention_with, ema_schedule, embed_with
+from sslax.networks import DINOHead, forward, init, without_drop_path
+
+if TYPE_CHECKING:
+    from sslax.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class DINO:
+    """DINO's options; the defaults are the paper's.
+
+    Deviations of the released code's defaults: its teacher's temperature is .04 throughout (`teacher_temperature=0.04`).
+    """
+
+    NAME: ClassVar[str] = "dino"
+
+    views: DINOViews = DINOViews()
+    prototypes: int = 65536
+    """K, the width of the head's output."""
+    head_layers: int = 3
+    """Layers of the head's MLP, the last of which is the bottleneck."""
+    head_hidden: int = 2048
+    """Width of the head's hidden layers."""
+    head_bottleneck: int = 256
+    """Width of the bottleneck."""
+    head_batch_norm: bool = False
+    """BatchNorm in the head, as the release's option for ResNets."""
+    norm_last_layer: bool = True
+    """Keep the gain of the weight-normed last layer at 1."""
+    student_temperature: float = 0.1
+    """τ_s."""
+    teacher_temperature: float = 0.07
+    """τ_t after its warmup."""
+    teacher_temperature_start: float = 0.04
+    """τ_t in the first epoch; rises linearly, epoch by epoch."""
+    teacher_temperature_epochs: int = 30
+    """Epochs of that rise; 0 is none."""
+    centering: bool = True
+    """Subtract the centre from the teacher's logits; without it one dimension comes to dominate."""
+    center_momentum: float = 0.9
+    """Momentum of the centre."""
+    decay: float = 0.996
+    """The teacher's decay at the start."""
+    decay_schedule: Literal["cosine", "constant"] = "cosine"
+    """How the decay goes on: to 1 along a cosine as in the paper, or not at all."""
+    clip: float = 3.0
+    """Longest gradient of each tensor; 0 is no clipping."""
+    frozen_epochs: float = 1.0
+    """Epochs in which the last layer gets no update at all."""
+
+    def check(self, config: "Config") -> None:
+        """Raise InputError on options that cannot work."""
+        check_views(self.views, config.canvas or MAX_CANVAS)
+        for name in ("student_temperature", "teacher_temperature", "teacher_temperature_start"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"method.{name} is {getattr(self, name)}; it must be a finite number above 0.")
+        for name in ("decay", "center_momentum"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"method.{name} is {getattr(self, name)}; it must lie in [0, 1].")
+        lowest = {"prototypes": 2, "head_layers": 1, "head_hidden": 1, "head_bottleneck": 1}
+        for name, least in (lowest | {"teacher_temperature_epochs": 0, "clip": 0, "frozen_epochs": 0}).items():
+            if not getattr(self, name) >= least:
+                raise InputError(f"method.{name} is {getattr(self, name)}; it must be at least {least}.")
+
+
+def teacher_temperatures(options: DINO, epoch: jax.Array | int) -> jax.Array:
+    """τ_t of an epoch: a linspace with both ends over the warmup's epochs, then constant."""
+    last = max(options.teacher_temperature_epochs - 1, 1)
+    if options.teacher_temperature_epochs == 0:
+        return jnp.float32(options.teacher_temperature)
+    risen = jnp.clip(epoch / last, 0, 1)
+    rising = options.teacher_temperature_start + risen * (
+        options.teacher_temperature - options.teacher_temperature_start
+    )
+    return jnp.where(epoch < options.teacher_temperature_epochs, rising, options.teacher_temperature)
+
+
+def dino(options: DINO, setup: Setup) -> Method:
+    """DINO with these options on `setup.backbone`."""
+    encoder = setup.backbone
+    # Stochastic depth is the student's alone.
+    teacher_encoder = without_drop_path(encoder)
+    head = DINOHead(
+        features=options.prototypes,
+        layers=options.head_layers,
+        hidden=options.head_hidden,
+        bottleneck=options.head_bottleneck,
+        batch_norm=options.head_batch_norm,
+        norm_last_layer=options.norm_last_layer,
+        dtype=encoder.dtype,
+    )
+    decay = ema_schedule(options.decay, options.decay_schedule, setup.steps)
+
+    def init_networks(key, image_shape):
+        encoder_key, head_key = jax.random.split(key)
+        image = jnp.zeros((1, *image_shape))
+        encoder_params, encoder_aux = init(encoder, encoder_key, image)
+        h, _ = forward(encoder, encoder_params, encoder_aux, image, train=False)
+        head_params, head_aux = init(head, head_key, h)
+        params = {"encoder": encoder_params, "head": head_params}
+        statistics = {"encoder": encoder_aux, "head": head_aux}
+        # The teacher starts as the student, and is from then on its average.
+        teacher = {"params": params, "statistics": statistics}
+        return params, {"student": statistics, "teacher": teacher, "center": jnp.zeros(options.prototypes)}
+
+    def views(key, images, aspects=None):
+        return make_views(key, images, options.views, aspects=aspects)
+
+    def logits(network, params, statistics, resolutions, key=None):
+        """Logits [crops, n, k] and features [n, crops, d] of crops that are grouped by resolution, [n, crops, s, s, 3] each."""
+        features, encoder_aux = [], statistics["encoder"]
+        for place, x in enumerate(resolutions):
+            # One forward for each resolution. Crops lie side by side, so an image's stay on the device that made them.
+            flat = x.reshape(-1, *x.shape[2:])
+            draws = None if key is None else jax.random.fold_in(key, place)
+            h, encoder_aux = forward(network, params["encoder"], encoder_aux, flat, train=True, key=draws)
+            features.append(h.reshape(*x.shape[:2], -1))
+        h = jnp.concatenate(features, axis=1)
+        # The head sees all crops at once.
+        y, head_aux = forward(head, params["head"], statistics["head"], h.reshape(-1, h.shape[-1]), train=True)
+        y = jnp.moveaxis(y.reshape(*h.shape[:2], -1), 1, 0)
+        return y, h, {"encoder": encoder_aux, "head": head_aux}
+
+    def loss(params, aux, batch: Batch, key, step):
+        global_crops = jnp.stack(batch.views[:2], axis=1)
+        resolutions = [global_crops]
+        if len(batch.views) > 2:
+            resolutions.append(jnp.stack(batch.views[2:], axis=1))
+        student, _, student_aux = logits(encoder, params, aux["student"], resolutions, key)
+        # The teacher sees only the global crops: what they say, the local ones are to tell from a part.
+        teacher, features, teacher_aux = logits(
+            teacher_encoder, aux["teacher"]["params"], aux["teacher"]["statistics"], [global_crops]
+        )
+        # Nothing of the teacher is learned, whatever a caller differentiates by.
+        teacher, features = jax.lax.stop_gradient((teacher, features))
+
+        temperature = teacher_temperatures(options, step // setup.steps_per_epoch)
+        center = aux["center"] if options.centering else jnp.zeros_like(aux["center"])
+        value = dino_loss(
+            student,
+            teacher,
+            center,
+            student_temperature=options.student_temperature,
+            teacher_temperature=temperature,
+        ).mean()
+        # After the loss, over both crops and, the batch being one array, over all devices.
+        new_center = update_center(aux["center"], teacher, momentum=options.center_momentum)
+
+        # Cross-entropy = entropy of the target + KL: the two numbers in which collapse shows (figure 7 of the paper).
+        log_q = jax.nn.log_softmax((teacher - center[None, None]) / temperature, axis=-1)
+        q = jnp.exp(log_q)
+        entropy = -(q * log_q).sum(-1).mean()
+        metrics = {
+            "target_entropy": entropy,
+            "kl": jax.lax.stop_gradient(value) - entropy,
+            # 1/K where all dimensions are used alike, 1 where one dominates.
+            "target_largest": q.mean(axis=(0, 1)).max(),
+            "chance_loss": jnp.float32(math.log(options.prototypes)),
+            "teacher_temperature": temperature,
+        }
+        teacher_state = {"params": aux["teacher"]["params"], "statistics": teacher_aux}
+        new_aux = {"student": student_aux, "teacher": teacher_state, "center": new_center}
+        return value, Output(new_aux, metrics, features[:, 0])
+
+    def after_update(params, aux, step):
+        teacher = optim.ema_update(aux["teacher"]["params"], params, decay(step))
+        return params, {**aux, "teacher": {**aux["teacher"], "params": teacher}}
+
+    def optimizer(tx):
+        frozen = round(options.frozen_epochs * setup.steps_per_epoch)
+        tx = optim.hold(tx, _last_layer, steps=frozen)
+        return optax.chain(optim.clip_each(options.clip), tx) if options.clip else tx
+
+    def evaluated(params, aux):
+        return aux["teacher"]["params"]["encoder"], aux["teacher"]["statistics"]["encoder"]
+
+    return Method(
+        init=init_networks,
+        views=views,
+        loss=loss,
+        embed=embed_with(teacher_encoder, options.views, evaluated),
+        after_update=after_update,
+        optimizer=optimizer,
+        attention=attention_with(teacher_encoder, options.views, evaluated),
+    )
+
+
+def _last_layer(params):
+    """True for the parameters of the head's last layer."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: any(getattr(part, "key", None) == "last_layer" for part in path), params
+    )

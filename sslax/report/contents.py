@@ -1,0 +1,85 @@
+"""What a report shows, as data.
+
+Accuracies are in [0, 1].
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from sslax.report.figures import Metrics, Result
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """What a run's report shows; whatever is None or empty is left out, and the page says so.
+
+    Without attention or alarms it says nothing: most networks have no [CLS] token, and most runs no alarm.
+
+    Attributes:
+      title: name of the run.
+      summary: one sentence: what was trained, on what, how long.
+      method_name: name of the row of the pretrained network, such as "SimCLR".
+      views: what the network saw: a row an image, a column a view.
+      view_names: names of the columns of `views`.
+      attention: where the [CLS] token looks: a row an image, a column a head, as `attention_overlay` gives them.
+      attention_names: names of the columns of `attention`.
+      alarms: sentences of the collapse watch, shown before everything else.
+      metrics: lines of metrics.jsonl; `epoch` with any of these is drawn or said: `loss`, `lr`, `images_per_s`, `knn1`,
+        `knn20`; `feature_std`, times √d, so that 1 is directions spread evenly and 0 is one direction; `effective_rank`;
+        `target_entropy` and `kl`, in nats; `chance_loss`, the loss of outputs that say nothing, the same in every line.
+      result: accuracies of "raw_pixels", "untrained" and "pretrained", in [0, 1], by name of the evaluation.
+      embedding: features in the plane, as `project_2d` gives them.
+      embedding_labels: class of each point.
+      thumbnails: image of each point.
+      classes: names of the classes.
+      config: nested configuration.
+      environment: versions, devices, command, date.
+      notes: sentences that a reader of the numbers must know.
+
+    Raises:
+      ValueError: where lengths do not agree, a label has no class, or the embedding is not finite.
+    """
+
+    title: str
+    summary: str
+    method_name: str = "pretrained network"
+    views: UInt8[np.ndarray, "rows columns h w 3"] | None = None
+    view_names: tuple[str, ...] = ()
+    # Axes with names of their own: the overlays need not be of the views' size, nor of the same images.
+    attention: UInt8[np.ndarray, "examples maps ha wa 3"] | None = None
+    attention_names: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    metrics: Metrics = ()
+    result: Result | None = None
+    embedding: Float[np.ndarray, "n 2"] | None = None
+    embedding_labels: Int[np.ndarray, "n"] | None = None
+    thumbnails: UInt8[np.ndarray, "n ht wt 3"] | None = None
+    classes: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_columns("views", self.views, "view_names", self.view_names)
+        _check_columns("attention", self.attention, "attention_names", self.attention_names)
+        if self.embedding is None:
+            return
+        if not np.isfinite(self.embedding).all():
+            raise ValueError("embedding has values that are not finite.")
+        for name, array in (("embedding_labels", self.embedding_labels), ("thumbnails", self.thumbnails)):
+            if array is not None and len(array) != len(self.embedding):
+                raise ValueError(f"{name} has {len(array)} rows, but embedding has {len(self.embedding)}.")
+        labels = self.embedding_labels
+        if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
+            raise ValueError(
+                f"embedding_labels has {labels.min()} to {labels.max()}, but classes has {len(self.classes)} names."
+            )
+
+
+def _check_columns(name: str, images: np.ndarray | None, of_names: str, names: tuple[str, ...]) -> None:
+    if images is not None and images.shape[1] != len(names):
+        raise ValueError(f"{name} has {images.shape[1]} columns, but {of_names} has {len(names)} names.")

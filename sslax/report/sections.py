@@ -1,0 +1,242 @@
+"""The sections of a report's page, each as HTML.
+
+Accuracies are in [0, 1] where they come in and per cent where they are shown.
+"""
+
+import html
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from sslax.report import figures, scatter, style
+from sslax.report.contents import Report
+from sslax.report.figures import Metrics
+from sslax.report.images import encode, encode_image
+
+_MOST_EXAMPLES = 12
+_ROWS = {"raw_pixels": "raw pixels", "untrained": "untrained network"}
+_COLUMNS = {"knn1": "kNN, k\u00a0=\u00a01", "knn20": "kNN, k\u00a0=\u00a020", "linear": "linear probe"}
+_WATCHED = ("target_entropy", "kl", "feature_std", "effective_rank")
+
+
+def escape(value: object) -> str:
+    """`value` so that it is nothing but text in HTML; control characters, which HTML has no way to write, become �."""
+    return html.escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", str(value)))
+
+
+def _paragraph(*sentences: str) -> str:
+    return f"<p>{' '.join(sentences)}</p>"
+
+
+def _table(rows: Iterable[str], of: str, head: str = "") -> str:
+    return f'<div class="scroll"><table class="{of}">{head}<tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _figure(uri: str, alt: str, of: str, caption: str = "") -> str:
+    caption = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return f'<figure class="{of}"><img class="drawn" src="{uri}" alt="{alt}">{caption}</figure>'
+
+
+def alarms(report: Report) -> str:
+    """What the collapse watch has to say; nothing where it said nothing."""
+    if not report.alarms:
+        return ""
+    said = "".join(f"<p>{escape(alarm)}</p>" for alarm in report.alarms)
+    return f'<div class="alarm" role="alert"><p><strong>Collapse watch</strong></p>{said}</div>'
+
+
+def accuracy(report: Report) -> str:
+    """Table of the accuracies: a row a network, a column an evaluation."""
+    result = report.result
+    if not result or not any(result.values()):
+        return _paragraph("Accuracies were not measured for this run; measuring them takes labelled images.")
+    names = {name for row in result.values() for name in row}
+    columns = [name for name in _COLUMNS if name in names] + sorted(names - {*_COLUMNS})
+    known = {**_ROWS, "pretrained": report.method_name}
+    rows = [name for name in known if name in result] + [name for name in result if name not in known]
+    per_cent = {(row, name): 100 * result[row].get(name, math.nan) for row in rows for name in columns}
+    # What is shown decides what is best: two accuracies that read the same are both in bold, or neither.
+    shown = {cell: round(value, 1) for cell, value in per_cent.items() if math.isfinite(value)}
+    best = {name: max((value for (_, of), value in shown.items() if of == name), default=None) for name in columns}
+
+    def cell(row: str, name: str) -> str:
+        value = shown.get((row, name))
+        if value is None:
+            return '<td class="number">–</td>'
+        return f'<td class="number">{f"<b>{value:.1f}</b>" if value == best[name] else f"{value:.1f}"}</td>'
+
+    head = "".join(f'<th scope="col" class="number">{escape(_COLUMNS.get(name, name))}</th>' for name in columns)
+    lines = (
+        f'<tr><th scope="row">{escape(known.get(row, row))}</th>{"".join(cell(row, name) for name in columns)}</tr>'
+        for row in rows
+    )
+    table = _table(lines, "result", f'<thead><tr><th scope="col">features</th>{head}</tr></thead>')
+    return f"{table}<p>Per cent of the test images; the best of each column in bold.</p>"
+
+
+def training(report: Report) -> str:
+    """Curves of what was logged while training."""
+    metrics = report.metrics
+    if not metrics:
+        return _paragraph("No metrics were logged.")
+    sentences = _loss_sentences(metrics)
+    drawn = [
+        (figures.loss_figure(metrics), f"Curve of the loss over epochs. {sentences[0]}"),
+        (figures.knn_figure(metrics, report.result), "Curves of the kNN accuracy over epochs."),
+        (figures.entropy_figure(metrics), "Curves of the targets' entropy and of the KL divergence over epochs."),
+        (figures.feature_std_figure(metrics), "Curve of the spread of the features over epochs."),
+    ]
+    if drawn[1][0] is None:
+        sentences.append("No kNN accuracy was logged while training, so there is no curve of it.")
+    _, speed = figures.series(metrics, "images_per_s")
+    if len(speed):
+        sentences.append(f"Median speed {np.median(speed):,.0f} images/s.")
+    pictures = "".join(_figure(encode(figure), alt, "curve") for figure, alt in drawn if figure is not None)
+    watched = _collapse_sentences(metrics)
+    return f'<div class="pair">{pictures}</div>{_paragraph(*sentences)}{_paragraph(*watched) if watched else ""}'
+
+
+def _loss_sentences(metrics: Metrics) -> list[str]:
+    epochs, values = figures.series(metrics, "loss")
+    if not len(values):
+        return ["No finite loss was logged."]
+    sentences = [f"Loss {values[0]:.4g} at first, {values[-1]:.4g} at epoch {epochs[-1]:.4g}."]
+    if len(values) > figures.CURVE_POINTS:
+        sentences.append("The line is the mean of neighbouring values, the band around it their range.")
+    if lost := _not_finite(metrics, "loss"):
+        sentences.append(f"{lost} logged {'loss is' if lost == 1 else 'losses are'} not finite and not drawn.")
+    return sentences
+
+
+def _collapse_sentences(metrics: Metrics) -> list[str]:
+    """How to read the numbers that tell of collapse, where they were logged."""
+    sentences = []
+    found = {name: figures.series(metrics, name) for name in _WATCHED}
+    if len(found["target_entropy"][1]) and len(found["kl"][1]):
+        # Caron et al. 2021, figure 7.
+        sentences.append(
+            "A KL that stays at 0 means collapse: "
+            "to uniform outputs where the entropy is ln\u00a0K, to one dimension where it is 0."
+        )
+    if len(found["feature_std"][1]):
+        sentences.append(
+            "A feature spread of 1 means directions spread evenly over the sphere, 0 the same one for every image."
+        )
+    epochs, ranks = found["effective_rank"]
+    if len(ranks):
+        sentences.append(
+            f"Effective rank of the features {ranks[0]:.4g} at first, {ranks[-1]:.4g} at epoch {epochs[-1]:.4g}."
+        )
+    for name in _WATCHED:
+        if lost := _not_finite(metrics, name):
+            values = f"value of {name} is" if lost == 1 else f"values of {name} are"
+            sentences.append(f"{lost} logged {values} not finite and left out.")
+    return sentences
+
+
+def _not_finite(metrics: Metrics, name: str) -> int:
+    return sum(not math.isfinite(line.get(name, 0)) for line in metrics)
+
+
+def features(report: Report) -> str:
+    """Map of the features of the test images, with its legend."""
+    points, labels, classes = report.embedding, report.embedding_labels, report.classes
+    if points is None or not len(points):
+        return _paragraph("No features were projected, so there is no map of them.")
+    legend = ""
+    sentences = [
+        f"{len(points)} test images in two dimensions: neighbours are alike, distances between groups mean little."
+    ]
+    if labels is None:
+        sentences.append("There are no labels, so the points are not coloured by class.")
+    else:
+        marks = "Colour is" if len(classes) <= len(style.COLORS) else "Colour and shape are"
+        sentences.append(f"{marks} the class, which training did not see.")
+        if len(classes) > scatter.MOST_MARKS:
+            sentences.append(
+                f"There are {len(classes)} classes and {scatter.MOST_MARKS} marks, "
+                "so a mark stands for several classes and there is no legend."
+            )
+        else:
+            legend = f'<ul class="legend">{"".join(_legend_entry(*entry) for entry in enumerate(classes))}</ul>'
+    if report.thumbnails is None:
+        sentences.append("There are no images to show at their points.")
+    drawn = encode(scatter.embedding_figure(points, labels, report.thumbnails))
+    return _figure(drawn, "Scatter of the test images' features.", "map", legend) + _paragraph(*sentences)
+
+
+def _legend_entry(label: int, name: str) -> str:
+    color, _, shape = scatter.class_mark(label)
+    mark = f'<svg viewBox="-1 -1 2 2" width="11" height="11" fill="{color}" aria-hidden="true">{shape}</svg>'
+    return f"<li>{mark} {escape(name)}</li>"
+
+
+def views(report: Report) -> str:
+    """Training images and the views that were made of them."""
+    if report.views is None or not report.views.size:
+        return _paragraph("No views were kept for this report.")
+    caption = "An image a column, and below it the views that were made of it."
+    return _examples(report.views, report.view_names, caption)
+
+
+def attention(report: Report) -> str:
+    """Where the [CLS] token looks in some images; nothing where it was not recorded."""
+    if report.attention is None or not report.attention.size:
+        return ""
+    caption = "Where the last block's [CLS] token looks, a head a row: brighter is more."
+    return _examples(report.attention, report.attention_names, caption)
+
+
+def _examples(examples: UInt8[np.ndarray, "rows columns h w 3"], names: tuple[str, ...], caption: str) -> str:
+    """A column of the array a line: a few pictures of each of many images lie across a page better."""
+
+    def image(pixels: np.ndarray, name: str) -> str:
+        uri, width, small = encode_image(pixels)
+        crisp = "crisp " if small else ""
+        return f'<td><img class="{crisp}view" style="--width:{width}px" src="{uri}" alt="{escape(name)}"></td>'
+
+    lines = []
+    for column, name in enumerate(names):
+        cells = "".join(image(pixels, name) for pixels in examples[:_MOST_EXAMPLES, column])
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    if len(examples) > _MOST_EXAMPLES:
+        caption += f" The first {_MOST_EXAMPLES} of {len(examples)} images are shown."
+    return _table(lines, "views") + _paragraph(caption)
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested values as text by dotted name; what JSON can write is written as JSON, text without its quotes."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+            flat[f"{prefix}{key}"] = text
+    return flat
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    lines = (f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in values.items())
+    return _table(lines, "pairs") if values else ""
+
+
+def configuration(report: Report) -> str:
+    """The configuration by dotted name."""
+    config = report.config
+    if not config:
+        return _paragraph("No configuration was recorded.")
+    # What is not nested first, then a table for each group, which a wide page sets beside each other.
+    groups = [{key: value for key, value in config.items() if not isinstance(value, Mapping)}]
+    groups += [{key: value} for key, value in config.items() if isinstance(value, Mapping)]
+    return f'<div class="columns">{"".join(_pairs(_flatten(group)) for group in groups)}</div>'
+
+
+def environment(report: Report) -> str:
+    """What the run ran on."""
+    return _pairs(report.environment) or _paragraph("No environment was recorded.")

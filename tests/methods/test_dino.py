@@ -1,0 +1,142 @@
+"""DINO's own choices: temperatures by epoch, the held last layer, crops grouped by resolution, options that cannot work."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.augment import DINOViews
+from sslax.config import check
+from sslax.data.feed import epoch_order, resident
+from sslax.errors import InputError
+from sslax.losses import dino as dino_loss
+from sslax.losses import update_center
+from sslax.methods import Batch
+from sslax.methods.dino import DINO, teacher_temperatures
+from sslax.networks import DINOHead, forward
+from sslax.training import build, compile_steps, make_step, start_state
+from tests import tiny
+
+
+def test_temperatures_are_the_original_codes(golden):
+    g = golden("dino_0")
+    h = g["hyper"]
+    wanted = g["teacher_temp_schedule"]
+    options = DINO(
+        teacher_temperature=float(wanted[-1]),
+        teacher_temperature_start=float(wanted[0]),
+        teacher_temperature_epochs=h["warmup_teacher_temp_epochs"],
+    )
+    ours = [teacher_temperatures(options, epoch) for epoch in range(len(wanted))]
+    np.testing.assert_allclose(ours, wanted, rtol=1e-6)
+
+
+def test_no_rise_is_the_temperature_at_once():
+    options = DINO(teacher_temperature=0.04, teacher_temperature_start=0.01, teacher_temperature_epochs=0)
+    assert float(teacher_temperatures(options, 0)) == pytest.approx(0.04)
+
+
+def test_the_loss_is_every_crop_by_itself():
+    """One forward a resolution and the head once, against a forward for every crop."""
+    b = build(tiny.config("dino", network=dataclasses.replace(tiny.NETWORKS["dino"], drop_path=0.0)), tiny.dataset())
+    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    aux["center"] = jnp.linspace(-0.1, 0.1, 24)
+    views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
+    assert [v.shape[1] for v in views] == [8, 8, 4, 4]
+    loss, output = jax.jit(b.method.loss)(params, aux, Batch(views), jax.random.key(2), 4)
+
+    encoder = tiny.backbone("dino")
+    head = DINOHead(features=24, layers=2, hidden=16, bottleneck=8)
+
+    def logits(params, view):
+        h, _ = forward(encoder, params["encoder"], {}, view, train=False)
+        return forward(head, params["head"], {}, h, train=False)[0]
+
+    student = jnp.stack([logits(params, v) for v in views])
+    teacher = jnp.stack([logits(aux["teacher"]["params"], v) for v in views[:2]])
+    # Step 4 is in the second of two epochs of rising temperature.
+    wanted = dino_loss(student, teacher, aux["center"], teacher_temperature=0.07).mean()
+    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+    np.testing.assert_allclose(output.aux["center"], update_center(aux["center"], teacher), atol=1e-6)
+    np.testing.assert_allclose(output.metrics["target_entropy"] + output.metrics["kl"], loss, rtol=1e-6)
+
+
+def test_the_last_layer_is_held_for_its_epoch_and_then_moves():
+    config, data = tiny.config("dino"), tiny.dataset()
+    b = build(config, data, devices=jax.devices()[:1])
+    run = compile_steps(make_step(b.method, b.tx, b.mesh, batch_size=16, steps_per_epoch=4), b.mesh)
+    state = start_state(config, b)
+    images = resident(data.train.images, data.train.aspects, data.train.labels, b.mesh)
+    order = epoch_order(state.key, 0, 64)
+    last = lambda state: np.asarray(state.params["head"]["last_layer"]["v"])  # noqa: E731
+    start = last(state)
+    mlp = np.asarray(state.params["head"]["mlp1"]["kernel"])
+    for _ in range(4):
+        state, _, _ = run(state, images, order, 1)
+        np.testing.assert_array_equal(last(state), start)
+    assert not np.array_equal(state.params["head"]["mlp1"]["kernel"], mlp)
+    state, _, _ = run(state, images, order, 1)
+    assert not np.array_equal(last(state), start)
+
+
+def test_without_centring_the_centre_is_not_used():
+    def loss(**options):
+        b = build(
+            tiny.config("dino", method=dataclasses.replace(tiny.OPTIONS["dino"], **options)),
+            tiny.dataset(),
+            devices=jax.devices()[:1],
+        )
+        params, aux = b.method.init(jax.random.key(0), b.image_shape)
+        views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
+        fill = [{**aux, "center": jnp.linspace(0, x, 24)} for x in (0.0, 1.0)]
+        function = jax.jit(b.method.loss)
+        return [float(function(params, aux, Batch(views), jax.random.key(2), 0)[0]) for aux in fill]
+
+    with_centre, without = loss(), loss(centering=False)
+    assert with_centre[0] == without[0] == without[1] != with_centre[1]
+
+
+def test_attention_maps_are_the_patches_shares():
+    b = build(tiny.config("dino"), tiny.dataset(), devices=jax.devices()[:1])
+    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    maps = jax.jit(b.method.attention)(params, aux, tiny.dataset().train.images[:3])
+    assert maps.shape == (3, 4, 4, 4)
+    assert (np.asarray(maps) >= 0).all()
+    # What is missing to one is the token's attention to itself.
+    assert (np.asarray(maps).sum((2, 3)) < 1).all()
+
+
+OPTIONS = tiny.OPTIONS["dino"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"teacher_temperature": 0.0}, "method.teacher_temperature is 0.0; it must be a finite number above 0"),
+        ({"student_temperature": float("nan")}, "method.student_temperature is nan"),
+        ({"decay": -0.1}, r"method.decay is -0.1; it must lie in \[0, 1\]"),
+        ({"center_momentum": 1.1}, "method.center_momentum is 1.1"),
+        ({"prototypes": 1}, "method.prototypes is 1; it must be at least 2"),
+        ({"views": DINOViews.small(8, local_crops=-1)}, "method.views.local_crops is -1"),
+        ({"views": DINOViews(size=8, local_size=5)}, "network.patch_size is 2; it must divide method.views.local_size"),
+        ({"views": DINOViews(size=9, local_size=4)}, "network.patch_size is 2; it must divide method.views.size"),
+        ({"views": DINOViews(size=8, local_size=4, local_area=(0.4, 0.2))}, "method.views.local_area"),
+        ({"views": DINOViews(size=8, local_size=4, blur=(1.0, 2.0, 0.0))}, "method.views.blur is .*3 probabilities"),
+    ],
+)
+def test_options_that_cannot_work(options, said):
+    with pytest.raises(InputError, match=said):
+        check(tiny.config("dino", method=dataclasses.replace(OPTIONS, **options)))
+
+
+def test_crops_larger_than_the_canvas():
+    config = tiny.config("dino", method=dataclasses.replace(OPTIONS, views=DINOViews(size=16, local_size=32)))
+    with pytest.raises(InputError, match=r"method.views.size is 16, but the images are 8 pixels"):
+        build(config, tiny.dataset())
+
+
+def test_width_that_the_heads_do_not_divide():
+    with pytest.raises(InputError, match=r"network.width is 10; it must be a multiple of vit-micro's 4 heads"):
+        check(tiny.config("dino", network=dataclasses.replace(tiny.NETWORKS["dino"], width=10)))

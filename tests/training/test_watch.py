@@ -1,0 +1,128 @@
+"""The collapse watch: what each mode looks like, what no mode looks like, and what a run does about it."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import terminal
+from sslax.config import to_dict
+from sslax.evaluation import effective_rank, feature_std
+from sslax.training import Collapsed, RunDir, Watch, build, collapse, fit, observe, watch
+from tests import tiny
+
+LN_K = float(np.log(256))
+HEALTHY = {"loss": 3.0, "feature_std": 0.3, "projection_std": 0.8, "chance_loss": LN_K}
+DINO = {"loss": 3.0, "feature_std": 0.3, "target_entropy": 2.5, "kl": 0.5, "target_largest": 0.1, "chance_loss": LN_K}
+
+
+def lines(numbers, steps=range(10, 310, 10), **changes):
+    return [{"step": step, **numbers, **changes} for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "mode", "said"),
+    [
+        (lines(DINO, target_entropy=0.001, kl=1e-5, target_largest=0.999), "one dimension dominating", "centering"),
+        (lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4, loss=LN_K), "uniform output", "teacher_temperature"),
+        (lines(HEALTHY, feature_std=1e-4), "constant features", "features of all images are the same"),
+        (lines(HEALTHY, projection_std=1e-4), "constant features", "projections of all images are the same"),
+        (lines(HEALTHY, loss=LN_K + 1e-4), "loss stuck", "5.545"),
+    ],
+)
+def test_each_mode_is_named(numbers, mode, said):
+    alarm = collapse(numbers, warmup_steps=100)
+    assert alarm is not None
+    assert alarm.mode == mode
+    assert said in alarm.sentence
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        lines(HEALTHY),
+        lines(DINO),
+        # Sharp targets of many dimensions are what DINO wants.
+        lines(DINO, target_entropy=0.01),
+        # A uniform target that still tells images apart: the start of every run.
+        lines(DINO, target_entropy=LN_K - 0.05, kl=0.3),
+        # One line of it is none of a hundred steps of it.
+        [*lines(HEALTHY)[:-1], {"step": 300, **HEALTHY, "feature_std": 0.0}],
+        lines(HEALTHY, steps=range(10, 90, 10), feature_std=0.0),
+        lines(HEALTHY, steps=[300], feature_std=0.0),
+        # Nothing is known of methods that log neither.
+        lines({"loss": 1.0}),
+        [],
+    ],
+)
+def test_no_mode_is_named(numbers):
+    assert collapse(numbers, warmup_steps=100) is None
+
+
+def test_outputs_may_be_alike_in_the_warmup():
+    numbers = lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4)
+    assert collapse(numbers, warmup_steps=250) is None
+    assert collapse(numbers, warmup_steps=150) is not None
+
+
+def test_what_is_observed_is_what_the_functions_say():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(32, 8)) * np.arange(1, 9), jnp.float32)
+    seen = observe(x, rank=True)
+    np.testing.assert_allclose(seen["feature_std"], feature_std(x) * 8**0.5, rtol=1e-6)
+    np.testing.assert_allclose(seen["effective_rank"], effective_rank(x), rtol=1e-5)
+    energy = np.mean(np.asarray(x) ** 2, 0)
+    np.testing.assert_allclose(seen["largest_share"], energy.max() / energy.sum(), rtol=1e-5)
+    assert "effective_rank" not in observe(x)
+    assert all(np.isfinite(v) for v in observe(jnp.zeros((4, 3)), rank=True).values())
+
+
+def test_the_watch_speaks_once_also_after_a_stop():
+    first = Watch([], warmup_steps=0)
+    flat = jnp.ones((8, 4))
+    alarms, written = [], []
+    for step in range(10, 310, 10):
+        line = {"step": step, "loss": 1.0}
+        alarm = first(line, flat)
+        alarms.append(alarm)
+        written.append(line | ({"collapse": alarm.mode} if alarm else {}))
+    assert [i for i, alarm in enumerate(alarms) if alarm] == [9]
+    assert Watch(written, warmup_steps=0)({"step": 310, "loss": 1.0}, flat) is None
+    # Stopped before the window was full, it goes on counting where it was.
+    assert Watch(written[:9], warmup_steps=0)({"step": 100, "loss": 1.0}, flat) is not None
+
+
+def run(path, config):
+    data = tiny.dataset()
+    folder = RunDir(path, to_dict(config))
+    return fit(config, build(config, data), data, folder), folder
+
+
+@pytest.fixture
+def touchy(monkeypatch):
+    """A watch that takes any features for constant ones, after four steps."""
+    monkeypatch.setattr(watch, "WINDOW", 4)
+    monkeypatch.setattr(watch, "CONSTANT", 1e3)
+
+
+def test_a_collapsed_run_says_so_and_goes_on(touchy, tmp_path):
+    state, folder = run(tmp_path / "run", tiny.config(log_every=1))
+    assert int(state.step) == 12
+    named = [line for line in folder.metrics() if "collapse" in line]
+    assert [(line["step"], line["collapse"]) for line in named] == [(4, "constant features")]
+
+
+def test_a_collapsed_run_stops_where_that_is_wanted(touchy, tmp_path):
+    config = tiny.config(log_every=1, on_collapse="stop")
+    for _ in range(2):
+        with pytest.raises(Collapsed, match="Stopped at step 4: constant features; the features of all images"):
+            run(tmp_path / "run", config)
+
+    def stop():
+        raise Collapsed("Stopped.")
+
+    assert terminal.exit_code(stop) == 3
+
+
+def test_nobody_watches_where_that_is_wanted(touchy, tmp_path):
+    _, folder = run(tmp_path / "run", tiny.config(log_every=1, on_collapse="ignore", epochs=1))
+    assert all("feature_std" not in line for line in folder.metrics())
