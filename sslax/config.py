@@ -91,6 +91,8 @@ class Config:
     """Images a step, over all devices."""
     network: NetworkConfig = NetworkConfig()
     optim: OptimizerConfig = OptimizerConfig()
+    init_from: str | None = None
+    """Weights that the backbone starts from: a safetensors file with torchvision's, timm's or DINO's names."""
     seed: int = 0
     """Seed of initialisation, order and views."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

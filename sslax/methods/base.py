@@ -1,17 +1,18 @@
 """What a method is: a handful of pure functions over one pytree of parameters and one of everything else."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from sslax import optim
 from sslax.augment import eval_view
 from sslax.evaluation import feature_std
-from sslax.networks import ViT, forward
+from sslax.networks import ViT, forward, init
 
 
 class Batch(NamedTuple):
@@ -30,12 +31,27 @@ class Output(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What a method is built for: the backbone and how long the run is."""
+    """What a method is built for.
+
+    Attributes:
+      backbone: the network under training.
+      steps: how long the run is.
+      steps_per_epoch: and an epoch of it.
+      mesh: the devices.
+      init_backbone: (key, image) -> (params, statistics) that the backbone starts from, where that is not random.
+    """
 
     backbone: Any
     steps: int
     steps_per_epoch: int
     mesh: jax.sharding.Mesh
+    init_backbone: Callable[..., tuple[PyTree, PyTree]] | None = None
+
+    def start(self, key: Key[Array, ""], image_shape: tuple[int, int, int]) -> tuple[PyTree, PyTree, Array]:
+        """Parameters and statistics that the backbone starts from, and its features of one black image."""
+        image = jnp.zeros((1, *image_shape))
+        params, statistics = (self.init_backbone or functools.partial(init, self.backbone))(key, image)
+        return params, statistics, forward(self.backbone, params, statistics, image, train=False)[0]
 
 
 def _keep(params: PyTree, aux: PyTree, step: Array | int) -> tuple[PyTree, PyTree]:
@@ -58,6 +74,8 @@ class Method(NamedTuple):
         evaluation view and the network that the paper evaluates.
       after_update: (params, aux, step) -> (params, aux), after the optimiser's step: moving averages, renormalisation.
       optimizer: tx -> tx: freezing, clipping, parameter groups.
+      evaluated: (params, aux) -> the parameters and BatchNorm statistics of the backbone that the paper evaluates, which is
+        what fine-tuning starts from and export writes; None where there is no such backbone.
       attention: (params, aux, images, aspects) -> attention maps [n, heads, rows, columns] of the last block's [CLS] token
         over the patches, on a ViT; None for methods that have none to show.
     """
@@ -68,6 +86,7 @@ class Method(NamedTuple):
     embed: Callable[..., Array]
     after_update: Callable[..., tuple[PyTree, PyTree]] = _keep
     optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _as_it_is
+    evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]] | None = None
     attention: Callable[..., Array] | None = None
 
 
@@ -111,7 +130,7 @@ def attention_with(
 
 
 def _evaluation_views(
-    recipe: Any, images: UInt8[Array, "n h w 3"], aspects: Float[Array, " n"] | None
+    recipe: Any, images: UInt8[Array, "n h w 3"] | Float[Array, "n h w 3"], aspects: Float[Array, " n"] | None
 ) -> Float[Array, "n s s 3"]:
     return eval_view(
         images,

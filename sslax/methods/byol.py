@@ -62,9 +62,7 @@ def byol(options: BYOL, setup: Setup) -> Method:
     def init_projection(key, image_shape):
         """An encoder and its projector: what online network and target both have."""
         encoder_key, projector_key = jax.random.split(key)
-        image = jnp.zeros((1, *image_shape))
-        encoder_params, encoder_aux = init(encoder, encoder_key, image)
-        h, _ = forward(encoder, encoder_params, encoder_aux, image, train=False)
+        encoder_params, encoder_aux, h = setup.start(encoder_key, image_shape)
         projector_params, projector_aux = init(projector, projector_key, h)
         params = {"encoder": encoder_params, "projector": projector_params}
         return params, {"encoder": encoder_aux, "projector": projector_aux}
@@ -124,5 +122,6 @@ def byol(options: BYOL, setup: Setup) -> Method:
         loss=loss,
         embed=embed_with(encoder, options.views, evaluated),
         after_update=after_update,
+        evaluated=evaluated,
         attention=attention_with(encoder, options.views, evaluated),
     )

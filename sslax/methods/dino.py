@@ -112,9 +112,7 @@ def dino(options: DINO, setup: Setup) -> Method:
 
     def init_networks(key, image_shape):
         encoder_key, head_key = jax.random.split(key)
-        image = jnp.zeros((1, *image_shape))
-        encoder_params, encoder_aux = init(encoder, encoder_key, image)
-        h, _ = forward(encoder, encoder_params, encoder_aux, image, train=False)
+        encoder_params, encoder_aux, h = setup.start(encoder_key, image_shape)
         head_params, head_aux = init(head, head_key, h)
         params = {"encoder": encoder_params, "head": head_params}
         statistics = {"encoder": encoder_aux, "head": head_aux}
@@ -200,6 +198,7 @@ def dino(options: DINO, setup: Setup) -> Method:
         embed=embed_with(teacher_encoder, options.views, evaluated),
         after_update=after_update,
         optimizer=optimizer,
+        evaluated=evaluated,
         attention=attention_with(teacher_encoder, options.views, evaluated),
     )
 

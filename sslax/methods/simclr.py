@@ -54,9 +54,7 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
 
     def init_networks(key, image_shape):
         encoder_key, projector_key = jax.random.split(key)
-        image = jnp.zeros((1, *image_shape))
-        encoder_params, encoder_aux = init(encoder, encoder_key, image)
-        h, _ = forward(encoder, encoder_params, encoder_aux, image, train=False)
+        encoder_params, encoder_aux, h = setup.start(encoder_key, image_shape)
         projector_params, projector_aux = init(projector, projector_key, h)
         return (
             {"encoder": encoder_params, "projector": projector_params},
@@ -102,5 +100,6 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
         views=views,
         loss=loss,
         embed=embed_with(encoder, options.views, evaluated),
+        evaluated=evaluated,
         attention=attention_with(encoder, options.views, evaluated),
     )

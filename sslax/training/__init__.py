@@ -1,6 +1,8 @@
 """Training a method: state, step, loop, checkpoints; knows a method only as `Method`."""
 
-from sslax.training.build import Built, build
+from sslax.training.api import pretrain
+from sslax.training.build import Built, build, build_for, make_backbone
+from sslax.training.load import Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, NonFinite, fit, start_state
 from sslax.training.quality import can_measure, measure, raw_pixels
 from sslax.training.run_dir import RunDir
@@ -14,21 +16,27 @@ __all__ = [
     "Collapsed",
     "Embedder",
     "Interrupted",
+    "Loaded",
     "NonFinite",
     "RunDir",
     "Seen",
     "TrainState",
     "Watch",
     "build",
+    "build_for",
     "can_measure",
     "collapse",
     "compile_steps",
+    "config_from",
     "data_mesh",
     "fit",
     "init_state",
+    "load",
+    "make_backbone",
     "make_step",
     "measure",
     "observe",
+    "pretrain",
     "raw_pixels",
     "start_state",
 ]

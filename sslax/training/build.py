@@ -1,17 +1,19 @@
 """From a configuration to the things that it names: networks, method, optimiser, lengths."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from sslax import optim
 from sslax.config import Config, check_against_data
 from sslax.data import Dataset
+from sslax.export import from_torch, load_safetensors
 from sslax.methods import METHODS, Method, Setup
-from sslax.networks import build_backbone
+from sslax.networks import build_backbone, init
 from sslax.training.step import data_mesh
 
 
@@ -25,32 +27,31 @@ class Built(NamedTuple):
     steps: int
     steps_per_epoch: int
     image_shape: tuple[int, int, int]
+    backbone: Any
 
 
 def build(config: Config, data: Dataset, *, devices: Sequence[jax.Device] | None = None) -> Built:
     """Networks, method and optimiser of `config` for the images of `data`, on `devices` (None: all).
 
-    Epochs are whole batches: the images left over at the end of an epoch's order are left out of that epoch.
-
     Raises:
       InputError: where configuration, data and devices do not fit each other.
     """
+    return build_for(config, images=len(data.train), canvas=data.train.images.shape[1], devices=devices)
+
+
+def build_for(config: Config, *, images: int, canvas: int, devices: Sequence[jax.Device] | None = None) -> Built:
+    """As `build`, for a number of training images on a square canvas in memory.
+
+    Epochs are whole batches: the images left over at the end of an epoch's order are left out of that epoch.
+    """
     mesh = data_mesh(devices)
-    check_against_data(config, images=len(data.train), canvas=data.train.images.shape[1], devices=mesh.size)
-    steps_per_epoch = len(data.train) // config.batch_size
+    check_against_data(config, images=images, canvas=canvas, devices=mesh.size)
+    steps_per_epoch = images // config.batch_size
     steps = config.epochs * steps_per_epoch
     size = config.method.views.size
-    backbone = build_backbone(
-        config.network.name,
-        image_size=size,
-        stem=config.network.stem,
-        width=config.network.width,
-        depth=config.network.depth,
-        patch_size=config.network.patch_size,
-        drop_path=config.network.drop_path,
-        dtype=compute_dtype(config.precision),
-    )
-    method = METHODS[config.method.NAME](config.method, Setup(backbone, steps, steps_per_epoch, mesh))
+    backbone = make_backbone(config)
+    start = None if config.init_from is None else weights_of(config.init_from, backbone, (size, size, 3))
+    method = METHODS[config.method.NAME](config.method, Setup(backbone, steps, steps_per_epoch, mesh, start))
     schedule = optim.warmup_cosine(
         optim.scaled_learning_rate(config.optim.lr, config.batch_size, rule=config.optim.lr_scaling),
         warmup_steps=round(config.optim.warmup_epochs * steps_per_epoch),
@@ -59,7 +60,34 @@ def build(config: Config, data: Dataset, *, devices: Sequence[jax.Device] | None
         convention=config.optim.warmup,
     )
     tx = method.optimizer(make_optimizer(config, schedule, steps))
-    return Built(method, tx, schedule, mesh, steps, steps_per_epoch, (size, size, 3))
+    return Built(method, tx, schedule, mesh, steps, steps_per_epoch, (size, size, 3), backbone)
+
+
+def make_backbone(config: Config) -> Any:
+    """The network that `config` names, for its views."""
+    network = config.network
+    return build_backbone(
+        network.name,
+        image_size=config.method.views.size,
+        stem=network.stem,
+        width=network.width,
+        depth=network.depth,
+        patch_size=network.patch_size,
+        drop_path=network.drop_path,
+        dtype=compute_dtype(config.precision),
+    )
+
+
+def weights_of(path: str, backbone: Any, image_shape: tuple[int, int, int]) -> Callable[..., tuple[PyTree, PyTree]]:
+    """A start for `backbone`: the weights of a safetensors file with torch's names, as `Setup.init_backbone`.
+
+    Raises:
+      InputError: where the file is missing or none, or holds another architecture.
+    """
+    tensors, _ = load_safetensors(path)
+    like = jax.eval_shape(lambda key: init(backbone, key, jnp.zeros((1, *image_shape))), jax.random.key(0))
+    loaded = from_torch(backbone, tensors, like_params=like[0], like_stats=like[1])
+    return lambda key, image: loaded
 
 
 def compute_dtype(precision: str) -> jnp.dtype:

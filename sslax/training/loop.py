@@ -17,7 +17,7 @@ from sslax.data.feed import epoch_order, resident
 from sslax.training.build import Built
 from sslax.training.checkpoints import Checkpoints
 from sslax.training.quality import can_measure, measure
-from sslax.training.run_dir import RunDir
+from sslax.training.run_dir import RunDir, facts
 from sslax.training.state import TrainState, init_state
 from sslax.training.step import Embedder, compile_steps, make_step
 from sslax.training.watch import Watch
@@ -89,7 +89,7 @@ def fit(
       Collapsed: where the watch trips and the configuration says to stop.
       NonFinite: when the loss stops being a number.
     """
-    run.begin()
+    run.begin(facts(data))
     checkpoints = Checkpoints(run.checkpoints)
     try:
         state = start_state(config, built)

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from sslax.config import differences
+from sslax.data import Dataset
 from sslax.errors import InputError
 
 
@@ -35,8 +36,8 @@ class RunDir:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.report = path / "report.html"
-        self._config, self._metrics, self._result = (
-            path / name for name in ("config.json", "metrics.jsonl", "result.json")
+        self._config, self._data, self._metrics, self._result = (
+            path / name for name in ("config.json", "data.json", "metrics.jsonl", "result.json")
         )
         self._settings = config
         if self._config.exists():
@@ -46,18 +47,34 @@ class RunDir:
         elif path.exists() and not path.is_dir():
             raise InputError(f"run_dir is {path}, which is a file; it must be a new or an empty folder.")
 
-    def begin(self) -> None:
-        """Make the folder and write the configuration, unless a run is there already.
+    def begin(self, data: dict[str, Any]) -> None:
+        """Make the folder and write the configuration and what the data is, unless a run is there already.
+
+        Args:
+          data: what a run on these images depends on, as `facts` gives it.
 
         Raises:
-          InputError: where the folder cannot be made or written to.
+          InputError: where the folder cannot be made or written to, or the data is no longer what the run began with.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not self._config.exists():
                 write_atomically(self._config, json.dumps(self._settings, indent=2) + "\n")
+            if not self._data.exists():
+                write_atomically(self._data, json.dumps(data, indent=2) + "\n")
         except OSError as error:
             raise InputError(f"run_dir is {self.path}, which cannot be written to: {error.strerror}.") from error
+
+        found = differences(self.data(), json.loads(json.dumps(data)))
+        if found:
+            raise InputError(
+                f"data is {data['name']}, which has changed since this run began ({'; '.join(found)}); "
+                "bring back what was there, or take another --run-dir."
+            )
+
+    def data(self) -> dict[str, Any]:
+        """What the run's data was when it began."""
+        return json.loads(self._data.read_text(encoding="utf-8"))
 
     def _check_same(self, config: dict[str, Any]) -> None:
         try:
@@ -102,3 +119,13 @@ class RunDir:
         """Drop the lines after `step`: the run goes on from there and will write them again."""
         kept = [line for line in self.metrics() if line["step"] <= step]
         write_atomically(self._metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def facts(data: Dataset) -> dict[str, Any]:
+    """What a run depends on of its data: name, number of training images, their canvas, and the classes."""
+    return {
+        "name": data.name,
+        "images": len(data.train),
+        "canvas": data.train.images.shape[1],
+        "classes": list(data.classes),
+    }

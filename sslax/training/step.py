@@ -96,10 +96,10 @@ class Embedder:
     def __call__(
         self,
         state: TrainState,
-        images: UInt8[np.ndarray, "n s s 3"],
+        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"],
         aspects: Float[np.ndarray, "n"],
     ) -> Float[np.ndarray, "n d"]:
-        """Features [n, d] of uint8 canvases and the aspects that they had, on the host."""
+        """Features [n, d] of images, uint8 or in [0, 1], and the aspects that they had, on the host."""
         # Images that nobody squashed need no geometry, and at the views' size no resizing at all.
         squashed = bool((aspects != 1).any())
         features = []

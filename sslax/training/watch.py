@@ -19,8 +19,8 @@ Mode = Literal["uniform output", "one dimension dominating", "constant features"
 # A sign has to hold in every line over this many steps, and in this many lines.
 WINDOW, LINES = 100, 3
 # Signs; what healthy and collapsed runs showed stands in results/collapse-digits.json.
-CONSTANT = 0.02
-"""Spread (deviation times √d; even directions have 1) below which features or projections are constant."""
+CONSTANT = {"feature_std": 0.05, "projection_std": 0.15}
+"""Spread (deviation times √d; even directions have 1) below which they are constant; healthy runs had .2 and .7 at least."""
 FLAT = 0.02
 """Share of ln K: a target entropy this near to ln K and a KL this near to 0 are a uniform output."""
 DOMINANT = 0.9
@@ -89,12 +89,12 @@ def collapse(lines: Sequence[Mapping[str, Any]], *, warmup_steps: int) -> Alarm 
             "rise to it; more steps, or a faster teacher, where the run is short.",
         )
     for name, what in (("feature_std", "features"), ("projection_std", "projections")):
-        if always(lambda line, name=name: line.get(name, 1) < CONSTANT):
+        if always(lambda line, name=name: line.get(name, 1) < CONSTANT[name]):
             return Alarm(
                 "constant features",
-                f"the {what} of all images are the same: their spread is {last[name]:.2g}, where 1 is even. A predictor and a "
-                "slowly moving target (decay 0.99 or more), BatchNorm in the heads, a lower optim.lr and a longer warmup are "
-                "what prevents it.",
+                f"the {what} of all images are nearly the same: their spread is {last[name]:.2g}, where 1 is even. A predictor "
+                "and a slowly moving target (decay 0.99 or more), BatchNorm in the heads, a lower optim.lr and a longer warmup "
+                "prevent it.",
             )
     if settled and always(_stuck):
         return Alarm(

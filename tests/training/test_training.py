@@ -11,6 +11,7 @@ from sslax.config import to_dict
 from sslax.data.feed import epoch_order, resident
 from sslax.errors import InputError
 from sslax.training import Embedder, Interrupted, NonFinite, RunDir, build, compile_steps, fit, make_step, start_state
+from sslax.training.run_dir import facts
 from tests import tiny
 
 
@@ -66,7 +67,7 @@ def test_stopped_and_resumed_is_straight(straight, tmp_path, at, number):
 
 def test_seconds_go_on_where_the_run_stopped(tmp_path):
     run = RunDir(tmp_path / "run", to_dict(tiny.config()))
-    run.begin()
+    run.begin(facts(tiny.dataset()))
     run.append({"step": 0, "seconds": 1000.0})
     _, run = train(tmp_path / "run", tiny.config(epochs=3))
     assert run.metrics()[-1]["seconds"] > 1000
@@ -157,7 +158,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
 
 def test_other_configuration_in_the_folder(straight, tmp_path):
     config = tiny.config()
-    RunDir(tmp_path / "run", to_dict(config)).begin()
+    RunDir(tmp_path / "run", to_dict(config)).begin(facts(tiny.dataset()))
     other = dataclasses.replace(config, epochs=5, optim=dataclasses.replace(config.optim, lr=0.5))
     with pytest.raises(InputError, match=r"another configuration \(epochs: 3 there, 5 here; optim.lr: 0.01 there, 0.5"):
         RunDir(tmp_path / "run", to_dict(other))
@@ -168,3 +169,10 @@ def test_folder_of_other_things_is_no_run(tmp_path):
     with pytest.raises(InputError, match="holds files but no run"):
         RunDir(tmp_path, to_dict(tiny.config()))
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_data_that_has_changed_since_the_run_began(straight, tmp_path):
+    config = tiny.config()
+    RunDir(tmp_path / "run", to_dict(config)).begin(facts(tiny.dataset()))
+    with pytest.raises(InputError, match=r"changed since this run began \(images: 64 there, 48 here\)"):
+        train(tmp_path / "run", config, data=tiny.dataset(48))

@@ -1,0 +1,107 @@
+"""Pretraining from Python: what the script runs, on one's own arrays and with one's own method."""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from sslax.config import Config, check, to_dict
+from sslax.data import Dataset, Split, open_dataset
+from sslax.errors import InputError
+from sslax.methods import METHODS, Method, Setup
+from sslax.training.build import build
+from sslax.training.load import Loaded
+from sslax.training.loop import fit
+from sslax.training.run_dir import RunDir, facts
+
+
+def pretrain(
+    config: Config,
+    *,
+    images: UInt8[np.ndarray, "n s s 3"] | None = None,
+    labels: Int[np.ndarray, "n"] | None = None,
+    test_images: UInt8[np.ndarray, "m s s 3"] | None = None,
+    test_labels: Int[np.ndarray, "m"] | None = None,
+    aspects: Float[np.ndarray, "n"] | None = None,
+    method: Callable[[Any, Setup], Method] | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    follow: Callable[[dict[str, Any]], None] = lambda line: None,
+) -> Loaded:
+    """Train as `experiments.pretrain` does, and give the network.
+
+    Args:
+      config: as in `experiments/configs.py`.
+      images: uint8 images to learn from, squares of one size; None opens `config.data`.
+      labels: their classes, 0 and up, for kNN along the way; training does not see them.
+      test_images: what kNN is taken on, with `test_labels`.
+      test_labels: their classes.
+      aspects: true widths / heights of images that were squashed to squares.
+      method: a builder of one's own for `config.method`, in place of the one in `METHODS`.
+      run_dir: the folder of metrics and checkpoints, from which a run goes on; None is a temporary one that is thrown away.
+      follow: called with each line of metrics.
+
+    Returns:
+      The trained network, as `load` gives it: call it for features.
+
+    Raises:
+      InputError: where configuration and images cannot work.
+      Interrupted, Collapsed, NonFinite: as `sslax.training.fit`.
+    """
+    if images is None:
+        data = open_dataset(
+            config.data,
+            canvas=config.canvas,
+            limit=config.limit,
+            split_seed=config.split_seed,
+            allow_unreadable=config.allow_unreadable,
+        )
+    else:
+        data = _dataset(images, labels, test_images, test_labels, aspects)
+        config = dataclasses.replace(config, data="arrays")
+    name = config.method.NAME
+    before = METHODS.get(name)
+    if method is not None:
+        METHODS[name] = method
+    try:
+        check(config)
+        built = build(config, data)
+    finally:
+        if method is not None:
+            if before is None:
+                del METHODS[name]
+            else:
+                METHODS[name] = before
+    with tempfile.TemporaryDirectory() as temporary:
+        run = RunDir(pathlib.Path(run_dir or pathlib.Path(temporary) / "run"), to_dict(config))
+        state = fit(config, built, data, run, follow=follow)
+        if run_dir is not None and run.result() is None:
+            run.write_result({})
+    return Loaded(config, facts(data), built, state)
+
+
+def _dataset(images, labels, test_images, test_labels, aspects) -> Dataset:
+    for name, array in (("images", images), ("test_images", test_images)):
+        if array is not None and (
+            array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != (*array.shape[1:2] * 2, 3)
+        ):
+            raise InputError(
+                f"{name} are {array.dtype} of shape {array.shape}; they must be uint8 squares [n, s, s, 3]."
+            )
+    if (test_images is None) != (test_labels is None):
+        raise InputError("test_images and test_labels must be given together.")
+    if labels is not None and len(labels) != len(images):
+        raise InputError(f"labels has {len(labels)} rows and images {len(images)}; they must have as many.")
+
+    def split(images, labels, aspects=None):
+        names = tuple(f"{i:08d}" for i in range(len(images)))
+        shown = np.ones(len(images), np.float32) if aspects is None else np.asarray(aspects, np.float32)
+        return Split(images, None if labels is None else np.asarray(labels, np.int32), shown, names)
+
+    classes = () if labels is None else tuple(str(c) for c in range(int(np.max(labels)) + 1))
+    test = None if test_images is None else split(test_images, test_labels)
+    return Dataset("arrays", split(images, labels, aspects), test, classes, ())

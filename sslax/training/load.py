@@ -1,0 +1,151 @@
+"""A finished run, back from its folder: `load(RUN)` gives its features of any images."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree, UInt8
+
+from sslax.config import Config, check
+from sslax.errors import InputError
+from sslax.methods import METHODS
+from sslax.training.build import Built, build_for
+from sslax.training.checkpoints import Checkpoints
+from sslax.training.loop import start_state
+from sslax.training.state import TrainState
+from sslax.training.step import Embedder
+
+
+class Loaded:
+    """The network of a run: `loaded(images)` are its features, compiled once and in batches of one shape.
+
+    Attributes:
+      config: of the run.
+      data: what the run was trained on: name, number of images, canvas, classes.
+      built: what the configuration became.
+      state: the newest checkpoint.
+    """
+
+    def __init__(self, config: Config, data: Mapping[str, Any], built: Built, state: TrainState):
+        self.config, self.data, self.built, self.state = config, data, built, state
+        self.embedder = Embedder(built.method, built.mesh)
+
+    def __call__(
+        self,
+        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array,
+        aspects: Float[np.ndarray, "n"] | None = None,
+    ) -> Float[np.ndarray, "n d"]:
+        """Features [n, d] of images, uint8 or float in [0, 1], of any size: the central square is resized for the network.
+
+        Args:
+          images: any number of them, all of one size.
+          aspects: true widths / heights of images that were squashed to a square; None: they were not.
+
+        Raises:
+          ValueError: on other shapes or types.
+        """
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
+            raise ValueError(f"images have shape {images.shape}; they must be [n, h, w, 3] with n of at least 1.")
+        if images.dtype != np.uint8:
+            if not np.issubdtype(images.dtype, np.floating):
+                raise ValueError(f"images are {images.dtype}; they must be uint8, or float in [0, 1].")
+            images = images.astype(np.float32)
+        shown = np.ones(len(images), np.float32) if aspects is None else np.asarray(aspects, np.float32)
+        return self.embedder(self.state, images, shown)
+
+    def backbone(self) -> tuple[PyTree, PyTree]:
+        """Parameters and BatchNorm statistics of the backbone that the method's paper evaluates.
+
+        Raises:
+          InputError: for methods that name none.
+        """
+        if self.built.method.evaluated is None:
+            raise InputError(f"method is {self.config.method.NAME}, which names no backbone of its own.")
+        return self.built.method.evaluated(self.state.params, self.state.aux)
+
+    def untrained(self) -> TrainState:
+        """The state that the run started from."""
+        return start_state(self.config, self.built)
+
+
+def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded:
+    """The network of the run in `run_dir`, from its newest checkpoint.
+
+    Args:
+      run_dir: a folder that `experiments.pretrain` or `sslax.pretrain` wrote.
+      unfinished: take a run that has not come to its end as well.
+
+    Raises:
+      InputError: where the folder is no run, the run never finished, or its method is not in `METHODS`.
+    """
+    path = pathlib.Path(run_dir)
+    if not (path / "config.json").is_file():
+        raise InputError(f"RUN is {path}, which is no run; it must be a folder that experiments.pretrain wrote.")
+    if not unfinished and not (path / "result.json").exists():
+        raise InputError(f"RUN is {path}, which has not finished; run the command that began it again, and it goes on.")
+    config = config_from(_read(path / "config.json"))
+    check(config)
+    data = _read(path / "data.json")
+    built = build_for(config, images=data["images"], canvas=data["canvas"], devices=jax.devices()[:1])
+    checkpoints = Checkpoints(path / "checkpoints")
+    try:
+        newest = checkpoints.latest()
+        if newest is None:
+            raise InputError(f"RUN is {path}, which holds no checkpoint; run the command that began it again.")
+        state = checkpoints.restore(newest, like=start_state(config, built))
+    finally:
+        checkpoints.close()
+    return Loaded(config, data, built, state)
+
+
+def config_from(fields: Mapping[str, Any]) -> Config:
+    """The configuration that `to_dict` wrote, the method's options by the method's name.
+
+    Raises:
+      InputError: on methods that are not in `METHODS`, and fields that this version does not know.
+    """
+    own = dict(fields)
+    method = dict(own.pop("method"))
+    name = method.pop("name")
+    if name not in METHODS:
+        raise InputError(
+            f"method is {name}, which is not among {', '.join(METHODS)}; import the file that adds it to METHODS first."
+        )
+    options = typing.get_type_hints(METHODS[name]).get("options")
+    if not dataclasses.is_dataclass(options):
+        raise InputError(f"method is {name}, whose builder does not annotate its options with their dataclass.")
+    return _dataclass(Config, {**own, "method": _dataclass(options, method, "method.")})
+
+
+def _dataclass(kind: Any, fields: Mapping[str, Any], prefix: str = "") -> Any:
+    hints = typing.get_type_hints(kind)
+    known = {field.name for field in dataclasses.fields(kind)}
+    if strange := sorted(fields.keys() - known):
+        raise InputError(
+            f"{prefix}{strange[0]} is in the run's config.json, but this version of sslax does not know it."
+        )
+    return kind(**{name: _value(hints[name], value, f"{prefix}{name}.") for name, value in fields.items()})
+
+
+def _value(hint: Any, value: Any, prefix: str) -> Any:
+    """A JSON value as the field's type has it: lists are tuples, objects are dataclasses."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next((kind for kind in typing.get_args(hint) if kind is not types.NoneType), hint)
+    if isinstance(value, dict) and dataclasses.is_dataclass(hint):
+        return _dataclass(hint, value, prefix)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON; the run has to be made again.") from error

@@ -1,0 +1,133 @@
+"""BYOL's and DINO's recipes: what each branch may show, and that branches which share a program are still themselves."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.augment import (
+    BYOLViews,
+    DINOViews,
+    SimCLRViews,
+    branch_view,
+    check_views,
+    make_views,
+    sample_view,
+    view_keys,
+    view_sizes,
+)
+from sslax.errors import InputError
+
+N = 1024
+
+
+@pytest.fixture(scope="module")
+def images():
+    return jnp.asarray(np.random.default_rng(0).integers(0, 256, (6, 20, 20, 3), dtype=np.uint8))
+
+
+def draws(branch):
+    draw = functools.partial(sample_view, height=64, width=64, branch=branch)
+    return jax.device_get(jax.jit(jax.vmap(draw))(view_keys(jax.random.key(1), N, views=1)[0]))
+
+
+def test_byols_views_differ_in_blur_and_solarisation():
+    first, second = (draws(branch) for branch in BYOLViews(size=16).branches().values())
+    assert (first.sigma > 0).all()
+    assert 0.05 < (second.sigma > 0).mean() < 0.15
+    assert first.solarize is None
+    assert 0.15 < second.solarize.mean() < 0.25
+    for view in (first, second):
+        assert 0.15 < view.grayscale.mean() < 0.25
+        changed = view.jitter.hue != 0
+        assert 0.75 < changed.mean() < 0.85
+        # TensorFlow's additive brightness, by at most .4.
+        assert np.abs(view.jitter.brightness).max() <= 0.4
+        assert view.jitter.saturation.min() >= 0.8
+        assert view.jitter.saturation.max() <= 1.2
+
+
+def test_dinos_crops_are_two_global_and_many_local():
+    branches = DINOViews().branches()
+    assert list(branches) == ["global 1", "global 2", *(f"local {i}" for i in range(1, 9))]
+    assert [b.size for b in branches.values()] == [224, 224, *[96] * 8]
+    assert [b.blur for b in branches.values()] == [1.0, 0.1, *[0.5] * 8]
+    assert [b.solarize for b in branches.values()] == [0.0, 0.2, *[0.0] * 8]
+    areas = {}
+    for name in ("global 1", "local 1"):
+        _, _, height, width = draws(dataclasses.replace(branches[name], size=16)).box.T
+        areas[name] = height * width / 64**2
+    # Whole pixels of a canvas of 64 round a box by a few per cent of its area.
+    assert 0.38 < areas["global 1"].min() < 0.45
+    assert areas["global 1"].max() > 0.9
+    assert 0.04 < areas["local 1"].min() < 0.07
+    assert 0.35 < areas["local 1"].max() < 0.43
+
+
+def test_dino_without_multi_crop():
+    assert list(DINOViews(local_crops=0, global_area=(0.14, 1.0)).branches()) == ["global 1", "global 2"]
+
+
+RECIPES = {
+    "simclr": SimCLRViews(size=12, strength=0.5),
+    "byol": BYOLViews(size=12, blur_sigma=(0.5, 1.5)),
+    "dino": DINOViews(size=12, local_size=8, local_crops=2),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_view_is_its_branchs_own(name, images):
+    """However the branches are compiled together, each view is what its branch alone makes of its keys."""
+    recipe = RECIPES[name]
+    views = jax.jit(functools.partial(make_views, recipe=recipe))(jax.random.key(3), images)
+    branches = list(recipe.branches().values())
+    keys = view_keys(jax.random.split(jax.random.key(3))[0], len(images), views=len(branches))
+    assert len(views) == len(branches)
+    for branch, view, own in zip(branches, views, keys, strict=True):
+        assert view.shape == (6, branch.size, branch.size, 3)
+        wanted = jax.jit(jax.vmap(functools.partial(branch_view, branch=branch)))(own, images)
+        np.testing.assert_allclose(view, wanted, atol=2e-5)
+
+
+def test_normalisation_comes_last(images):
+    plain = dataclasses.replace(RECIPES["byol"], mean=None, std=None)
+    normalised, raw = (
+        jax.jit(functools.partial(make_views, recipe=r))(jax.random.key(3), images) for r in (RECIPES["byol"], plain)
+    )
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    for a, b in zip(normalised, raw, strict=True):
+        np.testing.assert_allclose(a, (np.asarray(b) - mean) / std, atol=1e-5)
+        assert -1e-6 < b.min() < b.max() < 1 + 1e-6
+
+
+def test_sizes_of_a_recipes_views():
+    assert view_sizes(DINOViews()) == (224, 96)
+    assert view_sizes(DINOViews(local_crops=0)) == (224,)
+    assert view_sizes(BYOLViews.small(32)) == (32,)
+    assert view_sizes(DINOViews.small(32)) == (32, 16)
+
+
+@pytest.mark.parametrize(
+    "recipe", [BYOLViews(), BYOLViews.small(), DINOViews(), DINOViews.small(), SimCLRViews.small()]
+)
+def test_recipes_as_they_come_are_sound(recipe):
+    check_views(recipe, 256)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (BYOLViews(blur=(1.0, 1.2)), r"method.views.blur is \(1.0, 1.2\); it has to be 2 probabilities"),
+        (BYOLViews(brightness=-1.0), "method.views.brightness is -1.0"),
+        (BYOLViews(hue=0.6), r"method.views.hue is 0.6; it has to be in \[0, 0.5\]"),
+        (DINOViews(local_size=300), "method.views.local_size is 300; it has to be from 1 to 256 pixels"),
+        (DINOViews(global_area=(0.0, 1.0)), "method.views.global_area"),
+        (DINOViews(local_crops=-1), "method.views.local_crops is -1; it has to be at least 0"),
+    ],
+)
+def test_what_a_recipe_cannot_be(recipe, said):
+    with pytest.raises(InputError, match=said):
+        check_views(recipe, 256)
