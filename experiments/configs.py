@@ -77,7 +77,8 @@ SIMCLR_IMAGENET = Config(
 # python -m experiments.pretrain byol-digits
 #
 # BYOL for a first look, with SimCLR's views and network for the digits.
-# Cost and result: see docs/methods-on-digits.md.
+# Cost and result: 57 s on two CPU cores; linear 95.8 against 64.6 untrained and 95.0 raw, kNN k=20 95.8 against 59.6 and 97.2.
+# Three seeds of split and run: linear 97.1 against 67.0 and 96.3 (results/byol-digits-seeds.json).
 BYOL_DIGITS = Config(
     method=BYOL(
         views=BYOLViews(
@@ -166,7 +167,8 @@ BYOL_IMAGENET = Config(
 #
 # DINO for a first look, on a ViT of 16 patches. Small batches, as it takes some thousand steps to find its way out of uniform
 # targets; BatchNorm in the head (the release's option for ResNets) makes that way shorter.
-# Cost and result: see docs/methods-on-digits.md.
+# Cost and result: 139 s on two CPU cores; linear 93.0 against 71.9 untrained and 95.0 raw, kNN k=20 90.8 against 46.5 and 97.2.
+# Three seeds of split and run: linear 94.6 against 73.4 and 96.3 (results/dino-digits-seeds.json).
 DINO_DIGITS = Config(
     method=DINO(
         views=DINOViews(

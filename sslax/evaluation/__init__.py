@@ -5,3 +5,4 @@ from sslax.evaluation.knn import knn_scores
 from sslax.evaluation.linear import LinearProbe, linear_probe
 
 __all__ = ["LinearProbe", "effective_rank", "feature_std", "knn_scores", "linear_probe"]
+from sslax.evaluation.subsets import balanced_subset as balanced_subset

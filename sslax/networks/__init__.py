@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from sslax.networks.heads import BYOLMLP, DINOHead, SimCLRProjector
+from sslax.networks.heads import BYOLMLP, ClassifierHead, DINOHead, SimCLRProjector
 from sslax.networks.resnet import ResNet, patch_resnet, resnet18, resnet34, resnet50
 from sslax.networks.vit import ViT, ViTOutputs, resize_positions, vit_base, vit_micro, vit_small, vit_tiny
 
@@ -15,6 +15,7 @@ __all__ = [
     "BYOLMLP",
     "RESNETS",
     "VITS",
+    "ClassifierHead",
     "DINOHead",
     "ResNet",
     "SimCLRProjector",

@@ -133,3 +133,23 @@ class WeightNormDense(nn.Module):
             # Two-dimensional as torch's, so that it is decayed as there.
             kernel = kernel * self.param("g", nn.initializers.ones, (1, self.features))
         return jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), preferred_element_type=jnp.float32)
+
+
+class ClassifierHead(nn.Module):
+    """Logits of features, each row normalised by its own mean and deviation first: one layer, or a hidden one before it.
+
+    Attributes:
+      classes: width of the output.
+      hidden: whether there is a hidden layer, of the features' width.
+    """
+
+    classes: int
+    hidden: bool = False
+
+    @nn.compact
+    def __call__(self, h: Float[Array, "n d"], train: bool = False) -> Float[Array, "n c"]:
+        # Whatever the scale of the features, one learning rate does.
+        h = nn.LayerNorm(use_bias=False, use_scale=False)(h)
+        if self.hidden:
+            h = nn.relu(nn.Dense(h.shape[-1])(h))
+        return nn.Dense(self.classes, kernel_init=nn.initializers.zeros)(h)

@@ -2,6 +2,7 @@
 
 from sslax.training.api import pretrain
 from sslax.training.build import Built, build, build_for, make_backbone
+from sslax.training.finetune import Classifier, FinetuneOptions, Finetuner, held_out
 from sslax.training.load import Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, NonFinite, fit, start_state
 from sslax.training.quality import can_measure, measure, raw_pixels
@@ -13,8 +14,11 @@ from sslax.training.watch import Alarm, Watch, collapse, observe
 __all__ = [
     "Alarm",
     "Built",
+    "Classifier",
     "Collapsed",
     "Embedder",
+    "FinetuneOptions",
+    "Finetuner",
     "Interrupted",
     "Loaded",
     "NonFinite",
@@ -30,6 +34,7 @@ __all__ = [
     "config_from",
     "data_mesh",
     "fit",
+    "held_out",
     "init_state",
     "load",
     "make_backbone",
