@@ -1,0 +1,64 @@
+"""The evaluation script on a run of a minute's digits: the whole table, and what it cannot work with."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import evaluate, terminal
+from experiments.pretrain import pretrain
+
+FLAGS = ["--epochs", "2", "--optim.warmup-epochs", "1", "--network.width", "4", "--method.projector-dim", "8"]
+FLAGS += ["--batch-size", "64", "--limit", "256", "--eval-every", "0", "--log-every", "4"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    pretrain([*FLAGS, "--run-dir", str(path)])
+    return path
+
+
+def test_the_whole_table(finished, capsys):
+    options = evaluate.Options(run=str(finished), labels=(0.1, 1.0), seeds=2, steps=5)
+    assert terminal.exit_code(lambda: evaluate.run(options)) == 0
+    saved = json.loads((finished / "evaluation.json").read_text())
+    found = saved["accuracies"]
+    assert list(found) == ["10 %", "100 %"]
+    for rows in found.values():
+        assert list(rows) == ["pretrained", "untrained", "raw_pixels", "chance"]
+        assert all(0 <= value <= 1 for row in rows.values() for values in row.values() for value in values)
+        assert [len(rows[name]["finetuned"]) for name in ("pretrained", "untrained")] == [2, 2]
+        assert "finetuned" not in rows["raw_pixels"]
+    # There are 26 labels in a tenth of 256, and so no 200 neighbours.
+    assert "knn200" not in found["10 %"]["pretrained"]
+    assert "knn200" in found["100 %"]["pretrained"]
+    # All labels are the same labels whatever the seed.
+    assert np.ptp(found["100 %"]["pretrained"]["knn20"]) == 0
+    assert "raw pixels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels": (1.5,)}, "labels has 1.5; every share must lie in (0, 1]."),
+        ({"labels_per_class": (0,)}, "labels_per_class has 0; every number must be at least 1."),
+        ({"seeds": 0}, "seeds is 0; it must be at least 1."),
+        ({"steps": 0}, "steps is 0; it must be at least 1."),
+        ({"run": "no/such"}, "RUN is no/such, which is no run; it must be a folder that experiments.pretrain wrote."),
+    ],
+)
+def test_what_it_cannot_work_with(finished, changes, said, capsys):
+    options = evaluate.Options(**{"run": str(finished), **changes})
+    assert terminal.exit_code(lambda: evaluate.run(options)) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_images_without_labels(finished, tmp_path, capsys):
+    from PIL import Image
+
+    for i in range(4):
+        Image.fromarray(np.full((8, 8, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    options = evaluate.Options(run=str(finished), data=f"folder:{tmp_path}")
+    assert terminal.exit_code(lambda: evaluate.run(options)) == 2
+    assert "no labels or no test split" in capsys.readouterr().err
