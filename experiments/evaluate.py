@@ -21,11 +21,12 @@ from rich import box
 from rich.table import Table
 
 from experiments import terminal
-from sslax.data import Dataset, open_dataset
+from experiments.runs import open_labelled
+from sslax.data import Dataset
 from sslax.errors import InputError
 from sslax.evaluation import balanced_subset, knn_scores, linear_probe
-from sslax.training import FinetuneOptions, Finetuner, Loaded, can_measure, load, raw_pixels
-from sslax.training.run_dir import write_atomically
+from sslax.files import write_atomically
+from sslax.training import FinetuneOptions, Finetuner, Loaded, load, raw_pixels
 
 # (k, temperature): DINO's protocol at 1 and 20, lightly's at 200.
 KNN = {"knn1": (1, 0.07), "knn20": (20, 0.07), "knn200": (200, 0.1)}
@@ -72,27 +73,6 @@ def check(options: Options) -> None:
         if count < 1:
             raise InputError(f"labels_per_class has {count}; every number must be at least 1.")
     FinetuneOptions(steps=options.steps, lr=options.lr).check()
-
-
-def open_labelled(options: Options, network: Loaded) -> Dataset:
-    """The images to evaluate on, as pretraining had them in memory.
-
-    Raises:
-      InputError: where they have no labels or no test split.
-    """
-    config = network.config
-    with terminal.reading_progress() as progress:
-        data = open_dataset(
-            options.data or config.data,
-            canvas=config.canvas or network.data["canvas"],
-            limit=config.limit if options.data is None else None,
-            split_seed=config.split_seed,
-            allow_unreadable=config.allow_unreadable,
-            progress=progress,
-        )
-    if not can_measure(data):
-        raise InputError(f"data is {data.name}, which has no labels or no test split; evaluation needs both.")
-    return data
 
 
 def evaluate(options: Options, network: Loaded, data: Dataset) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -187,7 +167,7 @@ def run(options: Options) -> None:
     """Evaluate, show, and write RUN/evaluation.json."""
     check(options)
     network = load(options.run)
-    data = open_labelled(options, network)
+    data = open_labelled(network, options.data)
     found = evaluate(options, network, data)
     terminal.console.print(show(found, options.seeds))
     terminal.say('"all weights": fine-tuned, and for the untrained network trained from scratch on the same labels.')

@@ -31,6 +31,7 @@ import safetensors.numpy
 from jaxtyping import PyTree
 
 from sslax.errors import InputError
+from sslax.files import write_atomically
 from sslax.networks import ResNet, ViT, init
 
 # Modules whose name in torch is another; the numbered ones are in `_torch_module`.
@@ -140,17 +141,8 @@ def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndar
         data = safetensors.numpy.save(dense, metadata=metadata)
     except safetensors.SafetensorError as error:
         raise InputError(f"tensors cannot be written to {path} as safetensors: {_plain(error)}.") from error
-    beside = path.with_name(path.name + ".partial")
     try:
-        try:
-            with open(beside, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        write_atomically(path, data)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}.") from error
 

@@ -2,35 +2,64 @@
 
 import importlib.metadata
 import os
-import pathlib
 import platform
 from collections import Counter
+from collections.abc import Sequence
 
 import jax
 
+from sslax.files import write_atomically
 from sslax.report import sections, style
 from sslax.report.contents import Report
 from sslax.report.sections import escape
 
 
 def write_report(path: str | os.PathLike[str], report: Report) -> None:
-    """Write `report` as one self-contained HTML file.
+    """Write a run's `report` as one self-contained HTML file.
 
-    The page is drawn before anything is written, then written beside `path` and moved there, so that `path` is at any
-    time either what it was or the whole new page.
+    Raises:
+      OSError: as `write_page`.
+    """
+    parts = [
+        ("Accuracy", sections.accuracy(report)),
+        ("Training", sections.training(report)),
+        ("Features of the test images", sections.features(report)),
+        ("What the network saw", sections.views(report)),
+        # Most networks have no [CLS] token, so nobody misses its section.
+        ("Attention of the [CLS] token", sections.attention(report)),
+        ("Configuration", sections.configuration(report)),
+        ("Environment", sections.environment(report)),
+    ]
+    write_page(path, report.title, report.summary, parts, notes=report.notes, first=sections.alarms(report))
+
+
+def write_page(
+    path: str | os.PathLike[str],
+    title: str,
+    summary: str,
+    parts: Sequence[tuple[str, str]],
+    *,
+    notes: Sequence[str] = (),
+    first: str = "",
+) -> None:
+    """Write one self-contained HTML file: drawn before anything is written, and put in the place of `path` whole.
+
+    Args:
+      path: of the file; its folder exists.
+      title: plain text, as `summary` and `notes` are: they are escaped here.
+      summary: one sentence on what the page shows.
+      parts: (heading, HTML) of each section, as the functions of `sections` make it; without HTML it is left out.
+      notes: sentences under the summary.
+      first: HTML between summary and notes.
 
     Raises:
       OSError: where the folder is missing or cannot be written.
     """
+    said = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    header = f'<h1>{escape(title)}</h1><p class="summary">{escape(summary)}</p>{first}{said}'
+    body = "".join(f"<section><h2>{heading}</h2>{content}</section>" for heading, content in parts if content)
     # Names of files may hold bytes that are no UTF-8; they are shown as an escape.
-    page = _page(report).encode("utf-8", "backslashreplace")
-    path = pathlib.Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(page)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(path, _html(title, header, body).encode("utf-8", "backslashreplace"))
 
 
 def environment() -> dict[str, str]:
@@ -46,19 +75,7 @@ def environment() -> dict[str, str]:
     return {**versions, "devices": devices, "backend": jax.default_backend(), "platform": platform.platform()}
 
 
-def _page(report: Report) -> str:
-    notes = "".join(f"<p>{escape(note)}</p>" for note in report.notes)
-    parts = [
-        ("Accuracy", sections.accuracy(report)),
-        ("Training", sections.training(report)),
-        ("Features of the test images", sections.features(report)),
-        ("What the network saw", sections.views(report)),
-        # Most networks have no [CLS] token, so nobody misses its section.
-        ("Attention of the [CLS] token", sections.attention(report)),
-        ("Configuration", sections.configuration(report)),
-        ("Environment", sections.environment(report)),
-    ]
-    body = "".join(f"<section><h2>{heading}</h2>{content}</section>" for heading, content in parts if content)
+def _html(title: str, header: str, body: str) -> str:
     # The policy forbids the page to load anything, whatever may have slipped into it.
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -68,11 +85,11 @@ def _page(report: Report) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
-<title>{escape(report.title)}</title>
+<title>{escape(title)}</title>
 <style>{style.CSS}</style>
 </head>
 <body>
-<header><h1>{escape(report.title)}</h1><p class="summary">{escape(report.summary)}</p>{sections.alarms(report)}{notes}</header>
+<header>{header}</header>
 <main>{body}</main>
 </body>
 </html>

@@ -2,23 +2,13 @@
 
 import json
 import math
-import os
 import pathlib
 from typing import Any
 
 from sslax.config import differences
 from sslax.data import Dataset
 from sslax.errors import InputError
-
-
-def write_atomically(path: pathlib.Path, text: str) -> None:
-    """Put `text` in place of what `path` held, in one step: a reader, or a crash, finds the old or the new whole."""
-    beside = path.with_name(path.name + ".partial")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+from sslax.files import write_atomically
 
 
 class RunDir:
