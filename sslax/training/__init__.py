@@ -5,6 +5,7 @@ from sslax.training.build import Built, build, build_for, make_backbone
 from sslax.training.finetune import Classifier, FinetuneOptions, Finetuner, held_out
 from sslax.training.load import Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, NonFinite, fit, start_state
+from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
 from sslax.training.quality import can_measure, measure, raw_pixels
 from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState, init_state
@@ -22,6 +23,8 @@ __all__ = [
     "Interrupted",
     "Loaded",
     "NonFinite",
+    "OnlineProbe",
+    "ProbeState",
     "RunDir",
     "Seen",
     "TrainState",
@@ -35,6 +38,7 @@ __all__ = [
     "data_mesh",
     "fit",
     "held_out",
+    "init_probe",
     "init_state",
     "load",
     "make_backbone",
@@ -44,4 +48,5 @@ __all__ = [
     "pretrain",
     "raw_pixels",
     "start_state",
+    "update_probe",
 ]
