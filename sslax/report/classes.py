@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
 from sslax.evaluation import PerClass
@@ -17,7 +17,8 @@ from sslax.report.elements import escape, paragraph, picture, table
 from sslax.report.images import encode, encode_image
 
 _SIDE = 5.4  # inches of the matrix itself
-_TICKS = 25  # more numbers along an edge would run into each other
+_DIGITS = 50  # more of them along an edge would run into each other
+_LINED = 25  # with more cells, lines between them would hide them
 _SMALLEST_FONT = 5.0
 _SHADES = LinearSegmentedColormap.from_list("share", ["#ffffff", "#b5d3ea", style.BLUE, "#00304d"])
 
@@ -38,9 +39,13 @@ def confusion_figure(matrix: Int[np.ndarray, "c c"]) -> Figure:
     with style.matplotlib_style():
         figure = Figure(figsize=(_SIDE + 1.2, _SIDE + 0.6), layout="constrained")
         axes = figure.subplots()
-        drawn = axes.imshow(shares, cmap=_SHADES, vmin=0, vmax=100, interpolation="nearest")
+        # By its root, so that the few per cent of a confusion can be seen beside the diagonal.
+        shade = PowerNorm(0.5, vmin=0, vmax=100)
+        drawn = axes.imshow(shares, cmap=_SHADES, norm=shade, interpolation="nearest")
         axes.grid(False)
-        step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**6) if count / step <= _TICKS)
+        digits = len(str(max(count - 1, 0)))
+        steps = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+        step = next((step for step in steps if digits * count / step <= _DIGITS), count)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(np.arange(0, count, step))
         axes.set_xlabel("taken for class")
@@ -48,15 +53,14 @@ def confusion_figure(matrix: Int[np.ndarray, "c c"]) -> Figure:
         bar = figure.colorbar(drawn, ax=axes, fraction=0.04, pad=0.02)
         bar.set_label("share of the class's images, %")
         bar.outline.set_visible(False)  # type: ignore[operator]
-        # Lines between cells, so that a cell's row and column can be followed; with many they would hide the cells.
-        if count <= _TICKS:
+        if count <= _LINED:
             edges = np.arange(count + 1) - 0.5
             axes.hlines(edges, -0.5, count - 0.5, color="#d9dce0", linewidth=0.6)
             axes.vlines(edges, -0.5, count - 0.5, color="#d9dce0", linewidth=0.6)
         size = _font(matrix)
         if size >= _SMALLEST_FONT:
             for row, column in zip(*np.nonzero(matrix), strict=True):
-                ink = "white" if shares[row, column] > 45 else style.DARK
+                ink = "white" if shade(shares[row, column]) > 0.6 else style.DARK
                 text = str(matrix[row, column])
                 axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink)
     return figure

@@ -190,7 +190,9 @@ def load_classifier(path: str | os.PathLike[str]) -> LoadedClassifier:
     """
     tensors, metadata = load_safetensors(path)
     if metadata.get("kind") != "sslax classifier":
-        raise InputError(f"{path} holds no classifier; it must be a weights.safetensors that experiments.finetune wrote.")
+        raise InputError(
+            f"{path} holds no classifier; it must be a weights.safetensors that experiments.finetune wrote."
+        )
     try:
         classes = tuple(str(name) for name in json.loads(metadata["classes"]))
         network = NetworkConfig(**json.loads(metadata["network"]))

@@ -52,7 +52,9 @@ class FinetuneOptions:
             return
         said = f"{prefix}layer_decay is {self.layer_decay}"
         if self.freeze:
-            raise InputError(f"{said}, but {prefix}freeze trains no layer of the backbone; one of them must be left out.")
+            raise InputError(
+                f"{said}, but {prefix}freeze trains no layer of the backbone; one of them must be left out."
+            )
         if backbone is not None and not isinstance(backbone, ViT):
             raise InputError(
                 f"{said}, but the network is a {type(backbone).__name__}, which has no blocks that it is counted by; "
