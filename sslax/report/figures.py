@@ -177,3 +177,21 @@ def feature_std_figure(metrics: Metrics) -> Figure | None:
         axes.set_xlabel("epoch")
         _legend_below(figure)
     return figure
+
+
+def validation_figure(metrics: Metrics) -> Figure | None:
+    """Accuracy on validation images over epochs, and where the weights were kept; None where it was not logged."""
+    epochs, values = series(metrics, "validation")
+    if not len(values):
+        return None
+    kept = max((line for line in metrics if line.get("best")), key=lambda line: line["step"], default=None)
+    with style.matplotlib_style():
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        axes = figure.subplots()
+        _draw_curve(axes, epochs, 100 * values, color=style.BLUE)
+        if kept is not None:
+            axes.axvline(kept["epoch"], label=f"weights kept: {100 * kept['validation']:.1f}", **_DOTTED)
+            _legend_below(figure)
+        axes.set_title("Accuracy on the validation images, %")
+        axes.set_xlabel("epoch")
+    return figure

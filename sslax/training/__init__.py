@@ -2,7 +2,9 @@
 
 from sslax.training.api import pretrain
 from sslax.training.build import Built, build, build_for, make_backbone
-from sslax.training.finetune import Classifier, FinetuneOptions, Finetuner, held_out
+from sslax.training.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
+from sslax.training.finetune import Finetuner, held_out
+from sslax.training.finetune_options import FinetuneOptions
 from sslax.training.load import Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, NonFinite, fit, start_state
 from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
@@ -22,6 +24,7 @@ __all__ = [
     "Finetuner",
     "Interrupted",
     "Loaded",
+    "LoadedClassifier",
     "NonFinite",
     "OnlineProbe",
     "ProbeState",
@@ -41,12 +44,14 @@ __all__ = [
     "init_probe",
     "init_state",
     "load",
+    "load_classifier",
     "make_backbone",
     "make_step",
     "measure",
     "observe",
     "pretrain",
     "raw_pixels",
+    "save_classifier",
     "start_state",
     "update_probe",
 ]
