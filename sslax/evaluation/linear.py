@@ -15,12 +15,16 @@ WEIGHT_DECAYS = (1e-2, 1e-3, 1e-4, 0.0)
 
 
 class LinearProbe(NamedTuple):
-    """A trained probe: its accuracy in [0, 1] on the test features, and what held-out training data chose."""
+    """A trained probe: its accuracy in [0, 1] on the test features, what held-out training data chose, and its answers.
+
+    `predictions` are the classes that the test features are taken for, [m].
+    """
 
     accuracy: float
     learning_rate: float
     weight_decay: float
     held_out_accuracy: float
+    predictions: Int[np.ndarray, "m"]
 
 
 def linear_probe(
@@ -84,16 +88,17 @@ def linear_probe(
         [(lr, decay) for lr in sorted(learning_rates) for decay in sorted(weight_decays, reverse=True)], jnp.float32
     )
     fit = functools.partial(_fit, num_classes=num_classes, steps=steps, batch_size=batch_size)
-    accuracies = _accuracy(
-        fit(choose_key, train_x[rest], train_y[rest], candidates), train_x[held_out], train_y[held_out]
-    )
+    chosen = _predict(fit(choose_key, train_x[rest], train_y[rest], candidates), train_x[held_out])
+    accuracies = (chosen == train_y[held_out][None, :]).mean(axis=1)
     best = int(jnp.argmax(accuracies))
     final = fit(final_key, train_x, train_y, candidates[best : best + 1])
+    predictions = np.asarray(_predict(final, test_x)[0])
     return LinearProbe(
-        accuracy=float(_accuracy(final, test_x, test_y)[0]),
+        accuracy=float((predictions == np.asarray(test_y)).mean()),
         learning_rate=float(candidates[best, 0]),
         weight_decay=float(candidates[best, 1]),
         held_out_accuracy=float(accuracies[best]),
+        predictions=predictions,
     )
 
 
@@ -123,6 +128,5 @@ def _fit(key, x, y, candidates, *, num_classes, steps, batch_size):
 
 
 @jax.jit
-def _accuracy(p, x, y):
-    predicted = jnp.argmax(jnp.einsum("nd,rdc->rnc", x, p["w"]) + p["b"], axis=-1)
-    return (predicted == y[None, :]).mean(axis=1)
+def _predict(p, x):
+    return jnp.argmax(jnp.einsum("nd,rdc->rnc", x, p["w"]) + p["b"], axis=-1)

@@ -104,10 +104,18 @@ def embed_with(
       encoder: the backbone.
       recipe: the views', for size, interpolation and normalisation.
       evaluated: (params, aux) -> the parameters and BatchNorm statistics of the network that the paper evaluates.
+
+    Returns:
+      (params, aux, images, aspects=None, last_blocks=1) -> features; with more than one block the [CLS] tokens of so many of a
+      ViT's last blocks, each through the last norm, side by side, as DINO's linear evaluation takes them.
     """
 
-    def embed(params, aux, images, aspects=None):
-        return forward(encoder, *evaluated(params, aux), _evaluation_views(recipe, images, aspects), train=False)[0]
+    def embed(params, aux, images, aspects=None, last_blocks=1):
+        x, network = _evaluation_views(recipe, images, aspects), evaluated(params, aux)
+        if last_blocks == 1:
+            return forward(encoder, *network, x, train=False)[0]
+        outputs, _ = forward(encoder, *network, x, train=False, outputs=True)
+        return jnp.concatenate(list(outputs.class_tokens[-last_blocks:]), axis=-1)
 
     return embed
 

@@ -24,32 +24,29 @@ class Curve(NamedTuple):
 _STYLES = ((style.BLUE, "o"), (style.VERMILION, "s"), (style.DARK, "^"), (style.GREEN, "D"))
 
 
-def efficiency_figure(panels: Mapping[str, Mapping[str, Curve]], *, chance: float) -> Figure:
-    """A panel for each protocol, a line for each kind of features; the bars are deviations over seeds.
+def efficiency_figure(title: str, curves: Mapping[str, Curve], *, chance: float) -> Figure:
+    """Accuracy over the number of labels, a line for each kind of features; the bars are deviations over seeds.
 
     Args:
-      panels: title -> name of the line -> its curve; names are drawn, so they may hold no text of a user's.
+      title: of the protocol; drawn, as the names are, so neither may hold text of a user's.
+      curves: name of the line -> its curve; the same place in the order is the same colour in every figure.
       chance: accuracy without looking, a dotted line.
     """
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     with style.matplotlib_style():
-        figure = Figure(figsize=(3.4 * len(panels), 3.6), layout="constrained")
-        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        handles = {}
-        for axes, (title, lines) in zip(row, panels.items(), strict=True):
-            for name, curve in lines.items():
-                color, marker = _STYLES[names.index(name) % len(_STYLES)]
-                means, deviations = 100 * np.asarray(curve.means), 100 * np.asarray(curve.deviations)
-                handles[name] = axes.errorbar(
-                    curve.labels, means, yerr=deviations, color=color, marker=marker, capsize=2.5, elinewidth=1
-                )
-            counts = sorted({count for curve in lines.values() for count in curve.labels})
-            axes.axhline(100 * chance, color=style.GREY, linewidth=1, linestyle=":")
-            axes.set_xscale("log")
-            axes.set_xticks(counts, [f"{count:,}" for count in counts])
-            axes.minorticks_off()
-            axes.set_title(title)
-            axes.set_xlabel("labels")
-        row[0].set_ylabel("accuracy, %")
-        figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=len(handles), fontsize=9)
+        figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for (name, curve), (color, marker) in zip(curves.items(), _STYLES, strict=False):
+            means, deviations = 100 * np.asarray(curve.means), 100 * np.asarray(curve.deviations)
+            axes.errorbar(
+                curve.labels, means, yerr=deviations, color=color, marker=marker, capsize=2.5, elinewidth=1, label=name
+            )
+        counts = sorted({count for curve in curves.values() for count in curve.labels})
+        axes.axhline(100 * chance, color=style.GREY, linewidth=1, linestyle=":", label="chance")
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.minorticks_off()
+        axes.set_ylim(bottom=0)
+        axes.set_title(f"{title}, %")
+        axes.set_xlabel("labels")
+        figure.legend(loc="outside lower left", ncols=4, fontsize=9, handlelength=2, columnspacing=1.2)
     return figure

@@ -159,7 +159,7 @@ def views(report: Report) -> str:
     if report.views is None or not report.views.size:
         return paragraph("No views were kept for this report.")
     caption = "An image a column, and below it the views that were made of it."
-    return _examples(report.views, report.view_names, caption)
+    return examples(report.views, report.view_names, caption)
 
 
 def attention(report: Report) -> str:
@@ -167,11 +167,11 @@ def attention(report: Report) -> str:
     if report.attention is None or not report.attention.size:
         return ""
     caption = "Where the last block's [CLS] token looks, a head a row: brighter is more."
-    return _examples(report.attention, report.attention_names, caption)
+    return examples(report.attention, report.attention_names, caption)
 
 
-def _examples(examples: UInt8[np.ndarray, "rows columns h w 3"], names: tuple[str, ...], caption: str) -> str:
-    """A column of the array a line: a few pictures of each of many images lie across a page better."""
+def examples(shown: UInt8[np.ndarray, "rows columns h w 3"], names: tuple[str, ...], caption: str) -> str:
+    """A column of the array a line: a few pictures of each of many images lie across a page better; `caption` is HTML."""
 
     def image(pixels: np.ndarray, name: str) -> str:
         uri, width, small = encode_image(pixels)
@@ -180,10 +180,10 @@ def _examples(examples: UInt8[np.ndarray, "rows columns h w 3"], names: tuple[st
 
     lines = []
     for column, name in enumerate(names):
-        cells = "".join(image(pixels, name) for pixels in examples[:_MOST_EXAMPLES, column])
+        cells = "".join(image(pixels, name) for pixels in shown[:_MOST_EXAMPLES, column])
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-    if len(examples) > _MOST_EXAMPLES:
-        caption += f" The first {_MOST_EXAMPLES} of {len(examples)} images are shown."
+    if len(shown) > _MOST_EXAMPLES:
+        caption += f" The first {_MOST_EXAMPLES} of {len(shown)} images are shown."
     return table(lines, "views") + paragraph(caption)
 
 

@@ -2,11 +2,14 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from experiments import evaluate, terminal
 from experiments.pretrain import pretrain
+from sslax.training import build
+from tests import tiny
 
 FLAGS = ["--epochs", "2", "--optim.warmup-epochs", "1", "--network.width", "4", "--method.projector-dim", "8"]
 FLAGS += ["--batch-size", "64", "--limit", "256", "--eval-every", "0", "--log-every", "4"]
@@ -62,3 +65,29 @@ def test_images_without_labels(finished, tmp_path, capsys):
     options = evaluate.Options(run=str(finished), data=f"folder:{tmp_path}")
     assert terminal.exit_code(lambda: evaluate.run(options)) == 2
     assert "no labels or no test split" in capsys.readouterr().err
+
+
+def test_the_page_shows_what_was_found(finished):
+    page = (finished / "evaluation.html").read_text()
+    saved = json.loads((finished / "evaluation.json").read_text())
+    values = saved["accuracies"]["100 %"]["raw_pixels"]["linear"]
+    assert f"{100 * np.mean(values):.1f}±{100 * np.std(values, ddof=1):.1f}" in page
+    assert saved["labels"]["100 %"] == 256
+    for heading in ("Accuracy over the number of labels", "What is taken for what", "Nearest neighbours"):
+        assert f"<h2>{heading}</h2>" in page
+
+
+def test_the_last_blocks_of_a_vit(tmp_path, capsys, finished):
+    options = evaluate.Options(run=str(finished), last_blocks=4)
+    assert terminal.exit_code(lambda: evaluate.run(options)) == 2
+    assert "last_blocks is 4, but the network is patch-resnet, which has no [CLS] tokens" in capsys.readouterr().err
+
+    config = tiny.config("dino")
+    method = build(config, tiny.dataset(), devices=jax.devices()[:1]).method
+    params, aux = jax.jit(method.init, static_argnums=1)(jax.random.key(0), (tiny.SIZE, tiny.SIZE, 3))
+    images = tiny.dataset().test.images[:3]
+    embed = jax.jit(method.embed, static_argnames="last_blocks")
+    last, both = embed(params, aux, images), embed(params, aux, images, last_blocks=2)
+    assert both.shape == (3, 2 * last.shape[1])
+    np.testing.assert_allclose(both[:, last.shape[1] :], last, atol=1e-6)
+    assert np.abs(both[:, : last.shape[1]] - last).max() > 1e-3
