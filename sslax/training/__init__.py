@@ -4,11 +4,12 @@ from sslax.training.api import pretrain
 from sslax.training.build import Built, build, build_for, make_backbone
 from sslax.training.finetune import Classifier, FinetuneOptions, Finetuner, held_out
 from sslax.training.load import Loaded, config_from, load
-from sslax.training.loop import Collapsed, Interrupted, NonFinite, fit, start_state
+from sslax.training.loop import Collapsed, Interrupted, NonFinite, asked_to_stop, fit, start_state
 from sslax.training.quality import can_measure, measure, raw_pixels
 from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState, init_state
 from sslax.training.step import Embedder, Seen, compile_steps, data_mesh, make_step
+from sslax.training.tensorboard import scalars, write_scalars
 from sslax.training.watch import Alarm, Watch, collapse, observe
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Seen",
     "TrainState",
     "Watch",
+    "asked_to_stop",
     "build",
     "build_for",
     "can_measure",
@@ -43,5 +45,7 @@ __all__ = [
     "observe",
     "pretrain",
     "raw_pixels",
+    "scalars",
     "start_state",
+    "write_scalars",
 ]
