@@ -92,7 +92,7 @@ def test_without_it_nothing_is_written(run):
 
 def test_where_it_cannot_be_written(run):
     (run.path / "tensorboard").write_text("a file")
-    with pytest.raises(InputError, match="tensorboard: .* cannot be written to: "):
+    with pytest.raises(InputError, match=r"tensorboard: .* cannot be written to: "):
         write_scalars(run)
 
 
