@@ -127,10 +127,10 @@ def read_metadata(path: pathlib.Path) -> dict[str, Any] | None:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                return json.loads(str(file["metadata"]))
+                return dict(json.loads(str(file["metadata"])))
         import pyarrow.parquet as pq
 
-        return json.loads(pq.read_schema(path).metadata[b"sslax"])
+        return dict(json.loads(pq.read_schema(path).metadata[b"sslax"]))
     # Whatever else it is, it is no file of features: readers of foreign bytes raise nearly anything.
     except Exception:
         return None

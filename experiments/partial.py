@@ -34,10 +34,10 @@ class Partial:
             self.folder.mkdir(exist_ok=True)
             if not any(self.folder.iterdir()):
                 write_atomically(path, json.dumps(manifest, indent=2) + "\n")
-            there = json.loads(path.read_text(encoding="utf-8"))
+            there = dict(json.loads(path.read_text(encoding="utf-8")))
         except FileExistsError as error:
             raise InputError(f"out is {out}, beside which {self.folder.name} is a file; move it away.") from error
-        except (FileNotFoundError, ValueError) as error:
+        except (FileNotFoundError, ValueError, TypeError) as error:
             raise InputError(
                 f"out is {out}, beside which {self.folder.name} holds no work that was begun; move it away."
             ) from error

@@ -3,18 +3,15 @@
 Accuracies are in [0, 1] where they come in and per cent where they are shown.
 """
 
-import html
-import json
 import math
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import UInt8
 
-from sslax.report import figures, scatter, style
+from sslax.report import elements, figures, scatter, style
 from sslax.report.contents import Report
+from sslax.report.elements import escape
 from sslax.report.figures import Metrics
 from sslax.report.images import encode, encode_image
 
@@ -22,24 +19,6 @@ _MOST_EXAMPLES = 12
 _ROWS = {"raw_pixels": "raw pixels", "untrained": "untrained network"}
 _COLUMNS = {"knn1": "kNN, k\u00a0=\u00a01", "knn20": "kNN, k\u00a0=\u00a020", "linear": "linear probe"}
 _WATCHED = ("target_entropy", "kl", "feature_std", "effective_rank")
-
-
-def escape(value: object) -> str:
-    """`value` so that it is nothing but text in HTML; control characters, which HTML has no way to write, become �."""
-    return html.escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", str(value)))
-
-
-def _paragraph(*sentences: str) -> str:
-    return f"<p>{' '.join(sentences)}</p>"
-
-
-def _table(rows: Iterable[str], of: str, head: str = "") -> str:
-    return f'<div class="scroll"><table class="{of}">{head}<tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def _figure(uri: str, alt: str, of: str, caption: str = "") -> str:
-    caption = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f'<figure class="{of}"><img class="drawn" src="{uri}" alt="{alt}">{caption}</figure>'
 
 
 def alarms(report: Report) -> str:
@@ -54,7 +33,7 @@ def accuracy(report: Report) -> str:
     """Table of the accuracies: a row a network, a column an evaluation."""
     result = report.result
     if not result or not any(result.values()):
-        return _paragraph("Accuracies were not measured for this run; measuring them takes labelled images.")
+        return elements.paragraph("Accuracies were not measured for this run; measuring them takes labelled images.")
     names = {name for row in result.values() for name in row}
     columns = [name for name in _COLUMNS if name in names] + sorted(names - {*_COLUMNS})
     known = {**_ROWS, "pretrained": report.method_name}
@@ -75,7 +54,7 @@ def accuracy(report: Report) -> str:
         f'<tr><th scope="row">{escape(known.get(row, row))}</th>{"".join(cell(row, name) for name in columns)}</tr>'
         for row in rows
     )
-    table = _table(lines, "result", f'<thead><tr><th scope="col">features</th>{head}</tr></thead>')
+    table = elements.table(lines, "result", f'<thead><tr><th scope="col">features</th>{head}</tr></thead>')
     return f"{table}<p>Per cent of the test images; the best of each column in bold.</p>"
 
 
@@ -83,7 +62,7 @@ def training(report: Report) -> str:
     """Curves of what was logged while training."""
     metrics = report.metrics
     if not metrics:
-        return _paragraph("No metrics were logged.")
+        return elements.paragraph("No metrics were logged.")
     sentences = _loss_sentences(metrics)
     drawn = [
         (figures.loss_figure(metrics), f"Curve of the loss over epochs. {sentences[0]}"),
@@ -96,9 +75,10 @@ def training(report: Report) -> str:
     _, speed = figures.series(metrics, "images_per_s")
     if len(speed):
         sentences.append(f"Median speed {np.median(speed):,.0f} images/s.")
-    pictures = "".join(_figure(encode(figure), alt, "curve") for figure, alt in drawn if figure is not None)
+    pictures = "".join(elements.figure(encode(figure), alt, "curve") for figure, alt in drawn if figure is not None)
     watched = _collapse_sentences(metrics)
-    return f'<div class="pair">{pictures}</div>{_paragraph(*sentences)}{_paragraph(*watched) if watched else ""}'
+    said = elements.paragraph(*sentences) + (elements.paragraph(*watched) if watched else "")
+    return f'<div class="pair">{pictures}</div>{said}'
 
 
 def _loss_sentences(metrics: Metrics) -> list[str]:
@@ -147,7 +127,7 @@ def features(report: Report) -> str:
     """Map of the features of the test images, with its legend."""
     points, labels, classes = report.embedding, report.embedding_labels, report.classes
     if points is None or not len(points):
-        return _paragraph("No features were projected, so there is no map of them.")
+        return elements.paragraph("No features were projected, so there is no map of them.")
     legend = ""
     sentences = [
         f"{len(points)} test images in two dimensions: neighbours are alike, distances between groups mean little."
@@ -167,7 +147,9 @@ def features(report: Report) -> str:
     if report.thumbnails is None:
         sentences.append("There are no images to show at their points.")
     drawn = encode(scatter.embedding_figure(points, labels, report.thumbnails))
-    return _figure(drawn, "Scatter of the test images' features.", "map", legend) + _paragraph(*sentences)
+    return elements.figure(drawn, "Scatter of the test images' features.", "map", legend) + elements.paragraph(
+        *sentences
+    )
 
 
 def _legend_entry(label: int, name: str) -> str:
@@ -179,7 +161,7 @@ def _legend_entry(label: int, name: str) -> str:
 def views(report: Report) -> str:
     """Training images and the views that were made of them."""
     if report.views is None or not report.views.size:
-        return _paragraph("No views were kept for this report.")
+        return elements.paragraph("No views were kept for this report.")
     caption = "An image a column, and below it the views that were made of it."
     return _examples(report.views, report.view_names, caption)
 
@@ -206,37 +188,25 @@ def _examples(examples: UInt8[np.ndarray, "rows columns h w 3"], names: tuple[st
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
     if len(examples) > _MOST_EXAMPLES:
         caption += f" The first {_MOST_EXAMPLES} of {len(examples)} images are shown."
-    return _table(lines, "views") + _paragraph(caption)
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested values as text by dotted name; what JSON can write is written as JSON, text without its quotes."""
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-            flat[f"{prefix}{key}"] = text
-    return flat
+    return elements.table(lines, "views") + elements.paragraph(caption)
 
 
 def _pairs(values: Mapping[str, str]) -> str:
     lines = (f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in values.items())
-    return _table(lines, "pairs") if values else ""
+    return elements.table(lines, "pairs") if values else ""
 
 
 def configuration(report: Report) -> str:
     """The configuration by dotted name."""
     config = report.config
     if not config:
-        return _paragraph("No configuration was recorded.")
+        return elements.paragraph("No configuration was recorded.")
     # What is not nested first, then a table for each group, which a wide page sets beside each other.
     groups = [{key: value for key, value in config.items() if not isinstance(value, Mapping)}]
     groups += [{key: value} for key, value in config.items() if isinstance(value, Mapping)]
-    return f'<div class="columns">{"".join(_pairs(_flatten(group)) for group in groups)}</div>'
+    return f'<div class="columns">{"".join(_pairs(elements.flatten(group)) for group in groups)}</div>'
 
 
 def environment(report: Report) -> str:
     """What the run ran on."""
-    return _pairs(report.environment) or _paragraph("No environment was recorded.")
+    return _pairs(report.environment) or elements.paragraph("No environment was recorded.")
