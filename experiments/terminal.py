@@ -45,8 +45,9 @@ def exit_code(script: Callable[[], None]) -> int:
     except Interrupted as error:
         errors.print(f"{error} Run the same command again to go on.", markup=False)
         return INTERRUPTED
-    except KeyboardInterrupt:
-        errors.print("Interrupted. Run the same command again to go on from the last checkpoint.", markup=False)
+    except KeyboardInterrupt as error:
+        said = str(error) or "Interrupted. Run the same command again to go on from the last checkpoint."
+        errors.print(said, markup=False)
         return INTERRUPTED
     return DONE
 
@@ -114,7 +115,8 @@ def _collapsed(line: Mapping[str, Any]) -> str:
 
 def _numbers(line: Mapping[str, Any]) -> str:
     parts = [f"loss {line['loss']:.4f}"]
-    parts += [f"{name} {100 * line[name]:.1f} %" for name in ("knn1", "knn20") if name in line]
+    shown = ("knn1", "knn20", "probe", "validation")
+    parts += [f"{name} {100 * line[name]:.1f} %" for name in shown if name in line]
     parts += [f"{line['images_per_s']:,.0f} images/s"] if "images_per_s" in line else []
     return "  ".join(parts)
 

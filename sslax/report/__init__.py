@@ -1,10 +1,11 @@
 """The run's report page, and what it is made of."""
 
 from sslax.report.attention import attention_overlay as attention_overlay
+from sslax.report.classes import confusion_figure as confusion_figure
 from sslax.report.contents import Report as Report
 from sslax.report.page import environment as environment
 from sslax.report.page import write_page as write_page
 from sslax.report.page import write_report as write_report
 from sslax.report.projection import project_2d as project_2d
 
-__all__ = ["Report", "attention_overlay", "environment", "project_2d", "write_page", "write_report"]
+__all__ = ["Report", "attention_overlay", "confusion_figure", "environment", "project_2d", "write_page", "write_report"]

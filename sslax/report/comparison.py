@@ -26,6 +26,7 @@ CURVES = {
     "loss": ("Loss", 1),
     "knn20": ("kNN accuracy (k = 20) on the test split, %", 100),
     "knn1": ("kNN accuracy (k = 1) on the test split, %", 100),
+    "probe": ("Accuracy of the online probe on the test split, %", 100),
 }
 _DASHES = (("-", ""), ((0, (5, 2)), "5 2"), ((0, (1.2, 1.2)), "1.2 1.2"))
 # Neighbours in this order are as different as lines of these colours can be.
@@ -131,7 +132,7 @@ def curves(groups: Sequence[Group]) -> str:
     """A figure a metric, in which each group has its colour."""
     drawn = [(curve_figure(groups, name), title) for name, (title, _) in CURVES.items()]
     pictures = "".join(
-        elements.figure(encode(figure), f"Curves over epochs: {escape(title)}.", "curve")
+        elements.picture(encode(figure), f"Curves over epochs: {escape(title)}.", "curve")
         for figure, title in drawn
         if figure is not None
     )

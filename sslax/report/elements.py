@@ -1,4 +1,4 @@
-"""What the sections of a page are made of."""
+"""What the sections of a page are put together from: small pieces of HTML."""
 
 import html
 import json
@@ -13,17 +13,17 @@ def escape(value: object) -> str:
 
 
 def paragraph(*sentences: str) -> str:
-    """A paragraph of sentences in HTML: what is not plain in them has been escaped."""
+    """Sentences of HTML as one paragraph."""
     return f"<p>{' '.join(sentences)}</p>"
 
 
 def table(rows: Iterable[str], of: str, head: str = "") -> str:
-    """A table of rows in HTML, `<tr>` and all, that scrolls where it is too wide; `of` is its class."""
+    """A table of rows of HTML that scrolls where the page is narrow; `of` is its class in the CSS."""
     return f'<div class="scroll"><table class="{of}">{head}<tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def figure(uri: str, alt: str, of: str, caption: str = "") -> str:
-    """A drawn figure as a data URI, with a caption in HTML; `of` is its class."""
+def picture(uri: str, alt: str, of: str, caption: str = "") -> str:
+    """A drawn figure, with a caption of HTML; `of` is its class in the CSS."""
     caption = f"<figcaption>{caption}</figcaption>" if caption else ""
     return f'<figure class="{of}"><img class="drawn" src="{uri}" alt="{alt}">{caption}</figure>'
 
@@ -38,3 +38,17 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
             flat[f"{prefix}{key}"] = text
     return flat
+
+
+def pairs(values: Mapping[str, str]) -> str:
+    """A table of names and values, plain text both; nothing where there are none."""
+    lines = (f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in values.items())
+    return table(lines, "pairs") if values else ""
+
+
+def settings(config: Mapping[str, Any]) -> str:
+    """A nested configuration by dotted name; nothing where it is empty."""
+    # What is not nested first, then a table for each group, which a wide page sets beside each other.
+    groups = [{key: value for key, value in config.items() if not isinstance(value, Mapping)}]
+    groups += [{key: value} for key, value in config.items() if isinstance(value, Mapping)]
+    return f'<div class="columns">{"".join(pairs(flatten(group)) for group in groups)}</div>' if config else ""

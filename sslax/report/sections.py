@@ -4,14 +4,13 @@ Accuracies are in [0, 1] where they come in and per cent where they are shown.
 """
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import UInt8
 
-from sslax.report import elements, figures, scatter, style
+from sslax.report import figures, scatter, style
 from sslax.report.contents import Report
-from sslax.report.elements import escape
+from sslax.report.elements import escape, pairs, paragraph, picture, settings, table
 from sslax.report.figures import Metrics
 from sslax.report.images import encode, encode_image
 
@@ -33,7 +32,7 @@ def accuracy(report: Report) -> str:
     """Table of the accuracies: a row a network, a column an evaluation."""
     result = report.result
     if not result or not any(result.values()):
-        return elements.paragraph("Accuracies were not measured for this run; measuring them takes labelled images.")
+        return paragraph("Accuracies were not measured for this run; measuring them takes labelled images.")
     names = {name for row in result.values() for name in row}
     columns = [name for name in _COLUMNS if name in names] + sorted(names - {*_COLUMNS})
     known = {**_ROWS, "pretrained": report.method_name}
@@ -54,15 +53,15 @@ def accuracy(report: Report) -> str:
         f'<tr><th scope="row">{escape(known.get(row, row))}</th>{"".join(cell(row, name) for name in columns)}</tr>'
         for row in rows
     )
-    table = elements.table(lines, "result", f'<thead><tr><th scope="col">features</th>{head}</tr></thead>')
-    return f"{table}<p>Per cent of the test images; the best of each column in bold.</p>"
+    accuracies = table(lines, "result", f'<thead><tr><th scope="col">features</th>{head}</tr></thead>')
+    return f"{accuracies}<p>Per cent of the test images; the best of each column in bold.</p>"
 
 
 def training(report: Report) -> str:
     """Curves of what was logged while training."""
     metrics = report.metrics
     if not metrics:
-        return elements.paragraph("No metrics were logged.")
+        return paragraph("No metrics were logged.")
     sentences = _loss_sentences(metrics)
     drawn = [
         (figures.loss_figure(metrics), f"Curve of the loss over epochs. {sentences[0]}"),
@@ -75,10 +74,9 @@ def training(report: Report) -> str:
     _, speed = figures.series(metrics, "images_per_s")
     if len(speed):
         sentences.append(f"Median speed {np.median(speed):,.0f} images/s.")
-    pictures = "".join(elements.figure(encode(figure), alt, "curve") for figure, alt in drawn if figure is not None)
+    pictures = "".join(picture(encode(figure), alt, "curve") for figure, alt in drawn if figure is not None)
     watched = _collapse_sentences(metrics)
-    said = elements.paragraph(*sentences) + (elements.paragraph(*watched) if watched else "")
-    return f'<div class="pair">{pictures}</div>{said}'
+    return f'<div class="pair">{pictures}</div>{paragraph(*sentences)}{paragraph(*watched) if watched else ""}'
 
 
 def _loss_sentences(metrics: Metrics) -> list[str]:
@@ -127,7 +125,7 @@ def features(report: Report) -> str:
     """Map of the features of the test images, with its legend."""
     points, labels, classes = report.embedding, report.embedding_labels, report.classes
     if points is None or not len(points):
-        return elements.paragraph("No features were projected, so there is no map of them.")
+        return paragraph("No features were projected, so there is no map of them.")
     legend = ""
     sentences = [
         f"{len(points)} test images in two dimensions: neighbours are alike, distances between groups mean little."
@@ -147,9 +145,7 @@ def features(report: Report) -> str:
     if report.thumbnails is None:
         sentences.append("There are no images to show at their points.")
     drawn = encode(scatter.embedding_figure(points, labels, report.thumbnails))
-    return elements.figure(drawn, "Scatter of the test images' features.", "map", legend) + elements.paragraph(
-        *sentences
-    )
+    return picture(drawn, "Scatter of the test images' features.", "map", legend) + paragraph(*sentences)
 
 
 def _legend_entry(label: int, name: str) -> str:
@@ -161,7 +157,7 @@ def _legend_entry(label: int, name: str) -> str:
 def views(report: Report) -> str:
     """Training images and the views that were made of them."""
     if report.views is None or not report.views.size:
-        return elements.paragraph("No views were kept for this report.")
+        return paragraph("No views were kept for this report.")
     caption = "An image a column, and below it the views that were made of it."
     return _examples(report.views, report.view_names, caption)
 
@@ -188,25 +184,14 @@ def _examples(examples: UInt8[np.ndarray, "rows columns h w 3"], names: tuple[st
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
     if len(examples) > _MOST_EXAMPLES:
         caption += f" The first {_MOST_EXAMPLES} of {len(examples)} images are shown."
-    return elements.table(lines, "views") + elements.paragraph(caption)
-
-
-def _pairs(values: Mapping[str, str]) -> str:
-    lines = (f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in values.items())
-    return elements.table(lines, "pairs") if values else ""
+    return table(lines, "views") + paragraph(caption)
 
 
 def configuration(report: Report) -> str:
     """The configuration by dotted name."""
-    config = report.config
-    if not config:
-        return elements.paragraph("No configuration was recorded.")
-    # What is not nested first, then a table for each group, which a wide page sets beside each other.
-    groups = [{key: value for key, value in config.items() if not isinstance(value, Mapping)}]
-    groups += [{key: value} for key, value in config.items() if isinstance(value, Mapping)]
-    return f'<div class="columns">{"".join(_pairs(elements.flatten(group)) for group in groups)}</div>'
+    return settings(report.config) or paragraph("No configuration was recorded.")
 
 
 def environment(report: Report) -> str:
     """What the run ran on."""
-    return _pairs(report.environment) or elements.paragraph("No environment was recorded.")
+    return pairs(report.environment) or paragraph("No environment was recorded.")

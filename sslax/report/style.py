@@ -18,8 +18,8 @@ COLORS = (
     "#aa4499",
     "#000000",
 )
-# Blue and vermilion of Okabe and Ito, and greys for what is not the run itself.
-BLUE, VERMILION, DARK, GREY = "#0072b2", "#d55e00", "#24292f", "#808891"
+# Blue, vermilion and green of Okabe and Ito, and greys for what is not the run itself.
+BLUE, VERMILION, GREEN, DARK, GREY = "#0072b2", "#d55e00", "#009e73", "#24292f", "#808891"
 
 # Figures and their legends stand on white in the dark too: their colours are made for it.
 CSS = """
@@ -46,6 +46,10 @@ figure { margin: 0; padding: var(--card); background: #fff; color: #1f2328; bord
 .drawn { display: block; width: 100%; height: auto }
 .pair { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)) }
 .legend { display: flex; flex-wrap: wrap; gap: 0 1rem; margin: .5rem 0 0; padding: 0; list-style: none }
+.legend.numbered { display: block; columns: 9rem auto }
+.tiles { display: flex; flex-wrap: wrap; gap: 1rem; margin: .75rem 0 }
+.tile { width: 6.5rem; padding: 0; font-size: .8125rem; line-height: 1.35; background: none; color: inherit }
+.tile .view { margin-bottom: .25rem }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th { font-weight: inherit; text-align: left }

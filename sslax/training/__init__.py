@@ -2,9 +2,12 @@
 
 from sslax.training.api import pretrain
 from sslax.training.build import Built, build, build_for, make_backbone
-from sslax.training.finetune import Classifier, FinetuneOptions, Finetuner, held_out
+from sslax.training.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
+from sslax.training.finetune import Finetuner, held_out
+from sslax.training.finetune_options import FinetuneOptions
 from sslax.training.load import Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, NonFinite, asked_to_stop, fit, start_state
+from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
 from sslax.training.quality import can_measure, measure, raw_pixels
 from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState, init_state
@@ -22,7 +25,10 @@ __all__ = [
     "Finetuner",
     "Interrupted",
     "Loaded",
+    "LoadedClassifier",
     "NonFinite",
+    "OnlineProbe",
+    "ProbeState",
     "RunDir",
     "Seen",
     "TrainState",
@@ -37,15 +43,19 @@ __all__ = [
     "data_mesh",
     "fit",
     "held_out",
+    "init_probe",
     "init_state",
     "load",
+    "load_classifier",
     "make_backbone",
     "make_step",
     "measure",
     "observe",
     "pretrain",
     "raw_pixels",
+    "save_classifier",
     "scalars",
     "start_state",
+    "update_probe",
     "write_scalars",
 ]

@@ -1,8 +1,9 @@
 """Supervised training of a backbone with a classifier on it: fine-tuning, and the same from scratch."""
 
 import dataclasses
+import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,58 +16,9 @@ from sslax.augment import Branch, branch_views, eval_view
 from sslax.data import Split
 from sslax.errors import InputError
 from sslax.networks import ClassifierHead, forward, init
-
-
-@dataclasses.dataclass(frozen=True)
-class FinetuneOptions:
-    """How a classifier is trained on a backbone."""
-
-    steps: int = 500
-    """Steps of the optimiser."""
-    batch_size: int = 128
-    """Images a step, drawn from epochs in random order; sets that are smaller are repeated in it."""
-    lr: float = 1e-3
-    """Peak learning rate (AdamW), after a tenth of the steps and before a cosine to 0."""
-    weight_decay: float = 1e-4
-    """Weight decay of kernels."""
-    head: Literal["linear", "mlp"] = "linear"
-    """Classifier on the features: one layer, or one hidden layer of the features' width."""
-    freeze: bool = False
-    """Train the head alone, the backbone as in evaluation."""
-    layer_decay: float = 1.0
-    """Factor on the learning rate from each block of a ViT to the one below it; 0.65 to 0.75 is usual, 1 is none."""
-    crop_area: tuple[float, float] = (0.08, 1.0)
-    """Smallest and largest training crop, share of the image's area."""
-    flip: float = 0.5
-    """Probability of the horizontal flip."""
-    eval_every: int = 100
-    """Steps between looks at the validation images, where there are any."""
-    patience: int = 5
-    """Looks without a better validation accuracy before training stops."""
-
-    def check(self) -> None:
-        """Raise InputError on values that cannot work."""
-        for name in ("steps", "batch_size", "eval_every", "patience"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if not 0 < self.lr < float("inf"):
-            raise InputError(f"lr is {self.lr}; it must be a finite number above 0.")
-        if not 0 < self.layer_decay <= 1:
-            raise InputError(f"layer_decay is {self.layer_decay}; it must lie in (0, 1].")
-        if not self.weight_decay >= 0:
-            raise InputError(f"weight_decay is {self.weight_decay}; it must be at least 0.")
-        if not 0 <= self.flip <= 1:
-            raise InputError(f"flip is {self.flip}; it must be a probability in [0, 1].")
-        if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
-            raise InputError(f"crop_area is {self.crop_area}; it must be two shares in (0, 1], the smaller first.")
-
-
-class Classifier(NamedTuple):
-    """Trained weights: the backbone's parameters and statistics, and the head's parameters."""
-
-    params: PyTree
-    statistics: PyTree
-    head: PyTree
+from sslax.training.classifier import Classifier, Predictor, softmax
+from sslax.training.finetune_options import FinetuneOptions
+from sslax.training.loop import NonFinite
 
 
 class _Run(NamedTuple):
@@ -85,23 +37,27 @@ class Finetuner:
       num_classes: c.
       options: see there.
 
+    Raises:
+      InputError: on images without labels, and options that cannot work.
+
     Source: the protocol of Chen et al. 2020, appendix B.8 (crop and flip, no other augmentation). Deviations: AdamW with
     warmup in place of Nesterov momentum, as sets of ten images want fewer choices; a number of steps, not of epochs, for
-    the same reason.
+    the same reason; mixup (Zhang et al. 2018, arXiv:1710.09412), label smoothing (Szegedy et al. 2016, arXiv:1512.00567)
+    and colour by option.
     """
 
     def __init__(self, backbone: Any, recipe: Any, train: Split, *, num_classes: int, options: FinetuneOptions):
         if train.labels is None:
             raise InputError("data has no labels; fine-tuning needs them.")
-        options.check()
+        options.check(backbone)
         self._backbone, self._recipe, self._options = backbone, recipe, options
         self._head = ClassifierHead(classes=num_classes, hidden=options.head == "mlp")
         self._images = jax.tree.map(jnp.asarray, (train.images, train.aspects, train.labels))
         self._squashed = bool((train.aspects != 1).any())
-        schedule = optim.warmup_cosine(options.lr, warmup_steps=max(1, options.steps // 10), steps=options.steps)
-        self._adam = optim.adamw(schedule, weight_decay=options.weight_decay)
+        self._schedule = optim.warmup_cosine(options.lr, warmup_steps=max(1, options.steps // 10), steps=options.steps)
+        self._adam = optim.adamw(self._schedule, weight_decay=options.weight_decay)
         self._step = jax.jit(self._take_step, donate_argnums=0)
-        self._logits = jax.jit(self._classify)
+        self._predictor = Predictor(backbone, self._head, recipe)
 
     def train(
         self,
@@ -111,52 +67,81 @@ class Finetuner:
         index: Int[np.ndarray, "k"],
         *,
         validation: Split | None = None,
-        follow: Callable[[dict[str, float]], None] = lambda line: None,
+        follow: Callable[[dict[str, Any]], None] = lambda line: None,
     ) -> Classifier:
         """A classifier trained from these weights on the images at `index`.
 
-        With `validation` images the weights are those of the step that did best on them, and training stops early.
+        With `validation` images the weights are those of the step that did best on them, and training stops early. Of
+        equal accuracies the lower loss is better: a few images are soon all right.
+
+        Args:
+          key: for the head, the order and the views.
+          params: of the backbone.
+          statistics: its BatchNorm statistics.
+          index: which of the training images.
+          validation: images to stop by.
+          follow: called at each look with step, epoch, loss (mean since the last look), lr, and with validation images
+            `validation` (accuracy in [0, 1]), `validation_loss` and `best`, whether these are the best weights so far.
+
+        Raises:
+          NonFinite: when the loss stops being a number.
         """
         o = self._options
         order_key, head_key, step_key = jax.random.split(key, 3)
-        width = jax.eval_shape(
-            lambda: self._features(params, statistics, self._views(jnp.zeros(1, int)), False)[0]
-        ).shape[-1]
+        example = jax.eval_shape(lambda: self._views(jnp.zeros(1, int)))
+        width = jax.eval_shape(lambda x: self._features(params, statistics, x, False)[0], example).shape[-1]
         head, _ = init(self._head, head_key, jnp.zeros((1, width)))
         # Copies, as the step takes its arguments for its own.
         weights = {"head": head} if o.freeze else {"head": head, "backbone": jax.tree.map(jnp.array, params)}
         run = _Run(weights, jax.tree.map(jnp.array, statistics), self._adam.init(weights))
         order = self._order(order_key, index)
         frozen = params if o.freeze else {}
-        best, best_accuracy, waited = None, -1.0, 0
+        every = o.eval_every or max(1, round(o.steps / 20))
+        best, best_score, waited, losses = None, (-1.0, 0.0), 0, []
         for step in range(o.steps):
             run, loss = self._step(run, frozen, step_key, step, order[step])
-            last = step + 1 == o.steps
-            if validation is not None and ((step + 1) % o.eval_every == 0 or last):
+            losses.append(loss)
+            if (step + 1) % every and step + 1 < o.steps:
+                continue
+            line = self._line(step, losses, len(index))
+            losses = []
+            if validation is not None:
                 now = self._classifier(run, params)
-                accuracy = self.accuracy(now, validation)
-                follow({"step": step + 1, "loss": float(loss), "validation": accuracy})
-                waited = 0 if accuracy > best_accuracy else waited + 1
-                if accuracy > best_accuracy:
-                    best, best_accuracy = jax.device_get(now), accuracy
-                if waited >= o.patience:
-                    break
+                accuracy, validation_loss = self._measure(now, validation)
+                better = (accuracy, -validation_loss) > best_score
+                waited = 0 if better else waited + 1
+                if better:
+                    best, best_score = jax.device_get(now), (accuracy, -validation_loss)
+                line |= {"validation": accuracy, "validation_loss": validation_loss, "best": better}
+            follow(line)
+            if waited >= o.patience:
+                break
         return best or self._classifier(run, params)
 
-    def predict(self, classifier: Classifier, split: Split, *, batch_size: int = 500) -> Int[np.ndarray, "n"]:
+    def probabilities(self, classifier: Classifier, split: Split) -> Float[np.ndarray, "n c"]:
+        """Probabilities of the classes, a row an image."""
+        return softmax(self._predictor(classifier, split.images, split.aspects))
+
+    def predict(self, classifier: Classifier, split: Split) -> Int[np.ndarray, "n"]:
         """The class that each image is taken for."""
-        found = []
-        for start in range(0, len(split), batch_size):
-            images, aspects = (x[start : start + batch_size] for x in (split.images, split.aspects))
-            # One compiled shape: the last batch is filled up.
-            fill = [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)]
-            logits = self._logits(classifier, np.pad(images, fill), np.pad(aspects, fill[0], constant_values=1))
-            found.append(np.asarray(logits).argmax(1)[: len(images)])
-        return np.concatenate(found)
+        return self._predictor(classifier, split.images, split.aspects).argmax(1)
 
     def accuracy(self, classifier: Classifier, split: Split) -> float:
         """Share of the images that are taken for what they are."""
         return float((self.predict(classifier, split) == split.labels).mean())
+
+    def _line(self, step: int, losses: list[Array], images: int) -> dict[str, Any]:
+        loss = float(np.mean(jax.device_get(losses)))
+        if not math.isfinite(loss):
+            raise NonFinite(f"The loss is {loss} at step {step + 1} of fine-tuning; a lower lr usually helps.")
+        epoch = (step + 1) * self._options.batch_size / images
+        return {"step": step + 1, "epoch": epoch, "loss": loss, "lr": float(self._schedule(step))}
+
+    def _measure(self, classifier: Classifier, split: Split) -> tuple[float, float]:
+        """Accuracy and mean cross-entropy."""
+        found = self.probabilities(classifier, split)
+        own = np.take_along_axis(found, np.asarray(split.labels)[:, None], axis=1)
+        return float((found.argmax(1) == split.labels).mean()), float(-np.log(np.maximum(own, 1e-30)).mean())
 
     def _classifier(self, run: _Run, params: PyTree) -> Classifier:
         return Classifier(run.weights.get("backbone", params), run.statistics, run.weights["head"])
@@ -173,24 +158,28 @@ class Finetuner:
         images, aspects, _ = self._images
         shown = aspects[index] if self._squashed else None
         if key is None:
-            return self._evaluation_view(images[index], shown)
+            r = self._recipe
+            return eval_view(
+                images[index], r.size, aspects=shown, interpolation=r.interpolation, mean=r.mean, std=r.std
+            )
         return branch_views(key, images[index], [self._branch()], aspects=shown)[0]
 
-    def _evaluation_view(self, images: Array, aspects: Array | None) -> Float[Array, "n s s 3"]:
-        r = self._recipe
-        return eval_view(images, r.size, aspects=aspects, interpolation=r.interpolation, mean=r.mean, std=r.std)
-
     def _branch(self) -> Branch:
-        """Crop and flip, normalised as in pretraining."""
+        """Crop, flip and colours, normalised as in pretraining."""
         first = next(iter(self._recipe.branches().values()))
         o = self._options
         return dataclasses.replace(
             first,
-            crop_area=o.crop_area,
+            crop_area=o.crop_area or first.crop_area,
             crop_min_covered=0.0,
-            flip=o.flip,
-            jitter=0.0,
-            grayscale=0.0,
+            flip=first.flip if o.flip is None else o.flip,
+            jitter=o.jitter,
+            brightness=0.8 * o.strength,
+            contrast=0.8 * o.strength,
+            saturation=0.8 * o.strength,
+            hue=0.2 * o.strength,
+            semantics="simclr",
+            grayscale=o.grayscale,
             blur=0.0,
             solarize=0.0,
         )
@@ -200,14 +189,13 @@ class Finetuner:
     ) -> tuple[Array, PyTree]:
         return forward(self._backbone, params, statistics, x, train=train, key=key)
 
-    def _classify(self, classifier: Classifier, images: Array, aspects: Array) -> Float[Array, "n c"]:
-        x = self._evaluation_view(images, aspects if self._squashed else None)
-        h, _ = self._features(classifier.params, classifier.statistics, x, False)
-        return forward(self._head, classifier.head, {}, h, train=False)[0]
-
     def _take_step(self, run: _Run, frozen: PyTree, key: Array, step: Array, index: Array) -> tuple[_Run, Array]:
-        view_key, drop_key = jax.random.split(jax.random.fold_in(key, step))
+        view_key, drop_key, mix_key = jax.random.split(jax.random.fold_in(key, step), 3)
         x, labels = self._views(index, view_key), self._images[2][index]
+        targets = jax.nn.one_hot(labels, self._head.classes)
+        targets = optax.smooth_labels(targets, self._options.label_smoothing)
+        if self._options.mixup > 0:
+            x, targets = mix(mix_key, x, targets, alpha=self._options.mixup)
 
         def loss(weights):
             if self._options.freeze:
@@ -215,7 +203,7 @@ class Finetuner:
             else:
                 h, statistics = self._features(weights["backbone"], run.statistics, x, True, drop_key)
             logits, _ = forward(self._head, weights["head"], {}, h, train=True)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), statistics
+            return optax.softmax_cross_entropy(logits, targets).mean(), statistics
 
         (value, statistics), gradient = jax.value_and_grad(loss, has_aux=True)(run.weights)
         updates, opt_state = self._adam.update(gradient, run.opt_state, run.weights)
@@ -223,15 +211,32 @@ class Finetuner:
         return _Run(optax.apply_updates(run.weights, updates), statistics, opt_state), value
 
     def _rate(self, path: tuple[Any, ...]) -> float:
-        """Layer-wise decay (Clark et al. 2020, arXiv:2003.10555; BEiT): the head whole, and a factor for each block below."""
+        """What a parameter's learning rate is multiplied by."""
         if self._options.layer_decay == 1 or path[0].key != "backbone":
             return 1.0
-        depth = getattr(self._backbone, "depth", 0)
-        name = str(path[1].key)
-        if name.startswith("block"):
-            return self._options.layer_decay ** (depth + 1 - int(name.removeprefix("block")))
-        # The last norm is above all blocks; embeddings and positions are below them.
-        return self._options.layer_decay if name == "norm" else self._options.layer_decay ** (depth + 1)
+        return self._options.layer_decay ** layers_above(str(path[1].key), self._backbone.depth)
+
+
+def layers_above(name: str, depth: int) -> int:
+    """How often a ViT's module `name` is subject to the layer-wise decay: once for each block from its own upwards.
+
+    The last norm and the head are above all blocks, and whole; patch embedding, class token and positions are below them.
+
+    Source: Clark et al. 2020, arXiv:2003.10555; `optim_factory.py` of BEiT's release and `util/lr_decay.py` of MAE's.
+    """
+    if name.startswith("block"):
+        return depth + 1 - int(name.removeprefix("block"))
+    return 0 if name == "norm" else depth + 1
+
+
+def mix(
+    key: Key[Array, ""], x: Float[Array, "n h w c"], targets: Float[Array, "n k"], *, alpha: float
+) -> tuple[Float[Array, "n h w c"], Float[Array, "n k"]]:
+    """Mixup (Zhang et al. 2018, arXiv:1710.09412): each image and target with another's, one share a batch from Beta(α, α)."""
+    share_key, order_key = jax.random.split(key)
+    share = jax.random.beta(share_key, alpha, alpha)
+    other = jax.random.permutation(order_key, len(x))
+    return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
 
 
 def held_out(

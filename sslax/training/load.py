@@ -51,15 +51,7 @@ class Loaded:
         Raises:
           ValueError: on other shapes or types.
         """
-        images = np.asarray(images)
-        if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
-            raise ValueError(f"images have shape {images.shape}; they must be [n, h, w, 3] with n of at least 1.")
-        if images.dtype != np.uint8:
-            if not np.issubdtype(images.dtype, np.floating):
-                raise ValueError(f"images are {images.dtype}; they must be uint8, or float in [0, 1].")
-            images = images.astype(np.float32)
-        shown = np.ones(len(images), np.float32) if aspects is None else np.asarray(aspects, np.float32)
-        return self.embedder(self.state, images, shown)
+        return self.embedder(self.state, *as_batch(images, aspects))
 
     def backbone(self) -> tuple[PyTree, PyTree]:
         """Parameters and BatchNorm statistics of the backbone that the method's paper evaluates.
@@ -74,6 +66,27 @@ class Loaded:
     def untrained(self) -> TrainState:
         """The state that the run started from."""
         return start_state(self.config, self.built)
+
+
+def as_batch(
+    images: Any, aspects: Float[np.ndarray, "n"] | None = None
+) -> tuple[UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"], Float[np.ndarray, "n"]]:
+    """A user's images, whatever they are, and the aspects that they had, as networks take them.
+
+    Returns:
+      The images, uint8 or float32 in [0, 1], and aspects: 1, not squashed, where none are given.
+
+    Raises:
+      ValueError: on other shapes or types.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
+        raise ValueError(f"images have shape {images.shape}; they must be [n, h, w, 3] with n of at least 1.")
+    if images.dtype != np.uint8:
+        if not np.issubdtype(images.dtype, np.floating):
+            raise ValueError(f"images are {images.dtype}; they must be uint8, or float in [0, 1].")
+        images = images.astype(np.float32)
+    return images, np.ones(len(images), np.float32) if aspects is None else np.asarray(aspects, np.float32)
 
 
 def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded:

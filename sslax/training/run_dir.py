@@ -17,25 +17,29 @@ class RunDir:
     Args:
       path: may be missing or empty, or hold a run of the same configuration.
       config: as `sslax.config.to_dict` gives it.
+      flag: the option that the folder was given by, for what is said of it.
 
     Raises:
       InputError: where the folder holds another configuration or other things.
     """
 
-    def __init__(self, path: pathlib.Path, config: dict[str, Any]):
-        self.path = path
+    def __init__(self, path: pathlib.Path, config: dict[str, Any], *, flag: str = "run_dir"):
+        self.path, self._flag = path, flag
+        self._option = f"--{flag.replace('_', '-')}"
         self.checkpoints = path / "checkpoints"
         self.report = path / "report.html"
         self._config, self._data, self._metrics, self._result = (
             path / name for name in ("config.json", "data.json", "metrics.jsonl", "result.json")
         )
-        self._settings = config
+        self.settings = config
         if self._config.exists():
             self._check_same(config)
         elif path.is_dir() and any(path.iterdir()):
-            raise InputError(f"run_dir is {path}, which holds files but no run; it must be a new or an empty folder.")
+            raise InputError(
+                f"{self._flag} is {path}, which holds files but no run; it must be a new or an empty folder."
+            )
         elif path.exists() and not path.is_dir():
-            raise InputError(f"run_dir is {path}, which is a file; it must be a new or an empty folder.")
+            raise InputError(f"{self._flag} is {path}, which is a file; it must be a new or an empty folder.")
 
     def begin(self, data: dict[str, Any]) -> None:
         """Make the folder and write the configuration and what the data is, unless a run is there already.
@@ -49,17 +53,17 @@ class RunDir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not self._config.exists():
-                write_atomically(self._config, json.dumps(self._settings, indent=2) + "\n")
+                write_atomically(self._config, json.dumps(self.settings, indent=2) + "\n")
             if not self._data.exists():
                 write_atomically(self._data, json.dumps(data, indent=2) + "\n")
         except OSError as error:
-            raise InputError(f"run_dir is {self.path}, which cannot be written to: {error.strerror}.") from error
+            raise InputError(f"{self._flag} is {self.path}, which cannot be written to: {error.strerror}.") from error
 
         found = differences(self.data(), json.loads(json.dumps(data)))
         if found:
             raise InputError(
                 f"data is {data['name']}, which has changed since this run began ({'; '.join(found)}); "
-                "bring back what was there, or take another --run-dir."
+                f"bring back what was there, or take another {self._option}."
             )
 
     def data(self) -> dict[str, Any]:
@@ -70,13 +74,15 @@ class RunDir:
         try:
             there = json.loads(self._config.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{self._config} cannot be read as JSON; take another --run-dir or mend it.") from error
+            raise InputError(
+                f"{self._config} cannot be read as JSON; take another {self._option} or mend it."
+            ) from error
         found = differences(there, config)
         if found:
             listed = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
             raise InputError(
-                f"run_dir is {self.path}, which holds a run of another configuration ({listed}); "
-                "give the same values, or another --run-dir."
+                f"{self._flag} is {self.path}, which holds a run of another configuration ({listed}); "
+                f"give the same values, or another {self._option}."
             )
 
     def result(self) -> dict[str, Any] | None:

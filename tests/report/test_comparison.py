@@ -88,7 +88,7 @@ def test_curves_are_what_was_logged():
     np.testing.assert_allclose(mean_x, [1, 2, 3])
     np.testing.assert_allclose(mean_y, 100 * statistics.mean([0.5, 0.25, 0.125]))
     assert comparison.curve_figure(GROUPS, "knn1") is None
-    assert set(CURVES) == {"loss", "knn20", "knn1"}
+    assert set(CURVES) == {"loss", "knn20", "knn1", "probe"}
 
 
 def test_long_curves_are_thinned_to_means():
