@@ -19,7 +19,19 @@ from experiments.reports import write_run_report
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, open_dataset
 from sslax.errors import InputError
-from sslax.training import Built, Embedder, RunDir, build, can_measure, fit, measure, raw_pixels, start_state
+from sslax.training import (
+    Built,
+    Embedder,
+    RunDir,
+    build,
+    can_measure,
+    fit,
+    measure,
+    raw_pixels,
+    scalars,
+    start_state,
+    write_scalars,
+)
 
 
 def parse(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> tuple[str, Config]:
@@ -60,6 +72,8 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     result = run.result()
     if result is not None:
         terminal.say(f"{run_path} is done; another --run-dir starts anew.")
+        if config.tensorboard:
+            write_scalars(run)
         if result:
             terminal.console.print(terminal.result_table(result, method_name))
         return
@@ -80,7 +94,7 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
         f"{name}: {len(data.train):,} training images, {built.steps:,} steps of {config.batch_size} "
         f"on {jax.device_count()} x {jax.devices()[0].device_kind}."
     )
-    with terminal.training_progress(built.steps, config.epochs) as follow:
+    with terminal.training_progress(built.steps, config.epochs) as show, scalars(config, run, show) as follow:
         state = fit(config, built, data, run, follow=follow)
 
     result = measure_all(config, built, data, state)

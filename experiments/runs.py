@@ -1,4 +1,7 @@
-"""What the scripts that take a finished run share: the images that they look at."""
+"""What the scripts that take a finished run share: the images that they look at, and the files that they write."""
+
+import pathlib
+from collections.abc import Sequence
 
 from experiments import terminal
 from sslax.data import Dataset, open_dataset
@@ -30,3 +33,19 @@ def open_labelled(network: Loaded, spec: str | None = None) -> Dataset:
     if not can_measure(data):
         raise InputError(f"data is {data.name}, which has no labels or no test split; both are needed.")
     return data
+
+
+def check_out(name: str, value: str, endings: Sequence[str]) -> pathlib.Path:
+    """The path of a file to write, which may exist; said before hours of work rather than after them.
+
+    Raises:
+      InputError: where it ends in none of `endings`, is a folder, or its own folder is missing.
+    """
+    path = pathlib.Path(value)
+    if path.suffix not in endings:
+        raise InputError(f"{name} is {value}; its name must end in {' or '.join(endings)}.")
+    if path.is_dir():
+        raise InputError(f"{name} is {value}, which is a folder; it must be a file to write.")
+    if not path.parent.is_dir():
+        raise InputError(f"{name} is {value}, but there is no folder {path.parent}; make it first, or write elsewhere.")
+    return path

@@ -132,6 +132,38 @@ def reading_progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+@contextlib.contextmanager
+def images_progress(total: int, done: int) -> Iterator[Callable[[int], None]]:
+    """A bar over `total` images, `done` of them from before; plain lines where stdout is no terminal.
+
+    Gives the function that takes how many are done.
+    """
+    begun, before, last = time.monotonic(), done, time.monotonic()
+
+    def rate(now: int) -> str:
+        return f"{(now - before) / max(time.monotonic() - begun, 1e-9):,.0f} images/s"
+
+    def lines(now: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _PLAIN_INTERVAL:
+            last = time.monotonic()
+            say(f"{now:,} of {total:,} images  {rate(now)}")
+
+    if not console.is_terminal:
+        yield lines
+        return
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("images", total=total, completed=done, numbers="")
+        yield lambda now: progress.update(task, completed=now, numbers=rate(now))
+
+
 def result_table(result: Mapping[str, Mapping[str, float]], method_name: str) -> Table:
     """Raw pixels, the untrained and the pretrained network, by kNN and linear probe, in per cent."""
     table = Table(title="accuracy on the test images, %")

@@ -5,6 +5,7 @@ in `experiments/configs.py`; a method's own options stand beside the method.
 """
 
 import dataclasses
+import importlib.util
 from typing import Any, ClassVar, Literal, Protocol
 
 from sslax.augment import view_sizes
@@ -109,12 +110,17 @@ class Config:
     """Epochs between kNN evaluations; 0 is never."""
     checkpoint_every: int = 10
     """Epochs between checkpoints."""
+    tensorboard: bool = False
+    """Write the metrics as TensorBoard's scalars too, to the folder tensorboard of the run; needs tensorboardX."""
     run_dir: str | None = None
     """Folder of the run; None is runs/CONFIG. The same command on it again goes on where it stopped."""
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The configuration as JSON has it (tuples as lists), with the method's name; `run_dir` is left out: runs may be moved."""
+    """The configuration as JSON has it (tuples as lists), with the method's name.
+
+    Left out is what makes no other run: `run_dir`, as runs may be moved, and `tensorboard`, which only watches.
+    """
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -122,7 +128,7 @@ def to_dict(config: Config) -> dict[str, Any]:
         return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
     fields = plain(dataclasses.asdict(config))
-    del fields["run_dir"]
+    del fields["run_dir"], fields["tensorboard"]
     fields["method"] = {"name": config.method.NAME, **fields["method"]}
     return fields
 
@@ -176,6 +182,8 @@ def check(config: Config) -> None:
         )
     if not 0 <= optim.momentum < 1:
         raise InputError(f"optim.momentum is {optim.momentum}; it must lie in [0, 1).")
+    if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise InputError('tensorboard is True, which needs a package; install it by pip install "tensorboardX>=2.6".')
     config.method.check(config)
     _check_network(config)
 

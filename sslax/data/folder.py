@@ -50,7 +50,23 @@ class _Walk:
     circles: int = 0
 
     def error(self, problem: str) -> InputError:
-        return InputError(_printable(f"data={self.spec!r}: {problem}{'' if problem.endswith('?') else '.'}"))
+        return _error(self.spec, problem)
+
+
+class Listing(NamedTuple):
+    """The image files of a folder, found, limited and split as `open_folder` reads them, but not read.
+
+    Attributes:
+        root: the folder.
+        splits: of each split, train first, the files' names relative to `root`, and int32 labels or None.
+        classes: the classes' names in the order of the labels; empty where there are no labels.
+        notes: what the user should know of how the folder was understood, in sentences.
+    """
+
+    root: Path
+    splits: list[tuple[list[str], Int32[np.ndarray, "_"] | None]]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def open_folder(location: str, request: Request) -> Dataset:
@@ -68,6 +84,24 @@ def open_folder(location: str, request: Request) -> Dataset:
             more than 1 % of the files that were to be read cannot be decoded (unless `allow_unreadable`), no file of a
             split can, or the canvases do not fit into memory.
     """
+    walk, splits, classes = _list(location, request)
+    read = _read(walk, request, splits, classes)
+    notes = tuple(_printable(note) for note in walk.notes)
+    return Dataset(request.spec, read[0], read[1] if len(read) > 1 else None, classes, notes)
+
+
+def list_folder(location: str, request: Request) -> Listing:
+    """What `open_folder` would read, for those who read it bit by bit.
+
+    Raises:
+        InputError: as `open_folder`, as far as it can be told without reading files.
+    """
+    walk, splits, classes = _list(location, request)
+    listed = [(files.names, _labels(files, classes) if classes else None) for files in splits]
+    return Listing(walk.root, listed, classes, tuple(_printable(note) for note in walk.notes))
+
+
+def _list(location: str, request: Request) -> tuple[_Walk, list[_Files], tuple[str, ...]]:
     walk = _Walk(request.spec, Path(os.path.expanduser(location)))
     _check_root(walk)
     train, test = _find_splits(walk)
@@ -80,9 +114,7 @@ def open_folder(location: str, request: Request) -> Dataset:
         if classes and (note := limit_note(_labels(splits[0], classes), classes)):
             walk.notes.append(note)
     _note_passed_over(walk)
-    read = _read(walk, request, splits, classes)
-    notes = tuple(_printable(note) for note in walk.notes)
-    return Dataset(request.spec, read[0], read[1] if len(read) > 1 else None, classes, notes)
+    return walk, splits, classes
 
 
 def _check_root(walk: _Walk) -> None:
@@ -257,7 +289,9 @@ def _read(walk: _Walk, request: Request, splits: list[_Files], classes: tuple[st
         raise walk.error(
             f"{len(names)} images need {error} of memory, more than there is; choose a smaller --canvas or a --limit"
         ) from error
-    _check_failures(walk, request, names, decoded.failures)
+    failures = [(names[index], reason) for index, reason in sorted(decoded.failures.items())]
+    if note := unreadable_note(request.spec, failures, len(names), allow=request.allow_unreadable):
+        walk.notes.append(note)
     side = decoded.images.shape[1]
     if request.canvas is None and not decoded.own_size:
         walk.notes.append(
@@ -265,10 +299,7 @@ def _read(walk: _Walk, request: Request, splits: list[_Files], classes: tuple[st
             "pixels (--canvas chooses another size)."
         )
     if decoded.guessed_white:
-        walk.notes.append(
-            f"{decoded.guessed_white} images have 32-bit gray values, whose white was taken to be 1, 255 or 65535, "
-            "the smallest that holds the image's maximum."
-        )
+        walk.notes.append(guessed_white_note(decoded.guessed_white))
     read: list[Split] = []
     first = start = 0
     for files in splits:
@@ -283,19 +314,39 @@ def _read(walk: _Walk, request: Request, splits: list[_Files], classes: tuple[st
     return read
 
 
-def _check_failures(walk: _Walk, request: Request, names: list[str], failures: dict[int, str]) -> None:
+def unreadable_note(spec: str, failures: Sequence[tuple[str, str]], total: int, *, allow: bool) -> str | None:
+    """What to say of files that cannot be decoded and are left out; None where there are none.
+
+    Args:
+        spec: of the folder.
+        failures: the names of these files, and why.
+        total: how many files there were to read.
+        allow: go on where they are more than 1 %.
+
+    Raises:
+        InputError: they are all files, or more than 1 % without `allow`.
+    """
     if not failures:
-        return
-    which = _some([f"{names[index]!r} ({reason})" for index, reason in sorted(failures.items())])
-    counted = f"{len(failures)} of {len(names)} image files cannot be decoded"
-    if len(failures) == len(names):
-        raise walk.error(f"{counted}: {which}; give a folder of intact images")
-    if len(failures) > _MOST_UNREADABLE * len(names) and not request.allow_unreadable:
-        raise walk.error(
+        return None
+    which = _some([f"{name!r} ({reason})" for name, reason in failures])
+    counted = f"{len(failures)} of {total} image files cannot be decoded"
+    if len(failures) == total:
+        raise _error(spec, f"{counted}: {which}; give a folder of intact images")
+    if len(failures) > _MOST_UNREADABLE * total and not allow:
+        raise _error(
+            spec,
             f"{counted}, more than {_MOST_UNREADABLE:.0%}: {which}; repair or remove them, "
-            "or leave them out by --allow-unreadable"
+            "or leave them out by --allow-unreadable",
         )
-    walk.notes.append(f"{counted} and were left out: {which}.")
+    return _printable(f"{counted} and were left out: {which}.")
+
+
+def guessed_white_note(count: int) -> str:
+    """What to say of `count` images with values of 32 bits."""
+    return (
+        f"{count} images have 32-bit gray values, whose white was taken to be 1, 255 or 65535, "
+        "the smallest that holds the image's maximum."
+    )
 
 
 def _note_passed_over(walk: _Walk) -> None:
@@ -309,6 +360,10 @@ def _note_passed_over(walk: _Walk) -> None:
 
 def _ignored(walk: _Walk) -> str:
     return _some([f"{count} {kind}" for kind, count in walk.ignored.most_common()])
+
+
+def _error(spec: str, problem: str) -> InputError:
+    return InputError(_printable(f"data={spec!r}: {problem}{'' if problem.endswith('?') else '.'}"))
 
 
 def _printable(text: str) -> str:

@@ -11,7 +11,7 @@ import jax
 from sslax.files import write_atomically
 from sslax.report import sections, style
 from sslax.report.contents import Report
-from sslax.report.sections import escape
+from sslax.report.elements import escape
 
 
 def write_report(path: str | os.PathLike[str], report: Report) -> None:

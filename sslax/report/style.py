@@ -65,6 +65,8 @@ thead, .views, .pairs, .legend { font-size: .875rem }
   min-width: 4.75rem; max-width: 9rem; overflow-wrap: anywhere }
 .view { display: block; width: var(--width); max-width: none; height: auto }
 .crisp { image-rendering: pixelated }
+.name { max-width: 15rem; min-width: 6rem; overflow-wrap: break-word }
+.after { padding-left: 1.5rem }
 .columns { columns: 2 24rem; column-gap: 2.5rem }
 .columns .scroll { break-inside: avoid; margin-bottom: 1rem }
 .pairs { width: 100%; max-width: 42rem }

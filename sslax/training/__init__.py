@@ -6,12 +6,13 @@ from sslax.training.classifier import Classifier, LoadedClassifier, load_classif
 from sslax.training.finetune import Finetuner, held_out
 from sslax.training.finetune_options import FinetuneOptions
 from sslax.training.load import Loaded, config_from, load
-from sslax.training.loop import Collapsed, Interrupted, NonFinite, fit, start_state
+from sslax.training.loop import Collapsed, Interrupted, NonFinite, asked_to_stop, fit, start_state
 from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
 from sslax.training.quality import can_measure, measure, raw_pixels
 from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState, init_state
 from sslax.training.step import Embedder, Seen, compile_steps, data_mesh, make_step
+from sslax.training.tensorboard import scalars, write_scalars
 from sslax.training.watch import Alarm, Watch, collapse, observe
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Seen",
     "TrainState",
     "Watch",
+    "asked_to_stop",
     "build",
     "build_for",
     "can_measure",
@@ -52,6 +54,8 @@ __all__ = [
     "pretrain",
     "raw_pixels",
     "save_classifier",
+    "scalars",
     "start_state",
     "update_probe",
+    "write_scalars",
 ]

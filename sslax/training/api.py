@@ -18,6 +18,7 @@ from sslax.training.build import build
 from sslax.training.load import Loaded
 from sslax.training.loop import fit
 from sslax.training.run_dir import RunDir, facts
+from sslax.training.tensorboard import scalars
 
 
 def pretrain(
@@ -78,7 +79,8 @@ def pretrain(
                 METHODS[name] = before
     with tempfile.TemporaryDirectory() as temporary:
         run = RunDir(pathlib.Path(run_dir or pathlib.Path(temporary) / "run"), to_dict(config))
-        state = fit(config, built, data, run, follow=follow)
+        with scalars(config, run, follow) as following:
+            state = fit(config, built, data, run, follow=following)
         if run_dir is not None and run.result() is None:
             run.write_result({})
     return Loaded(config, facts(data), built, state)

@@ -1,0 +1,164 @@
+"""Files of features, written and read piece by piece: NumPy's .npz, and Parquet where pyarrow is installed.
+
+An .npz holds `features` float32 [n, d], `names` and `split` (text), `labels` int32 and `classes` (text) where there are any,
+and `metadata`, a text in JSON: `np.load(FILE)` reads it without pickles. A Parquet file has a row an image with the columns
+`name`, `split`, `label` and `class` where there are any, and `features`; the metadata stands in its schema under "sslax".
+The same contents are the same bytes, whenever they are written.
+"""
+
+import importlib.util
+import json
+import pathlib
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from sslax.errors import InputError
+from sslax.files import replacing
+
+ENDINGS = (".npz", ".parquet")
+# Rows that Parquet keeps together; fewer make it slow to read, more have to be held in memory.
+_GROUP = 10_000
+_READ = 2_000
+# What NumPy itself gives the files in an .npz.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+class Rows(NamedTuple):
+    """What stands beside the features, for n images.
+
+    Attributes:
+      names: of the images, as text that can be printed.
+      splits: "train" or "test".
+      labels: indices into `classes`, or None.
+      classes: names of the classes.
+      metadata: what the features are of, as JSON has it.
+    """
+
+    names: list[str]
+    splits: list[str]
+    labels: Int32[np.ndarray, "n"] | None
+    classes: tuple[str, ...]
+    metadata: dict[str, Any]
+
+
+def check_ending(path: pathlib.Path) -> None:
+    """Raise InputError where a file of this ending needs a package that is missing."""
+    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise InputError(
+            f'out is {path}, which needs a package; install it by pip install "pyarrow>=17", or write an .npz.'
+        )
+
+
+def write(path: pathlib.Path, pieces: Iterable[Float32[np.ndarray, "m d"]], dim: int, rows: Rows) -> None:
+    """Put a file of features in the place of `path`, whole.
+
+    Args:
+      path: ends in one of `ENDINGS`.
+      pieces: the features, some rows at a time, n in all.
+      dim: their dimension d.
+      rows: what stands beside them.
+
+    Raises:
+      OSError: where it cannot be written.
+    """
+    with replacing(path) as file:
+        (_write_npz if path.suffix == ".npz" else _write_parquet)(file, pieces, dim, rows)
+
+
+def _write_npz(file: BinaryIO, pieces: Iterable[np.ndarray], dim: int, rows: Rows) -> None:
+    beside: dict[str, np.ndarray] = {"names": np.array(rows.names, np.str_), "split": np.array(rows.splits, np.str_)}
+    if rows.labels is not None:
+        beside |= {"labels": rows.labels, "classes": np.array(rows.classes, np.str_)}
+    beside["metadata"] = np.array(json.dumps(rows.metadata))
+    # Not compressed: features hardly become smaller.
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in beside.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy", _DATE), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        with archive.open(zipfile.ZipInfo("features.npy", _DATE), "w", force_zip64=True) as member:
+            shape = (len(rows.names), dim)
+            np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            for piece in pieces:
+                member.write(np.ascontiguousarray(piece, "<f4").data)
+
+
+def _write_parquet(file: BinaryIO, pieces: Iterable[np.ndarray], dim: int, rows: Rows) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = pa.dictionary(pa.int32(), pa.string())
+    fields = [pa.field("name", pa.string()), pa.field("split", text)]
+    if rows.labels is not None:
+        fields += [pa.field("label", pa.int32()), pa.field("class", text)]
+    fields.append(pa.field("features", pa.list_(pa.float32(), dim)))
+    schema = pa.schema(fields, metadata={"sslax": json.dumps(rows.metadata)})
+    start = 0
+    with pq.ParquetWriter(file, schema) as writer:
+        for group in _grouped(pieces):
+            here = slice(start, start + len(group))
+            columns = [pa.array(rows.names[here], pa.string()), pa.array(rows.splits[here]).dictionary_encode()]
+            if rows.labels is not None:
+                labels = rows.labels[here]
+                classes = pa.DictionaryArray.from_arrays(labels, pa.array(rows.classes, pa.string()))
+                columns += [pa.array(labels, pa.int32()), classes]
+            columns.append(pa.FixedSizeListArray.from_arrays(pa.array(group.ravel(), pa.float32()), dim))
+            writer.write_table(pa.table(columns, schema=schema))
+            start += len(group)
+
+
+def _grouped(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same rows, at least `_GROUP` at a time but for the last."""
+    held: list[np.ndarray] = []
+    for piece in pieces:
+        held.append(piece)
+        if sum(map(len, held)) >= _GROUP:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)
+
+
+def read_metadata(path: pathlib.Path) -> dict[str, Any] | None:
+    """The metadata of a file that `write` wrote; None of any other."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return dict(json.loads(str(file["metadata"])))
+        import pyarrow.parquet as pq
+
+        return dict(json.loads(pq.read_schema(path).metadata[b"sslax"]))
+    # Whatever else it is, it is no file of features: readers of foreign bytes raise nearly anything.
+    except Exception:
+        return None
+
+
+def read_names(path: pathlib.Path) -> list[str]:
+    """The names in a file that `write` wrote."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return file["names"].tolist()
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path, columns=["name"])["name"].to_pylist()
+
+
+def read_features(path: pathlib.Path) -> Iterator[Float32[np.ndarray, "m d"]]:
+    """The features in a file that `write` wrote, in order, so many rows at a time that memory stays small."""
+    if path.suffix == ".npz":
+        with zipfile.ZipFile(path) as archive, archive.open("features.npy") as member:
+            np.lib.format.read_magic(member)
+            (n, dim), _, dtype = np.lib.format.read_array_header_1_0(member)
+            for start in range(0, n, _READ):
+                count = min(_READ, n - start)
+                yield np.frombuffer(member.read(count * dim * dtype.itemsize), dtype).reshape(count, dim)
+        return
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_READ, columns=["features"]):
+            column = batch.column(0)
+            yield column.flatten().to_numpy().reshape(len(column), -1)
