@@ -18,7 +18,7 @@ from sslax.errors import InputError
 from sslax.networks import ClassifierHead, forward, init
 from sslax.training.classifier import Classifier, Predictor, softmax
 from sslax.training.finetune_options import FinetuneOptions
-from sslax.training.loop import NonFinite
+from sslax.training.loop import NonFinite, asked_to_stop
 
 
 class _Run(NamedTuple):
@@ -85,6 +85,7 @@ class Finetuner:
 
         Raises:
           NonFinite: when the loss stops being a number.
+          KeyboardInterrupt: after Ctrl-C or SIGTERM, when the step is done.
         """
         o = self._options
         order_key, head_key, step_key = jax.random.split(key, 3)
@@ -99,25 +100,32 @@ class Finetuner:
         shares = rng.beta(o.mixup, o.mixup, o.steps) if o.mixup else np.ones(o.steps)
         frozen = params if o.freeze else {}
         every = o.eval_every or max(1, round(o.steps / 20))
-        best, best_score, waited, losses = None, (-1.0, 0.0), 0, []
-        for step in range(o.steps):
-            run, loss = self._step(run, frozen, step_key, step, order[step], shares[step])
-            losses.append(loss)
-            if (step + 1) % every and step + 1 < o.steps:
-                continue
-            line = self._line(step, losses, len(index))
-            losses = []
-            if validation is not None:
-                now = self._classifier(run, params)
-                accuracy, validation_loss = self._measure(now, validation)
-                better = (accuracy, -validation_loss) > best_score
-                waited = 0 if better else waited + 1
-                if better:
-                    best, best_score = jax.device_get(now), (accuracy, -validation_loss)
-                line |= {"validation": accuracy, "validation_loss": validation_loss, "best": better}
-            follow(line)
-            if waited >= o.patience:
-                break
+        best, best_score, waited = None, (-1.0, 0.0), 0
+        losses: list[Array] = []
+        with asked_to_stop() as stop:
+            for step in range(o.steps):
+                run, loss = self._step(run, frozen, step_key, step, order[step], shares[step])
+                # The device may be a step ahead, not thousands: a process that ends while it computes may crash.
+                stopping = stop()
+                jax.block_until_ready(loss if stopping else losses[-1:])
+                if stopping:
+                    raise KeyboardInterrupt
+                losses.append(loss)
+                if (step + 1) % every and step + 1 < o.steps:
+                    continue
+                line = self._line(step, losses, len(index))
+                losses = []
+                if validation is not None:
+                    now = self._classifier(run, params)
+                    accuracy, validation_loss = self._measure(now, validation)
+                    better = (accuracy, -validation_loss) > best_score
+                    waited = 0 if better else waited + 1
+                    if better:
+                        best, best_score = jax.device_get(now), (accuracy, -validation_loss)
+                    line |= {"validation": accuracy, "validation_loss": validation_loss, "best": better}
+                follow(line)
+                if waited >= o.patience:
+                    break
         return best or self._classifier(run, params)
 
     def probabilities(self, classifier: Classifier, split: Split) -> Float[np.ndarray, "n c"]:

@@ -36,7 +36,7 @@ class NonFinite(Exception):
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
     """Gives a function that says whether Ctrl-C or SIGTERM came; a second one ends the process as usual."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -99,7 +99,7 @@ def fit(
             follow({"resumed_at": newest})
         run.rewind(newest or 0)
         clock = _Clock(int(state.step), spent=max((line["seconds"] for line in run.metrics()), default=0.0))
-        with _asked_to_stop() as stop:
+        with asked_to_stop() as stop:
             return _train(config, built, data, run, checkpoints, state, clock, follow, stop)
     finally:
         checkpoints.close()
