@@ -115,7 +115,8 @@ def _collapsed(line: Mapping[str, Any]) -> str:
 
 def _numbers(line: Mapping[str, Any]) -> str:
     parts = [f"loss {line['loss']:.4f}"]
-    parts += [f"{name} {100 * line[name]:.1f} %" for name in ("knn1", "knn20", "validation") if name in line]
+    shown = ("knn1", "knn20", "probe", "validation")
+    parts += [f"{name} {100 * line[name]:.1f} %" for name in shown if name in line]
     parts += [f"{line['images_per_s']:,.0f} images/s"] if "images_per_s" in line else []
     return "  ".join(parts)
 

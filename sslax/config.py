@@ -97,6 +97,8 @@ class Config:
     """Seed of initialisation, order and views."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    online_probe: bool = False
+    """Train a linear classifier on the features along the way; it sees the labels, the network does not see it."""
     on_collapse: Literal["warn", "stop", "ignore"] = "warn"
     """What to do when the features collapse: say so and go on, stop the run, or not watch at all."""
     steps_per_call: int | None = None

@@ -29,8 +29,9 @@ class Report:
       attention_names: names of the columns of `attention`.
       alarms: sentences of the collapse watch, shown before everything else.
       metrics: lines of metrics.jsonl; `epoch` with any of these is drawn or said: `loss`, `lr`, `images_per_s`, `knn1`,
-        `knn20`; `feature_std`, times √d, so that 1 is directions spread evenly and 0 is one direction; `effective_rank`;
-        `target_entropy` and `kl`, in nats; `chance_loss`, the loss of outputs that say nothing, the same in every line.
+        `knn20`, `probe`; `feature_std`, times √d, so that 1 is directions spread evenly and 0 is one direction;
+        `effective_rank`; `target_entropy` and `kl`, in nats; `chance_loss`, the loss of outputs that say nothing, the same
+        in every line.
       result: accuracies of "raw_pixels", "untrained" and "pretrained", in [0, 1], by name of the evaluation.
       embedding: features in the plane, as `project_2d` gives them.
       embedding_labels: class of each point.

@@ -102,18 +102,24 @@ def loss_figure(metrics: Metrics) -> Figure | None:
 
 
 def knn_figure(metrics: Metrics, result: Result | None) -> Figure | None:
-    """kNN accuracy over epochs, raw pixels and the untrained network as dashed lines; None where none was logged."""
-    curves = [(20, *series(metrics, "knn20"), style.BLUE), (1, *series(metrics, "knn1"), style.VERMILION)]
+    """Accuracy by kNN and by an online probe over epochs, kNN's of raw pixels and of the untrained network as dashed lines.
+
+    None where neither was logged.
+    """
+    curves = [
+        ("kNN, k = 20", *series(metrics, "knn20"), style.BLUE),
+        ("kNN, k = 1", *series(metrics, "knn1"), style.VERMILION),
+        ("online probe", *series(metrics, "probe"), style.GREEN),
+    ]
     if not any(len(values) for _, _, values, _ in curves):
         return None
     with style.matplotlib_style():
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.subplots()
-        for k, epochs, values, color in curves:
+        for name, epochs, values, color in curves:
             if len(values):
-                _draw_curve(
-                    axes, epochs, 100 * values, color=color, label=f"k = {k}: {100 * values[-1]:.1f} at the end"
-                )
+                label = f"{name}: {100 * values[-1]:.1f} at the end"
+                _draw_curve(axes, epochs, 100 * values, color=color, label=label)
         references = [
             ("raw_pixels", "raw pixels", style.DARK, (5, 2)),
             ("untrained", "untrained", style.GREY, (2, 1.5)),
@@ -123,7 +129,7 @@ def knn_figure(metrics: Metrics, result: Result | None) -> Figure | None:
             if math.isfinite(value):
                 label = f"{name}, k = 20: {100 * value:.1f}"
                 axes.axhline(100 * value, color=color, linewidth=1.3, linestyle=(0, dashes), label=label, zorder=1.5)
-        axes.set_title("kNN accuracy on the test split, %")
+        axes.set_title("Accuracy on the test split, %")
         axes.set_xlabel("epoch")
         _legend_below(figure)
     return figure

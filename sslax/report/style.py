@@ -18,8 +18,8 @@ COLORS = (
     "#aa4499",
     "#000000",
 )
-# Blue and vermilion of Okabe and Ito, and greys for what is not the run itself.
-BLUE, VERMILION, DARK, GREY = "#0072b2", "#d55e00", "#24292f", "#808891"
+# Blue, vermilion and green of Okabe and Ito, and greys for what is not the run itself.
+BLUE, VERMILION, GREEN, DARK, GREY = "#0072b2", "#d55e00", "#009e73", "#24292f", "#808891"
 
 # Figures and their legends stand on white in the dark too: their colours are made for it.
 CSS = """

@@ -7,6 +7,7 @@ from sslax.training.finetune import Finetuner, held_out
 from sslax.training.finetune_options import FinetuneOptions
 from sslax.training.load import Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, NonFinite, fit, start_state
+from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
 from sslax.training.quality import can_measure, measure, raw_pixels
 from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState, init_state
@@ -25,6 +26,8 @@ __all__ = [
     "Loaded",
     "LoadedClassifier",
     "NonFinite",
+    "OnlineProbe",
+    "ProbeState",
     "RunDir",
     "Seen",
     "TrainState",
@@ -38,6 +41,7 @@ __all__ = [
     "data_mesh",
     "fit",
     "held_out",
+    "init_probe",
     "init_state",
     "load",
     "load_classifier",
@@ -49,4 +53,5 @@ __all__ = [
     "raw_pixels",
     "save_classifier",
     "start_state",
+    "update_probe",
 ]

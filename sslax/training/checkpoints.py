@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jaxtyping import PyTree
 
 from sslax.training.state import TrainState
 
@@ -29,18 +30,29 @@ class Checkpoints:
         """The step of the newest checkpoint, or None."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState) -> None:
-        """Write `state` under its own step; nothing happens where that step is already saved."""
+    def save(self, state: TrainState, observers: PyTree | None = None) -> None:
+        """Write `state`, and what observers of the run have learned, under its step; a step that is saved already is left."""
         step = int(state.step)
         if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(_storable(state)))
+            items = {"state": ocp.args.StandardSave(_storable(state))}
+            if observers is not None:
+                items["observers"] = ocp.args.StandardSave(observers)
+            self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state saved at `step`, with the shapes, types and devices of `like`."""
-        abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, _storable(like))
-        stored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        stored = self._restore(step, "state", _storable(like))
         key = jax.random.wrap_key_data(stored.pop("key"), impl=jax.random.key_impl(like.key))
         return TrainState(key=key, **stored)
+
+    def restore_observers(self, step: int, like: PyTree) -> PyTree:
+        """What the observers had learned at `step`, with the shapes, types and devices of `like`."""
+        return self._restore(step, "observers", like)
+
+    def _restore(self, step: int, item: str, like: PyTree) -> Any:
+        abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, like)
+        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)})
+        return self._manager.restore(step, args=args)[item]
 
     def close(self) -> None:
         """Wait for what is being written and let go of the folder."""

@@ -14,8 +14,10 @@ import jax
 from sslax.config import Config
 from sslax.data import Dataset
 from sslax.data.feed import epoch_order, resident
+from sslax.errors import InputError
 from sslax.training.build import Built
 from sslax.training.checkpoints import Checkpoints
+from sslax.training.probe import OnlineProbe, feature_width
 from sslax.training.quality import can_measure, measure
 from sslax.training.run_dir import RunDir, facts
 from sslax.training.state import TrainState, init_state
@@ -84,28 +86,36 @@ def fit(
       The state after the last step.
 
     Raises:
-      InputError: where the folder cannot be written to.
+      InputError: where the folder cannot be written to, or an online probe is to learn from images without labels.
       Interrupted: after Ctrl-C or SIGTERM, with the state saved.
       Collapsed: where the watch trips and the configuration says to stop.
       NonFinite: when the loss stops being a number.
     """
+    if config.online_probe and data.train.labels is None:
+        raise InputError(f"online_probe is on, but {data.name} has no labels for it; it must be off.")
     run.begin(facts(data))
     checkpoints = Checkpoints(run.checkpoints)
     try:
         state = start_state(config, built)
+        probe = None
+        if config.online_probe:
+            width = feature_width(built.method.embed, state.params, state.aux, data.train.images.shape[1])
+            probe = OnlineProbe(width, len(data.classes), built.mesh)
         newest = checkpoints.latest()
         if newest is not None:
             state = checkpoints.restore(newest, like=state)
+            if probe is not None:
+                probe.state = checkpoints.restore_observers(newest, like=probe.state)
             follow({"resumed_at": newest})
         run.rewind(newest or 0)
         clock = _Clock(int(state.step), spent=max((line["seconds"] for line in run.metrics()), default=0.0))
         with asked_to_stop() as stop:
-            return _train(config, built, data, run, checkpoints, state, clock, follow, stop)
+            return _train(config, built, data, run, checkpoints, state, probe, clock, follow, stop)
     finally:
         checkpoints.close()
 
 
-def _train(config, built, data, run, checkpoints, state, clock, follow, stop) -> TrainState:
+def _train(config, built, data, run, checkpoints, state, probe, clock, follow, stop) -> TrainState:
     steps = compile_steps(
         make_step(
             built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
@@ -134,6 +144,8 @@ def _train(config, built, data, run, checkpoints, state, clock, follow, stop) ->
             due = min(epoch_end, (step // config.log_every + 1) * config.log_every)
             count = per_call if step + per_call <= due else 1
             state, metrics, seen = steps(state, images, order, count)
+            if probe is not None:
+                metrics |= probe(seen.features, seen.labels)
             step += count
             ends_epoch = step == epoch_end
             evaluate_now = evaluates and ends_epoch and _due(epoch + 1, config.eval_every, config.epochs)
@@ -151,7 +163,7 @@ def _train(config, built, data, run, checkpoints, state, clock, follow, stop) ->
                 alarm = None
                 with clock.paused():
                     if evaluate_now:
-                        line |= measure(functools.partial(embedder, state), data)
+                        line |= measure(functools.partial(embedder, state), data, probe=probe)
                     if config.on_collapse != "ignore":
                         alarm = watch(line, seen.features, rank=evaluate_now)
                 if alarm is not None:
@@ -159,12 +171,12 @@ def _train(config, built, data, run, checkpoints, state, clock, follow, stop) ->
                 run.append(line)
                 follow(line)
                 if alarm is not None and config.on_collapse == "stop":
-                    checkpoints.save(state)
+                    checkpoints.save(state, None if probe is None else probe.state)
                     raise _collapsed(line)
             if stopping or (ends_epoch and _due(epoch + 1, config.checkpoint_every, config.epochs)):
                 jax.block_until_ready(state)
                 with clock.paused():
-                    checkpoints.save(state)
+                    checkpoints.save(state, None if probe is None else probe.state)
             if stopping and step < built.steps:
                 raise Interrupted(f"Stopped after step {step} of {built.steps}; its state is saved.")
     return state

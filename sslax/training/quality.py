@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from sslax.data import Dataset
 from sslax.evaluation import knn_scores, linear_probe
+from sslax.training.probe import OnlineProbe
 
 NEIGHBOURS = (1, 20)
 # Pixels as features are a baseline, not a burden: larger images are averaged down to this side first.
@@ -39,8 +40,9 @@ def measure(
     data: Dataset,
     *,
     probe_key: Key[Array, ""] | None = None,
+    probe: OnlineProbe | None = None,
 ) -> dict[str, float]:
-    """Accuracies of `features` on a set: `knn1`, `knn20`, and `linear` where a key is given.
+    """Accuracies of `features` on a set: `knn1`, `knn20`, `linear` where a key is given, `probe` of an online probe.
 
     Raises:
       ValueError: on a set without labels or without a test split.
@@ -51,8 +53,10 @@ def measure(
     classes = len(data.classes)
     accuracies = knn_accuracy(train, data.train.labels, test, data.test.labels, num_classes=classes)
     if probe_key is not None:
-        probe = linear_probe(probe_key, train, data.train.labels, test, data.test.labels, num_classes=classes)
-        accuracies["linear"] = probe.accuracy
+        linear = linear_probe(probe_key, train, data.train.labels, test, data.test.labels, num_classes=classes)
+        accuracies["linear"] = linear.accuracy
+    if probe is not None:
+        accuracies["probe"] = probe.accuracy(test, data.test.labels)
     return accuracies
 
 

@@ -51,8 +51,8 @@ def test_knn_curves_with_their_references():
     (axes,) = figure.axes
     lines = {line.get_label(): line for line in axes.lines}
     assert set(lines) == {
-        "k = 20: 95.0 at the end",
-        "k = 1: 90.0 at the end",
+        "kNN, k = 20: 95.0 at the end",
+        "kNN, k = 1: 90.0 at the end",
         "raw pixels, k = 20: 97.2",
         "untrained, k = 20: 92.5",
     }

@@ -1,0 +1,106 @@
+"""The online probe: it learns what it is shown, and the network's training does not know of it."""
+
+import dataclasses
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.config import to_dict
+from sslax.errors import InputError
+from sslax.training import Interrupted, RunDir, build, fit, init_probe, loop, update_probe
+from tests import tiny
+
+ON = tiny.config(online_probe=True)
+
+
+def test_it_learns_classes_that_a_line_parts_at_any_scale():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 256)
+    centres = 3 * rng.standard_normal((3, 6))
+    for scale in (1e-3, 1.0, 1e3):
+        features = jnp.asarray(scale * (centres[labels] + 0.3 * rng.standard_normal((256, 6)) + 50), jnp.float32)
+        state, losses, step = init_probe(6, 3), [], jax.jit(update_probe)
+        for _ in range(300):
+            state, metrics = step(state, features, jnp.asarray(labels))
+            losses.append(float(metrics["probe_loss"]))
+        assert losses[0] == pytest.approx(np.log(3), rel=1e-5)
+        assert losses[-1] < 0.4 * losses[0]
+
+
+def test_features_get_no_gradient():
+    features, labels = jnp.ones((4, 3)), jnp.zeros(4, int)
+    gradient = jax.grad(lambda x: update_probe(init_probe(3, 2), x, labels)[1]["probe_loss"])(features)
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def run_recorded(path, config, monkeypatch):
+    """A run, and the lowered text of the program that trained it."""
+    texts = []
+    compile_steps = loop.compile_steps
+
+    def recording(step, mesh):
+        compiled = compile_steps(step, mesh)
+
+        def call(*arguments):
+            if not texts:
+                texts.append(compiled.lower(*arguments).as_text())
+            return compiled(*arguments)
+
+        return call
+
+    data, run = tiny.dataset(), RunDir(path, to_dict(config))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "compile_steps", recording)
+        state = fit(config, build(config, data), data, run)
+    return state, run, texts[0]
+
+
+def test_on_or_off_the_program_is_the_same_and_so_are_the_weights(tmp_path, monkeypatch):
+    (off, _, off_text), (on, run, on_text) = (
+        run_recorded(tmp_path / name, config, monkeypatch) for name, config in (("off", tiny.config()), ("on", ON))
+    )
+    assert on_text == off_text
+    for a, b in zip(jax.tree.leaves(on.params), jax.tree.leaves(off.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    lines = run.metrics()
+    assert lines[-1]["probe_loss"] < lines[0]["probe_loss"]
+    # The two classes differ in their mean colour.
+    assert lines[-1]["probe"] > 0.5
+    assert all("probe" not in line for line in lines[:-1])
+
+
+def test_it_is_resumed_with_the_run(tmp_path):
+    def stop(line):
+        if line.get("step") == 6:
+            signal.raise_signal(signal.SIGINT)
+
+    data, built = tiny.dataset(), build(ON, tiny.dataset())
+    straight = RunDir(tmp_path / "straight", to_dict(ON))
+    fit(ON, built, data, straight)
+    with pytest.raises(Interrupted):
+        fit(ON, built, data, RunDir(tmp_path / "run", to_dict(ON)), follow=stop)
+    resumed = RunDir(tmp_path / "run", to_dict(ON))
+    fit(ON, built, data, resumed)
+    for name in ("probe_loss", "probe"):
+        ours, theirs = ([line.get(name) for line in run.metrics()] for run in (resumed, straight))
+        assert ours == theirs
+
+
+def test_without_labels_there_is_nothing_to_learn(tmp_path):
+    data = tiny.dataset(labelled=False)
+    with pytest.raises(InputError, match="online_probe is on, but tiny has no labels"):
+        fit(ON, build(ON, data), data, RunDir(tmp_path / "run", to_dict(ON)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_loaded_without_its_probe(tmp_path):
+    from sslax.training import load
+
+    config = dataclasses.replace(ON, epochs=1)
+    run, data = RunDir(tmp_path / "run", to_dict(config)), tiny.dataset()
+    fit(config, build(config, data), data, run)
+    run.write_result({})
+    assert load(tmp_path / "run").config.online_probe
