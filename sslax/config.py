@@ -1,7 +1,7 @@
 """The typed configuration of a run, and the checks that come before anything is compiled.
 
 Every field is a flag of the scripts, named as it is nested: `--optim.lr`, `--method.views.size`. The named instances stand
-in `experiments/configs.py`; a method's own options stand beside the method.
+in `experiments/configs`; a method's own options stand beside the method.
 """
 
 import dataclasses

@@ -21,14 +21,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Int32
 
-from sslax.data.decode import DEFAULT_CANVAS, EXTENSIONS, decode_files
-from sslax.data.sources import TEST_FRACTION, Dataset, Request, Split, hold_out, keep_first, limit_note
+from sslax.data.decode import EXTENSIONS, NO_LABEL, Encoded
+from sslax.data.lazy import LazyDataset, LazySplit, printable, some
+from sslax.data.sources import TEST_FRACTION, Request, hold_out, keep_first, limit_note
 from sslax.errors import InputError
 
 _TRAIN = "train"
 _TESTS = ("test", "val", "validation")
-_MOST_UNREADABLE = 0.01
-_NAMED = 5
 
 
 class _Files(NamedTuple):
@@ -50,11 +49,24 @@ class _Walk:
     circles: int = 0
 
     def error(self, problem: str) -> InputError:
-        return InputError(_printable(f"data={self.spec!r}: {problem}{'' if problem.endswith('?') else '.'}"))
+        return InputError(printable(f"data={self.spec!r}: {problem}{'' if problem.endswith('?') else '.'}"))
 
 
-def open_folder(location: str, request: Request) -> Dataset:
-    """Opens `"folder:PATH"`, in one of the forms at the top of this module.
+@dataclass(frozen=True)
+class _Fetch:
+    """Where the files of a split lie, and the class of each, or none."""
+
+    root: Path
+    names: list[str]
+    labels: Int32[np.ndarray, "n"] | None
+
+    def __call__(self, index: int) -> Encoded:
+        label = NO_LABEL if self.labels is None else int(self.labels[index])
+        return Encoded(self.root / self.names[index], label)
+
+
+def open_folder(location: str, request: Request) -> LazyDataset:
+    """Lists `"folder:PATH"`, in one of the forms at the top of this module.
 
     Args:
         location: the path, `~` allowed.
@@ -64,9 +76,8 @@ def open_folder(location: str, request: Request) -> Dataset:
         The set; names are relative to PATH, with `/`. `classes` are the train split's, sorted by name.
 
     Raises:
-        InputError: there is no such folder, its form is none of the above, the test split has classes that train lacks,
-            more than 1 % of the files that were to be read cannot be decoded (unless `allow_unreadable`), no file of a
-            split can, or the canvases do not fit into memory.
+        InputError: there is no such folder, its form is none of the above, the test split has classes that train
+            lacks, or a folder cannot be listed.
     """
     walk = _Walk(request.spec, Path(os.path.expanduser(location)))
     _check_root(walk)
@@ -80,9 +91,22 @@ def open_folder(location: str, request: Request) -> Dataset:
         if classes and (note := limit_note(_labels(splits[0], classes), classes)):
             walk.notes.append(note)
     _note_passed_over(walk)
-    read = _read(walk, request, splits, classes)
-    notes = tuple(_printable(note) for note in walk.notes)
-    return Dataset(request.spec, read[0], read[1] if len(read) > 1 else None, classes, notes)
+    notes = tuple(printable(note) for note in walk.notes)
+
+    def listed(files: _Files) -> LazySplit:
+        fetch = _Fetch(walk.root, files.names, _labels(files, classes) if classes else None)
+        return LazySplit(request.spec, fetch, files.names, bool(classes), request.canvas)
+
+    read = [listed(files) for files in splits]
+    return LazyDataset(
+        request.spec,
+        read[0],
+        read[1] if len(read) > 1 else None,
+        classes,
+        notes,
+        request.allow_unreadable,
+        lambda: [walk.root / name for files in splits for name in files.names],
+    )
 
 
 def _check_root(walk: _Walk) -> None:
@@ -203,7 +227,7 @@ def _find_splits(walk: _Walk) -> tuple[_Files, _Files | None]:
                 )
     if beside or images:
         passed_over = [f"{name}/" for name in beside] + images
-        walk.notes.append(f"Only the splits' folders were read, not {_some(passed_over)} beside them.")
+        walk.notes.append(f"Only the splits' folders were read, not {some(passed_over)} beside them.")
     return train, _find_test(walk, train, [splits[kind] for kind in _TESTS if kind in splits])
 
 
@@ -222,7 +246,7 @@ def _find_test(walk: _Walk, train: _Files, candidates: list[str]) -> _Files | No
         sorted_, flat = sides if train.classes else reversed(sides)
         raise walk.error(f"{sorted_} has class folders but {flat} has none; give both the same form")
     if strange := sorted(set(test.classes) - known):
-        raise walk.error(f"{chosen}/ has classes that the train split lacks ({_some(strange)}); they must be among its")
+        raise walk.error(f"{chosen}/ has classes that the train split lacks ({some(strange)}); they must be among its")
     return test
 
 
@@ -230,7 +254,7 @@ def _hold_out(walk: _Walk, files: _Files, classes: tuple[str, ...], seed: int) -
     labels = _labels(files, classes)
     train, test = hold_out(files.names, labels, seed)
     if single := [classes[label] for label in np.flatnonzero(np.bincount(labels) == 1)]:
-        walk.notes.append(f"Classes of one image have it in the train split: {_some(single)}.")
+        walk.notes.append(f"Classes of one image have it in the train split: {some(single)}.")
     if not len(test):
         walk.notes.append("There is no test split, since no class has two images.")
         return files, None
@@ -249,73 +273,14 @@ def _labels(files: _Files, classes: tuple[str, ...]) -> Int32[np.ndarray, "n"]:
     return np.array([index[name] for name in files.classes] or [0] * len(files.names), dtype=np.int32)
 
 
-def _read(walk: _Walk, request: Request, splits: list[_Files], classes: tuple[str, ...]) -> list[Split]:
-    names = [name for files in splits for name in files.names]
-    try:
-        decoded = decode_files([walk.root / name for name in names], request.canvas, request.progress)
-    except MemoryError as error:
-        raise walk.error(
-            f"{len(names)} images need {error} of memory, more than there is; choose a smaller --canvas or a --limit"
-        ) from error
-    _check_failures(walk, request, names, decoded.failures)
-    side = decoded.images.shape[1]
-    if request.canvas is None and not decoded.own_size:
-        walk.notes.append(
-            f"Not all images are squares of one size up to {DEFAULT_CANVAS}, so each was squashed to {side} x {side} "
-            "pixels (--canvas chooses another size)."
-        )
-    if decoded.guessed_white:
-        walk.notes.append(
-            f"{decoded.guessed_white} images have 32-bit gray values, whose white was taken to be 1, 255 or 65535, "
-            "the smallest that holds the image's maximum."
-        )
-    read: list[Split] = []
-    first = start = 0
-    for files in splits:
-        good = [index for index in range(len(files.names)) if first + index not in decoded.failures]
-        if not good:
-            raise walk.error(f"no image of the {'test' if read else _TRAIN} split can be decoded; repair these files")
-        end = start + len(good)
-        labels = _labels(files, classes)[good] if classes else None
-        names_read = tuple(files.names[index] for index in good)
-        read.append(Split(decoded.images[start:end], labels, decoded.aspects[start:end], names_read))
-        first, start = first + len(files.names), end
-    return read
-
-
-def _check_failures(walk: _Walk, request: Request, names: list[str], failures: dict[int, str]) -> None:
-    if not failures:
-        return
-    which = _some([f"{names[index]!r} ({reason})" for index, reason in sorted(failures.items())])
-    counted = f"{len(failures)} of {len(names)} image files cannot be decoded"
-    if len(failures) == len(names):
-        raise walk.error(f"{counted}: {which}; give a folder of intact images")
-    if len(failures) > _MOST_UNREADABLE * len(names) and not request.allow_unreadable:
-        raise walk.error(
-            f"{counted}, more than {_MOST_UNREADABLE:.0%}: {which}; repair or remove them, "
-            "or leave them out by --allow-unreadable"
-        )
-    walk.notes.append(f"{counted} and were left out: {which}.")
-
-
 def _note_passed_over(walk: _Walk) -> None:
     if walk.ignored:
         walk.notes.append(f"{sum(walk.ignored.values())} other files or folders were ignored ({_ignored(walk)}).")
     if walk.empty:
-        walk.notes.append(f"Folders without images are no classes: {_some(walk.empty)}.")
+        walk.notes.append(f"Folders without images are no classes: {some(walk.empty)}.")
     if walk.circles:
         walk.notes.append(f"{walk.circles} links to folders already read were not followed.")
 
 
 def _ignored(walk: _Walk) -> str:
-    return _some([f"{count} {kind}" for kind, count in walk.ignored.most_common()])
-
-
-def _printable(text: str) -> str:
-    """File names need not be Unicode; what is printed must."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def _some(items: Sequence[str]) -> str:
-    more = [f"and {len(items) - _NAMED} more"] if len(items) > _NAMED else []
-    return ", ".join([*items[:_NAMED], *more])
+    return some([f"{count} {kind}" for kind, count in walk.ignored.most_common()])

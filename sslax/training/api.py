@@ -35,7 +35,7 @@ def pretrain(
     """Train as `experiments.pretrain` does, and give the network.
 
     Args:
-      config: as in `experiments/configs.py`.
+      config: as in `experiments/configs`.
       images: uint8 images to learn from, squares of one size; None opens `config.data`.
       labels: their classes, 0 and up, for kNN along the way; training does not see them.
       test_images: what kNN is taken on, with `test_labels`.
