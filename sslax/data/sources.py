@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float32, Int, Int32, UInt8
+from jaxtyping import Float32, Int, Int32, UInt8
 
 from sslax.errors import InputError
 
@@ -24,11 +24,11 @@ TEST_FRACTION = 0.2
 
 
 class Images(NamedTuple):
-    """Some images, on the host or on the devices: canvases, true widths / heights, and classes or None."""
+    """Some images in memory: canvases, true widths / heights, and classes or None."""
 
-    images: UInt8[np.ndarray, "b s s 3"] | UInt8[Array, "b s s 3"]
-    aspects: Float32[np.ndarray, "b"] | Float32[Array, "b"]
-    labels: Int32[np.ndarray, "b"] | Int32[Array, "b"] | None
+    images: UInt8[np.ndarray, "b s s 3"]
+    aspects: Float32[np.ndarray, "b"]
+    labels: Int32[np.ndarray, "b"] | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,12 +3,13 @@
 from sslax.training.api import pretrain
 from sslax.training.build import Built, build, build_for, make_backbone
 from sslax.training.finetune import Classifier, FinetuneOptions, Finetuner, held_out
+from sslax.training.images import feed_of, open_images
 from sslax.training.load import Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, NonFinite, fit, start_state
 from sslax.training.quality import can_measure, measure, raw_pixels
 from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState, init_state
-from sslax.training.step import Embedder, Seen, compile_steps, data_mesh, make_step
+from sslax.training.step import Embedder, Seen, compile_steps, compile_update, data_mesh, make_step, make_update
 from sslax.training.watch import Alarm, Watch, collapse, observe
 
 __all__ = [
@@ -31,16 +32,20 @@ __all__ = [
     "can_measure",
     "collapse",
     "compile_steps",
+    "compile_update",
     "config_from",
     "data_mesh",
+    "feed_of",
     "fit",
     "held_out",
     "init_state",
     "load",
     "make_backbone",
     "make_step",
+    "make_update",
     "measure",
     "observe",
+    "open_images",
     "pretrain",
     "raw_pixels",
     "start_state",

@@ -6,20 +6,22 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import jax
 
 from sslax.config import Config
-from sslax.data import Dataset
+from sslax.data import Dataset, LazyDataset
 from sslax.data.feed import epoch_order, resident
+from sslax.data.stream import stream
 from sslax.training.build import Built
 from sslax.training.checkpoints import Checkpoints
+from sslax.training.images import feed_of
 from sslax.training.quality import can_measure, measure
 from sslax.training.run_dir import RunDir, facts
 from sslax.training.state import TrainState, init_state
-from sslax.training.step import Embedder, compile_steps, make_step
+from sslax.training.step import Embedder, compile_steps, compile_update, make_step, make_update
 from sslax.training.watch import Watch
 
 
@@ -66,7 +68,7 @@ def start_state(config: Config, built: Built) -> TrainState:
 def fit(
     config: Config,
     built: Built,
-    data: Dataset,
+    data: Dataset | LazyDataset,
     run: RunDir,
     *,
     follow: Callable[[dict[str, Any]], None] = lambda line: None,
@@ -76,7 +78,7 @@ def fit(
     Args:
       config: a configuration that `check` has passed.
       built: what it became for `data`.
-      data: the images.
+      data: the images; listed ones are streamed, others as `config.feed` says.
       run: the folder that metrics and checkpoints go to.
       follow: called with each line of metrics as it is written, and first with {"resumed_at": step} when a run goes on.
 
@@ -84,7 +86,7 @@ def fit(
       The state after the last step.
 
     Raises:
-      InputError: where the folder cannot be written to.
+      InputError: where the folder cannot be written to, or an image that is streamed cannot be decoded.
       Interrupted: after Ctrl-C or SIGTERM, with the state saved.
       Collapsed: where the watch trips and the configuration says to stop.
       NonFinite: when the loss stops being a number.
@@ -99,22 +101,44 @@ def fit(
             follow({"resumed_at": newest})
         run.rewind(newest or 0)
         clock = _Clock(int(state.step), spent=max((line["seconds"] for line in run.metrics()), default=0.0))
-        with _asked_to_stop() as stop:
-            return _train(config, built, data, run, checkpoints, state, clock, follow, stop)
+        with _asked_to_stop() as stop, _fed(config, built, data, state) as advance:
+            return _train(config, built, data, run, checkpoints, state, clock, follow, stop, advance)
     finally:
         checkpoints.close()
 
 
-def _train(config, built, data, run, checkpoints, state, clock, follow, stop) -> TrainState:
-    steps = compile_steps(
-        make_step(
-            built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
-        ),
-        built.mesh,
+@contextmanager
+def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
+    """Gives `advance(state, step, most)`: some steps, at most `most`, from `step`, and how many they were."""
+    if feed_of(config, data, built.mesh) == "streamed":
+        run = compile_update(make_update(built.method, built.tx), built.mesh)
+        sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch}
+        reads = {"start": int(state.step), "steps": built.steps, "workers": config.workers}
+        with closing(stream(data.train, state.key, built.mesh, **sizes, **reads)) as batches:
+            yield lambda state, step, most: (1, run(state, next(batches)))
+        return
+
+    take = make_step(
+        built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
     )
+    steps = compile_steps(take, built.mesh)
     images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
-    embedder = Embedder(built.method, built.mesh)
     per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
+    of, order = -1, None
+
+    def advance(state, step, most):
+        nonlocal of, order
+        epoch = step // built.steps_per_epoch
+        if epoch != of:
+            of, order = epoch, epoch_order(state.key, epoch, len(data.train))
+        count = per_call if per_call <= most else 1
+        return count, steps(state, images, order, count)
+
+    yield advance
+
+
+def _train(config, built, data, run, checkpoints, state, clock, follow, stop, advance) -> TrainState:
+    embedder = Embedder(built.method, built.mesh)
     evaluates = config.eval_every > 0 and can_measure(data)
 
     lines = run.metrics()
@@ -127,13 +151,11 @@ def _train(config, built, data, run, checkpoints, state, clock, follow, stop) ->
     step = int(state.step)
     while step < built.steps:
         epoch = step // built.steps_per_epoch
-        order = epoch_order(state.key, epoch, len(data.train))
         epoch_end = (epoch + 1) * built.steps_per_epoch
         while step < epoch_end:
             # Calls end where a line is due, so that runs of other per-call lengths write the same lines.
             due = min(epoch_end, (step // config.log_every + 1) * config.log_every)
-            count = per_call if step + per_call <= due else 1
-            state, metrics, seen = steps(state, images, order, count)
+            count, (state, metrics, seen) = advance(state, step, due - step)
             step += count
             ends_epoch = step == epoch_end
             evaluate_now = evaluates and ends_epoch and _due(epoch + 1, config.eval_every, config.epochs)
@@ -151,7 +173,7 @@ def _train(config, built, data, run, checkpoints, state, clock, follow, stop) ->
                 alarm = None
                 with clock.paused():
                     if evaluate_now:
-                        line |= measure(functools.partial(embedder, state), data)
+                        line |= measure(functools.partial(embedder, state), data, workers=config.workers)
                     if config.on_collapse != "ignore":
                         alarm = watch(line, seen.features, rank=evaluate_now)
                 if alarm is not None:
