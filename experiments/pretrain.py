@@ -3,6 +3,7 @@
 The same command again goes on where it stopped, or says that the run is done.
 """
 
+import dataclasses
 import difflib
 import functools
 import pathlib
@@ -28,6 +29,7 @@ from sslax.training import (
     can_measure,
     feed_of,
     fit,
+    looked_at_note,
     measure,
     open_images,
     raw_pixels,
@@ -79,6 +81,8 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
 
     with terminal.reading_progress() as progress:
         data = open_images(config, progress=progress)
+    if note := looked_at_note(data):
+        data = dataclasses.replace(data, notes=(*data.notes, note))
     for note in data.notes:
         terminal.say(note)
     built = build(config, data)

@@ -108,7 +108,7 @@ class Config:
     on_collapse: Literal["warn", "stop", "ignore"] = "warn"
     """What to do when the features collapse: say so and go on, stop the run, or not watch at all."""
     steps_per_call: int | None = None
-    """Steps under one compiled loop; None is 1 on CPU and 10 elsewhere."""
+    """Steps under one compiled loop of resident images; None is 1 on CPU and 10 elsewhere. Streamed ones come step by step."""
     log_every: int = 10
     """Steps between lines of metrics."""
     eval_every: int = 10

@@ -4,7 +4,7 @@ A cache folder holds a folder for each set, canvas, limit and split seed: `image
 split first), `aspects.npy`, `labels.npy`, and `manifest.json`, which says what they were made from.
 """
 
-import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -128,13 +128,15 @@ def _make(
             "names": [split.names for split in splits],
             "complete": True,
         }
-        del whole, splits
         write_atomically(beside / "manifest.json", json.dumps(manifest))
-        if place.exists():
-            shutil.rmtree(place)
-        # Another process may have made the same by now, which is as good.
-        with contextlib.suppress(FileExistsError):
-            beside.rename(place)
+        # Another process, of a run over several machines for one, may have made the same by now.
+        if not isinstance(_open(place, data, digest), Dataset):
+            shutil.rmtree(place, ignore_errors=True)
+            try:
+                beside.rename(place)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

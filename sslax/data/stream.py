@@ -6,6 +6,7 @@ worker processes, and put together in order.
 """
 
 import functools
+import signal
 import threading
 import warnings
 from collections import deque
@@ -26,8 +27,9 @@ from sslax.data.feed import Placed, epoch_order
 from sslax.data.lazy import LazySplit
 from sslax.data.sources import Images, Split
 
-# Images that are read at once: enough to forget the cost of a call, few enough that several threads share a batch.
-_PIECE = 16
+# Images that are read at once, decoded and from an array: enough to forget the cost of a call, few enough that several
+# threads share a batch.
+_DECODED_AT_ONCE, _COPIED_AT_ONCE = 16, 64
 # Batches that wait on the host, and on the devices besides the one in use.
 _WAITING, _PLACED = 2, 1
 # Two threads that ask for the order of one epoch need not compile it twice.
@@ -107,6 +109,7 @@ class _Pieces:
     split: Split | LazySplit
     schedule: Epochs | Once
     per_batch: int
+    size: int
 
     def __len__(self) -> int:
         return len(self.schedule) * self.per_batch
@@ -114,7 +117,7 @@ class _Pieces:
     def __getitem__(self, place: Any) -> Images:
         batch, piece = divmod(int(place), self.per_batch)
         indices = self.schedule[batch]
-        return self.split.read(indices[piece * _PIECE : (piece + 1) * _PIECE])
+        return self.split.read(indices[piece * self.size : (piece + 1) * self.size])
 
 
 def read_batches(
@@ -135,10 +138,11 @@ def read_batches(
     warnings.filterwarnings("ignore", module=r"PIL\.")
     if not len(schedule):
         return
-    per_batch = -(-len(schedule[0]) // _PIECE)
+    size = _COPIED_AT_ONCE if isinstance(split, Split) else _DECODED_AT_ONCE
+    per_batch = -(-len(schedule[0]) // size)
     threads = (threads or default_threads()) if not workers else 1
     ahead = max(_WAITING * per_batch, 2 * threads)
-    source: Any = _Pieces(split, schedule, per_batch)
+    source: Any = _Pieces(split, schedule, per_batch, size)
     pieces = grain.MapDataset.source(source).to_iter_dataset(grain.ReadOptions(threads, ahead))
     if workers:
         # grain asks absl's flags, which only programs that absl starts have parsed.
@@ -155,7 +159,8 @@ def read_batches(
 
 
 def _begin_worker(index: int, count: int) -> None:
-    """A worker computes the order of an epoch, for which it must not ask for the accelerators that train."""
+    """Ctrl-C is for the process that trains, and so are its accelerators: a worker only computes the order of an epoch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     jax.config.update("jax_platforms", "cpu")
 
 

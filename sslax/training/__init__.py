@@ -6,7 +6,7 @@ from sslax.training.finetune import Classifier, FinetuneOptions, Finetuner, held
 from sslax.training.images import feed_of, open_images
 from sslax.training.load import Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, NonFinite, fit, start_state
-from sslax.training.quality import can_measure, measure, raw_pixels
+from sslax.training.quality import can_measure, looked_at_note, measure, raw_pixels
 from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState, init_state
 from sslax.training.step import Embedder, Seen, compile_steps, compile_update, data_mesh, make_step, make_update
@@ -40,6 +40,7 @@ __all__ = [
     "held_out",
     "init_state",
     "load",
+    "looked_at_note",
     "make_backbone",
     "make_step",
     "make_update",

@@ -36,7 +36,7 @@ def pretrain(
     """Train as `experiments.pretrain` does, and give the network.
 
     Args:
-      config: as in `experiments/configs`.
+      config: as in `experiments/configs`. With `workers`, call this under `if __name__ == "__main__"`: they import the script.
       images: uint8 images to learn from, squares of one size; None opens `config.data`.
       labels: their classes, 0 and up, for kNN along the way; training does not see them.
       test_images: what kNN is taken on, with `test_labels`.

@@ -66,6 +66,13 @@ def measure(
     return accuracies
 
 
+def looked_at_note(data: Dataset | LazyDataset) -> str | None:
+    """The sentence on what `measure` leaves out of a set, None where it looks at all of it."""
+    if isinstance(data, Dataset) or not can_measure(data) or max(map(len, data.splits)) <= MOST:
+        return None
+    return f"Accuracies are taken on {MOST:,} images of each split at most, evenly spaced in its order."
+
+
 def _looked_at(features, split: Split | LazySplit, workers: int) -> tuple[np.ndarray, np.ndarray]:
     """Features and labels of a split, or of what is looked at of it."""
     if isinstance(split, Split):
