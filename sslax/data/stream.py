@@ -128,7 +128,7 @@ def read_batches(
     Args:
         split: what is read.
         schedule: which images.
-        workers: processes that read; 0 reads in threads of this one.
+        workers: processes that decode; 0 decodes in threads of this one. What needs no decoding is read in threads anyway.
         threads: how many of those; None is one a core.
 
     Raises:
@@ -138,6 +138,9 @@ def read_batches(
     warnings.filterwarnings("ignore", module=r"PIL\.")
     if not len(schedule):
         return
+    if isinstance(split, Split):
+        # A worker would get a copy of the whole set, to copy some of it back.
+        workers = 0
     size = _COPIED_AT_ONCE if isinstance(split, Split) else _DECODED_AT_ONCE
     per_batch = -(-len(schedule[0]) // size)
     threads = (threads or default_threads()) if not workers else 1

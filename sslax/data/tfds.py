@@ -154,7 +154,12 @@ def _builder(spec: str, name: str) -> Any:
             )
         found = _newest(folder / name / configs[0]) if configs else None
     if found is not None:
-        return tfds.builder_from_directory(found)
+        try:
+            return tfds.builder_from_directory(found)
+        except Exception as error:
+            raise InputError(
+                f"data={spec!r}: {found} cannot be read ({_first_line(error)}); prepare the set anew."
+            ) from error
 
     known = tfds.list_builders(with_community_datasets=False)
     base, _, config = name.partition("/")

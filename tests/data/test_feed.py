@@ -1,6 +1,8 @@
 """The resident and the streamed feed: the same images in the same order, and what is sent between devices."""
 
+import multiprocessing
 import re
+import threading
 
 import jax
 import numpy as np
@@ -99,6 +101,13 @@ def test_worker_processes_read_the_same(spec):
     _same(_streamed(lazy, start=2, workers=2), _streamed(lazy, start=2))
 
 
+def test_what_needs_no_decoding_is_not_sent_to_workers(split):
+    batches = read_batches(split, Once(np.arange(N), 20), workers=2)
+    assert len(next(batches).images) == 20
+    assert not multiprocessing.active_children()
+    batches.close()
+
+
 def test_every_image_once(spec, split):
     lazy = open_lazily(spec, canvas=8).train
     index = np.arange(1, 60, 2)
@@ -118,8 +127,6 @@ def test_a_file_that_cannot_be_decoded_is_named(tmp_path, workers):
 
 
 def test_threads_end_with_the_stream(split):
-    import threading
-
     before = set(threading.enumerate())
     batches = read_batches(split, Once(np.arange(N), 4))
     next(batches)

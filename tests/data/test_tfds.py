@@ -2,7 +2,10 @@
 
 import importlib.util
 import io
+import shutil
+import sys
 
+import cloudpickle
 import numpy as np
 import pytest
 from PIL import Image
@@ -171,6 +174,37 @@ def test_a_set_that_is_not_prepared_needs_tensorflow(sets):
         'python -c "import tensorflow_datasets as tfds; '
         "tfds.builder('stl10', file_format='array_record').download_and_prepare()\"."
     )
+
+
+def test_a_split_can_be_sent_to_another_process():
+    split = open_lazily("tfds:tiny", canvas=8, limit=20).train
+    sent = cloudpickle.loads(cloudpickle.dumps(split))
+    for ours, theirs in zip(sent.read(np.arange(20)), split.read(np.arange(20)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_sets_that_are_prepared_in_another_way(sets, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    shutil.copytree(sets / "tiny", tmp_path / "tiny")
+    info = tmp_path / "tiny" / "1.0.0" / "dataset_info.json"
+    info.write_text(info.read_text().replace('"fileFormat": "array_record"', '"fileFormat": "tfrecord"'))
+    for records in info.parent.glob("*array_record*"):
+        records.rename(str(records).replace("array_record", "tfrecord"))
+    with pytest.raises(
+        InputError, match=r"split 'train' cannot be read from .*; the set must be prepared as array_record"
+    ):
+        open_lazily("tfds:tiny")
+    info.write_text("{")
+    with pytest.raises(InputError, match=r"1\.0\.0 cannot be read \(.*\); prepare the set anew"):
+        open_lazily("tfds:tiny")
+
+
+def test_without_tfds_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(
+        InputError, match=r"pip install tensorflow-datasets array-record importlib-resources \(the extra tfds"
+    ):
+        open_lazily("tfds:tiny")
 
 
 def test_known_sets_have_the_names_of_tfds():
