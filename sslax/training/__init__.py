@@ -1,8 +1,10 @@
 """Training a method: state, step, loop, checkpoints; knows a method only as `Method`."""
 
+from sslax.training.accumulate import accumulation_note, loss_and_gradient
 from sslax.training.api import pretrain
 from sslax.training.build import Built, build, build_for, make_backbone
 from sslax.training.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
+from sslax.training.dry_run import Estimate, Program, estimate, step_seconds, training_program
 from sslax.training.finetune import Finetuner, held_out
 from sslax.training.finetune_options import FinetuneOptions
 from sslax.training.images import feed_of, open_images
@@ -22,6 +24,7 @@ __all__ = [
     "Classifier",
     "Collapsed",
     "Embedder",
+    "Estimate",
     "FinetuneOptions",
     "Finetuner",
     "Interrupted",
@@ -30,10 +33,12 @@ __all__ = [
     "NonFinite",
     "OnlineProbe",
     "ProbeState",
+    "Program",
     "RunDir",
     "Seen",
     "TrainState",
     "Watch",
+    "accumulation_note",
     "asked_to_stop",
     "build",
     "build_for",
@@ -43,6 +48,7 @@ __all__ = [
     "compile_update",
     "config_from",
     "data_mesh",
+    "estimate",
     "feed_of",
     "fit",
     "held_out",
@@ -51,6 +57,7 @@ __all__ = [
     "load",
     "load_classifier",
     "looked_at_note",
+    "loss_and_gradient",
     "make_backbone",
     "make_step",
     "make_update",
@@ -62,6 +69,8 @@ __all__ = [
     "save_classifier",
     "scalars",
     "start_state",
+    "step_seconds",
+    "training_program",
     "update_probe",
     "write_scalars",
 ]
