@@ -31,12 +31,14 @@ class Program(NamedTuple):
     Attributes:
       step: `(state, *inputs) -> (state, metrics, seen)`, compiled; takes the state for its own.
       inputs: a batch, again and again.
+      steps: that one call takes.
       flops: of a step on all devices, as XLA counts them in the program as it was traced; what stands in a loop counts once.
       temporaries: bytes on each device while it runs, beside its arguments and results; None where the device does not tell.
     """
 
     step: jax.stages.Compiled
     inputs: tuple[Any, ...]
+    steps: int
     flops: float
     temporaries: int | None
 
@@ -75,7 +77,9 @@ class Estimate(NamedTuple):
     checkpoints: int
 
 
-def training_program(config: Config, built: Built, state: TrainState, images: Images, feed: Feed) -> Program:
+def training_program(
+    config: Config, built: Built, state: TrainState, images: Images, feed: Feed, *, steps: int = 1
+) -> Program:
     """The step that a run of `config` compiles, with a batch for it.
 
     Args:
@@ -84,21 +88,28 @@ def training_program(config: Config, built: Built, state: TrainState, images: Im
       state: the one at the start.
       images: `batch_size` of the set.
       feed: of the run; a resident step takes its batch out of a set, which here is the batch.
+      steps: of resident images that one call takes.
     """
     if feed == "streamed":
         rows = jax.NamedSharding(built.mesh, jax.P("data"))
         inputs: tuple[Any, ...] = (Placed(*jax.device_put(images, rows)),)
         update = compile_update(make_update(built.method, built.tx, accumulate=config.accumulate), built.mesh)
         lowered = update.lower(state, *inputs)
+        flops = flops_of(lowered)
     else:
         order = jax.device_put(np.arange(config.batch_size, dtype=np.int32), jax.NamedSharding(built.mesh, jax.P()))
         inputs = (resident(*images, built.mesh), order)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": 1, "accumulate": config.accumulate}
         take = make_step(built.method, built.tx, built.mesh, **sizes)
-        lowered = compile_steps(take, built.mesh).lower(state, *inputs, 1)
+        whole = compile_steps(take, built.mesh)
+        lowered = whole.lower(state, *inputs, 1)
+        flops = flops_of(lowered)
+        if steps > 1:
+            lowered = whole.lower(state, *inputs, steps)
     compiled = lowered.compile()
     memory = compiled.memory_analysis()
-    return Program(compiled, inputs, flops_of(lowered), None if memory is None else memory.temp_size_in_bytes)
+    temporaries = None if memory is None else memory.temp_size_in_bytes
+    return Program(compiled, inputs, steps if feed == "resident" else 1, flops, temporaries)
 
 
 def flops_of(lowered: jax.stages.Lowered) -> float:
