@@ -127,7 +127,7 @@ def step_bytes(config: Config, *, images: int, canvas: int, devices: int) -> tup
     batch = Images(np.zeros((n, canvas, canvas, 3), np.uint8), np.ones(n, np.float32), np.zeros(n, np.int32))
     program = training_program(config, built, state, batch, "resident")
     gradient = sum(x.nbytes for x in jax.tree.leaves(state.params))
-    return collective_bytes(program.step.as_text()), gradient
+    return collective_bytes(program.step.as_text() or ""), gradient
 
 
 def run(options: Options, configs: Mapping[str, Config] = CONFIGS) -> None:

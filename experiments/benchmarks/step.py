@@ -100,9 +100,7 @@ class Plain:
         loss = 0.0
         for _ in range(self._steps):
             index = self._rng.choice(len(self._split), self._batch_size, replace=False)
-            batch = Placed(
-                jax.device_put(self._split.images[index]), jax.device_put(self._split.aspects[index]), None
-            )
+            batch = Placed(jax.device_put(self._split.images[index]), jax.device_put(self._split.aspects[index]), None)
             self._state, metrics, _ = self._update(self._state, batch)
             loss = float(metrics["loss"])
         return loss
@@ -229,9 +227,10 @@ def configured(name: str, options: Options) -> Config:
     if name not in CONFIGS:
         raise InputError(f"configs has {name}, which does not exist; it must be one of {', '.join(CONFIGS)}.")
     base = CONFIGS[name]
-    changes = {"batch_size": options.batch_size or base.batch_size, "precision": options.precision or base.precision}
-    changes |= {"remat": options.remat, "accumulate": options.accumulate, "feed": "resident"}
-    config = dataclasses.replace(base, **changes, epochs=10_000, eval_every=0, checkpoint_every=10_000, on_collapse="warn")
+    changes: dict[str, Any] = {"remat": options.remat, "accumulate": options.accumulate, "feed": "resident"}
+    changes |= {"batch_size": options.batch_size or base.batch_size, "precision": options.precision or base.precision}
+    changes |= {"epochs": 10_000, "eval_every": 0, "checkpoint_every": 10_000}
+    config = dataclasses.replace(base, **changes)
     check(config)
     return config
 
