@@ -3,8 +3,10 @@
 import contextlib
 import io
 import pathlib
+import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sslax.errors import InputError
-from sslax.training import Collapsed, Interrupted, NonFinite
+from sslax.training import Collapsed, DamagedCheckpoint, Interrupted, NonFinite
 
 DONE, INPUT, COLLAPSE, NON_FINITE, INTERRUPTED = 0, 2, 3, 4, 75
 # Seconds between lines where there is no terminal to draw a bar on.
@@ -32,7 +34,8 @@ def say(text: str) -> None:
 def exit_code(script: Callable[[], None]) -> int:
     """Run a script; what the user can do something about becomes one sentence on stderr and an exit code."""
     try:
-        script()
+        with _plain_warnings():
+            script()
     except InputError as error:
         errors.print(f"error: {error}", markup=False)
         return INPUT
@@ -50,6 +53,23 @@ def exit_code(script: Callable[[], None]) -> int:
         errors.print(said, markup=False)
         return INTERRUPTED
     return DONE
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """What is said of a damaged checkpoint comes as its sentence, without a line of code."""
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, DamagedCheckpoint):
+            errors.print(f"{message}", markup=False)
+        else:
+            shown(message, category, *rest, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DamagedCheckpoint)
+        warnings.showwarning = show
+        yield
 
 
 @contextlib.contextmanager
@@ -73,9 +93,10 @@ def training_progress(total: int, epochs: int) -> Iterator[Callable[[Mapping[str
         seen: dict[str, float] = {}
 
         def follow(line: Mapping[str, Any]) -> None:
-            if "resumed_at" in line:
-                say(_resumed(line["resumed_at"], total))
-                progress.update(task, completed=line["resumed_at"])
+            if "step" not in line:
+                _tell(line, total)
+                if "resumed_at" in line:
+                    progress.update(task, completed=line["resumed_at"])
                 return
             if "collapse" in line:
                 say(_collapsed(line))
@@ -92,8 +113,8 @@ def _plain_lines(total: int, epochs: int) -> Callable[[Mapping[str, Any]], None]
 
     def follow(line: Mapping[str, Any]) -> None:
         nonlocal last
-        if "resumed_at" in line:
-            say(_resumed(line["resumed_at"], total))
+        if "step" not in line:
+            _tell(line, total)
             return
         if "collapse" in line:
             say(_collapsed(line))
@@ -105,8 +126,21 @@ def _plain_lines(total: int, epochs: int) -> Callable[[Mapping[str, Any]], None]
     return follow
 
 
-def _resumed(step: int, total: int) -> str:
-    return f"Going on from step {step} of {total}, where the run stopped."
+def _tell(event: Mapping[str, Any], total: int) -> None:
+    """What happens as a run goes on, as `sslax.training.fit` tells it, in sentences."""
+    for sentence in event.get("passed_over", ()):
+        say(sentence)
+    if "resumed_at" in event:
+        say(f"Going on from step {event['resumed_at']} of {total}, where the run stopped.")
+    if "restarted" in event:
+        reached = event["restarted"]
+        say(f"The run had come to step {reached} and ended before its first checkpoint, so it starts from step 0.")
+    if "extended" in event:
+        (before, epochs), (rate, new), step = (event["extended"][name] for name in ("epochs", "lr", "step"))
+        say(
+            f"Extended from {before} to {epochs} epochs: every schedule is stretched to the new length, so at step {step} the "
+            f"learning rate goes from {rate:.4g} to {new:.4g}."
+        )
 
 
 def _collapsed(line: Mapping[str, Any]) -> str:
@@ -185,4 +219,10 @@ def run_script(script: Callable[[], None]) -> None:
         sys.stdout.reconfigure(line_buffering=True)
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path.home() / ".cache" / "sslax" / "xla"))
+
+    def terminate(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt("Asked to end. Run the same command again to go on from the last checkpoint.")
+
+    # While it trains, the loop takes signals itself and saves; before and after, it is enough to leave.
+    signal.signal(signal.SIGTERM, terminate)
     sys.exit(exit_code(script))

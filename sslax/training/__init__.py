@@ -5,12 +5,13 @@ from sslax.training.build import Built, build, build_for, make_backbone
 from sslax.training.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
 from sslax.training.finetune import Finetuner, held_out
 from sslax.training.finetune_options import FinetuneOptions
-from sslax.training.load import Loaded, config_from, load
-from sslax.training.loop import Collapsed, Interrupted, NonFinite, asked_to_stop, fit, start_state
+from sslax.training.load import DamagedCheckpoint, Loaded, config_from, load
+from sslax.training.loop import Collapsed, Interrupted, asked_to_stop, fit, start_state
+from sslax.training.nonfinite import NonFinite
 from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
 from sslax.training.quality import can_measure, measure, raw_pixels
 from sslax.training.run_dir import RunDir
-from sslax.training.state import TrainState, init_state
+from sslax.training.state import Faults, TrainState, init_state
 from sslax.training.step import Embedder, Seen, compile_steps, data_mesh, make_step
 from sslax.training.tensorboard import scalars, write_scalars
 from sslax.training.watch import Alarm, Watch, collapse, observe
@@ -20,7 +21,9 @@ __all__ = [
     "Built",
     "Classifier",
     "Collapsed",
+    "DamagedCheckpoint",
     "Embedder",
+    "Faults",
     "FinetuneOptions",
     "Finetuner",
     "Interrupted",
