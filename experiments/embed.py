@@ -26,7 +26,7 @@ from experiments.runs import check_out
 from sslax.data import Chunks, open_chunks
 from sslax.data.chunks import look_at
 from sslax.data.decode import Unreadable, read_image
-from sslax.data.folder import guessed_white_note, unreadable_note
+from sslax.data.lazy import guessed_white_note, unreadable_note
 from sslax.errors import InputError
 from sslax.files import replacing
 from sslax.training import Embedder, Interrupted, Loaded, asked_to_stop, load
@@ -144,10 +144,11 @@ def write_out(out: pathlib.Path, network: Loaded, data: Chunks, partial: Partial
     canvas = metadata["canvas"]
     example = jax.ShapeDtypeStruct((1, canvas, canvas, 3), np.uint8)
     dim = jax.eval_shape(network.built.method.embed, network.state.params, network.state.aux, example).shape[1]
+    labels = data.labels()
     rows = feature_files.Rows(
         names=[printable(data.names[index]) for index in kept],
         splits=[data.splits[index] for index in kept],
-        labels=None if data.labels is None else data.labels[kept],
+        labels=None if labels is None else labels[kept],
         classes=tuple(printable(name) for name in data.classes),
         metadata=metadata,
     )
@@ -176,16 +177,17 @@ def show_neighbours(options: Options, out: pathlib.Path, network: Loaded, data: 
     found = [
         (rows[row], cosine) for row, cosine in search.nearest(feature, feature_files.read_features(out), NEIGHBOURS + 1)
     ]
-    others = [(i, cosine) for i, cosine in found if data.root is None or not _is_same(data.root / data.names[i], path)]
+    others = [(i, cosine) for i, cosine in found if not _is_same(data.file(i), path)]
     if len(others) < len(found):
         terminal.say(f"{options.search} is one of the images itself, and left out.")
     others = others[:NEIGHBOURS]
 
+    labels = data.labels()
     table = Table(title=Text(f"nearest to {printable(path.name)}"))
-    for title in ("cosine", "split", *(["class"] if data.labels is not None else []), "image"):
+    for title in ("cosine", "split", *(["class"] if labels is not None else []), "image"):
         table.add_column(title, justify="right" if title == "cosine" else "left")
     for i, cosine in others:
-        known = [] if data.labels is None else [printable(data.classes[data.labels[i]])]
+        known = [] if labels is None else [printable(data.classes[labels[i]])]
         table.add_row(f"{cosine:.3f}", data.splits[i], *map(Text, [*known, printable(data.names[i])]))
     terminal.console.print(table)
 
@@ -213,9 +215,9 @@ def _query(path: pathlib.Path, side: int) -> tuple[np.ndarray, float]:
     return read.pixels, read.width / read.height
 
 
-def _is_same(one: pathlib.Path, other: pathlib.Path) -> bool:
+def _is_same(one: pathlib.Path | bytes | None, other: pathlib.Path) -> bool:
     try:
-        return one.samefile(other)
+        return isinstance(one, pathlib.Path) and one.samefile(other)
     except OSError:
         return False
 

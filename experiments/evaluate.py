@@ -148,7 +148,7 @@ def evaluate(options: Options, network: Loaded, data: Dataset) -> Evaluation:
             for name, train_all in scratch.items():
                 rows[name].setdefault("finetuned", []).append(train_all(jax.random.key(seed), index))
         rows["chance"] = {figure: [most] for figure in rows["pretrained"]}
-        terminal.say(f"{budget} of the labels ({counts[budget]}): done.")
+        terminal.say(f"{counts[budget]:,} labels ({budget}): done.")
     return Evaluation(accuracies, counts, features["pretrained"], confusion)
 
 
