@@ -1,8 +1,8 @@
 """Checkpoints of a run's state; the only file that knows orbax.
 
-A checkpoint is a folder that is named by its step. Orbax writes it beside and renames it, so that it is there whole or not at
-all. Beside the state it holds a digest, of every array its shape, type and SHA-256, which is checked when it is read: what a
-disk or a copy has done to it does not pass.
+A checkpoint is a folder that is named by its step. It is written beside and renamed, so that it is there whole or not at all.
+Its `digest.json` has the SHA-256 of every file and the shape and type of every array, which are checked before anything is
+read: what a disk or a copy has done to it does not pass, and orbax is never shown a broken file.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +21,10 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from sslax.errors import InputError
+from sslax.files import write_atomically
 from sslax.training.state import TrainState
 
-_ASIDE = "damaged"
+_ASIDE, _DIGEST, _PARTIAL = "damaged", "digest.json", "partial"
 
 
 class PassedOver(NamedTuple):
@@ -64,31 +65,24 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, *, keep: int = 2, read_only: bool = False):
         # Orbax tells of every file at level INFO, and warns of what it decided by itself.
         logging.getLogger("absl").setLevel(logging.ERROR)
-        self._folder, self._keep = folder, keep
-        self._scores: dict[int, float | None] | None = None
-        options = ocp.CheckpointManagerOptions(
-            # What stays is decided here, since a damaged checkpoint must neither count nor be in the way.
-            max_to_keep=None,
-            enable_async_checkpointing=False,
-            cleanup_tmp_directories=not read_only,
-            create=not read_only,
-            read_only=read_only,
-            lightweight_initialize=True,
-        )
+        self._folder, self._keep = folder.absolute(), keep
+        self._scores: dict[int, float | None] = {}
         try:
-            if folder.exists():
-                os.listdir(folder)
-            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+            if not read_only:
+                self._folder.mkdir(exist_ok=True)
+                self._sweep()
+            os.listdir(self._folder)
         except OSError as error:
-            raise InputError(f"{folder} cannot be used for checkpoints: {error.strerror or error}.") from error
+            raise InputError(f"{folder} cannot be used for checkpoints: {error.strerror}.") from error
+        self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
 
     def steps(self) -> list[int]:
         """The steps of all checkpoints, whole or not, in order."""
-        return sorted(self._manager.all_steps())
+        return sorted(int(name) for name in os.listdir(self._folder) if name.isascii() and name.isdecimal())
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint, or None."""
-        return self._manager.latest_step()
+        return max(self.steps(), default=None)
 
     def is_best(self, knn: float | None) -> bool:
         """Whether a checkpoint of this kNN accuracy would be the best so far; never where nothing was measured."""
@@ -105,25 +99,29 @@ class Checkpoints:
         Raises:
           InputError: where it cannot be written, the disk being full for one; those from before stay whole.
         """
-        step = int(state.step)
-        before = self.steps()
+        step, before = int(state.step), self.steps()
         if step in before:
             return
+        partial = self._folder / f"{step}.{_PARTIAL}"
         parts = _parts(state, observers)
-        digest = {"arrays": _digests(parts), "knn20": knn}
-        items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
-        scores = self._known_scores()
         try:
-            self._manager.save(step, args=ocp.args.Composite(**items, digest=ocp.args.JsonSave(digest)))
-            scores[step] = knn
-            self._thin(scores)
+            self._orbax.save(
+                partial, args=ocp.args.Composite(**{name: ocp.args.StandardSave(part) for name, part in parts.items()})
+            )
+            if jax.process_index() == 0:
+                digest = {"knn20": knn, "arrays": _shapes(parts), "files": _files(partial)}
+                write_atomically(partial / _DIGEST, json.dumps(digest))
+                os.rename(partial, self._folder / str(step))
+                self._scores[step] = knn
+                self._thin()
         except Exception as error:  # What a full or vanished disk makes of orbax and tensorstore is not one type.
-            self._sweep(step)
+            self._sweep()
             kept = f"the one of step {before[-1]} is whole" if before else "there is none from before"
             raise InputError(
                 f"The checkpoint of step {step} cannot be written to {self._folder} ({_reason(error)}), but {kept}; "
-                "make room, or mend what it says, and run the same command again."
+                "mend that, and run the same command again."
             ) from error
+        _together("checkpoint written")
 
     def newest_whole(self, like: TrainState, observers: PyTree | None = None) -> Found | None:
         """The newest checkpoint that is whole, or None where there is none at all.
@@ -150,102 +148,110 @@ class Checkpoints:
             )
         return None
 
-    def set_aside(self, passed_over: tuple[PassedOver, ...]) -> None:
+    def set_aside(self, passed_over: Sequence[PassedOver]) -> None:
         """Move what is not whole to the folder `damaged`, as the run will come to these steps again.
 
         Raises:
           InputError: where it cannot be moved.
         """
-        if not passed_over:
-            return
-        try:
-            if jax.process_index() == 0:
-                aside = self._folder / _ASIDE
+        aside = self._folder / _ASIDE
+        for step, reason in passed_over if jax.process_index() == 0 else ():
+            try:
                 aside.mkdir(exist_ok=True)
-                for step, _ in passed_over:
-                    shutil.rmtree(aside / str(step), ignore_errors=True)
-                    os.replace(self._folder / str(step), aside / str(step))
-        except OSError as error:
-            raise InputError(
-                f"{self._folder / str(passed_over[0].step)} is damaged ({passed_over[0].reason}) and cannot be moved out of "
-                f"the way: {error.strerror}."
-            ) from error
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("damaged checkpoints set aside")
-        self._manager.reload()
+                _remove(aside / str(step))
+                os.rename(self._folder / str(step), aside / str(step))
+            except OSError as error:
+                raise InputError(
+                    f"{self._folder / str(step)} is damaged ({reason}) and cannot be moved out of the way: {error.strerror}."
+                ) from error
+        _together("damaged checkpoints set aside")
 
     def close(self) -> None:
-        """Wait for what is being written and let go of the folder."""
-        self._manager.close()
+        """Let go of what orbax holds."""
+        self._orbax.close()
 
     def _restore(self, step: int, like: TrainState, observers: PyTree | None) -> tuple[TrainState, PyTree | None]:
-        parts = _parts(like, observers)
-        wanted = {name: (list(leaf.shape), str(leaf.dtype)) for name, leaf in _leaves(parts)}
-        arrays = self._digest_of(step)["arrays"]
-        there = {name: (shape, dtype) for name, (shape, dtype, _) in arrays.items()}
-        for name in sorted(wanted.keys() | there.keys()):
-            if name not in there or (name not in wanted and not name.startswith("['observers']")):
-                having = "lacks" if name not in there else "has"
-                raise _Damaged(f"it {having} {name}: another configuration or version wrote it")
-            if name in wanted and there[name] != wanted[name]:
-                (shape, dtype), (own_shape, own_dtype) = there[name], wanted[name]
-                raise _Damaged(
-                    f"its {name} is {dtype} of shape {shape}, this configuration's {own_dtype} of shape {own_shape}"
-                )
-        abstract = jax.tree.map(ocp.tree.to_shape_dtype_struct, parts)
-        args = {name: ocp.args.StandardRestore(part) for name, part in abstract.items()}
+        parts, folder = _parts(like, observers), self._folder / str(step)
+        self._check(step, _shapes(parts))
+        args = {name: ocp.args.StandardRestore(_abstract(part)) for name, part in parts.items()}
         try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(**args))
-            found = {name: restored[name] for name in parts}
-        except Exception as error:  # Whatever broken files make of orbax and tensorstore.
+            restored = self._orbax.restore(folder, args=ocp.args.Composite(**args))
+            stored = dict(restored["state"])
+        except Exception as error:  # Every file is what was written, but perhaps by another orbax.
             raise _Damaged(_reason(error)) from error
-        for name, digest in _digests(found).items():
-            if digest != tuple(arrays[name]):
-                raise _Damaged(f"{name} is not what was written")
-        stored = dict(found["state"])
+        if int(stored["step"]) != step:
+            raise _Damaged(f"it is of step {int(stored['step'])}")
         key = jax.random.wrap_key_data(stored.pop("key"), impl=jax.random.key_impl(like.key))
-        return TrainState(key=key, **stored), found.get("observers")
+        return TrainState(key=key, **stored), None if observers is None else restored["observers"]
 
-    def _digest_of(self, step: int) -> dict[str, Any]:
+    def _check(self, step: int, wanted: Mapping[str, Any]) -> None:
+        """Raise _Damaged, on every process alike, unless all files are as they were written and hold what is wanted."""
+        wrong = self._wrong_with(step, wanted) if jax.process_index() == 0 else None
+        if jax.process_count() > 1 and multihost_utils.broadcast_one_to_all(np.asarray(wrong is not None)):
+            wrong = wrong or "the first process says so"
+        if wrong is not None:
+            raise _Damaged(wrong)
+
+    def _wrong_with(self, step: int, wanted: Mapping[str, Any]) -> str | None:
+        folder = self._folder / str(step)
+        if not folder.is_dir():
+            return "it is no folder"
         try:
-            args = ocp.args.Composite(digest=ocp.args.JsonRestore())
-            digest = self._manager.restore(step, args=args)["digest"]
-            for shape, dtype, sha in digest["arrays"].values():
-                if not (isinstance(shape, list) and isinstance(dtype, str) and isinstance(sha, str)):
-                    raise TypeError
-        except (TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise _Damaged("its digest is not what was written") from error
-        except Exception as error:  # Whatever broken files make of orbax.
-            raise _Damaged(_reason(error)) from error
-        return digest
+            digest = json.loads((folder / _DIGEST).read_text(encoding="utf-8"))
+            written, arrays = dict(digest["files"]), dict(digest["arrays"])
+        except FileNotFoundError:
+            return f"it has no {_DIGEST}: a part is missing, or another version wrote it"
+        except OSError as error:
+            return _reason(error)
+        except (ValueError, TypeError, KeyError):
+            return f"its {_DIGEST} is not what was written"
+        try:
+            for name, there in _files(folder).items():
+                if written.pop(name, there) != there:
+                    return f"its {name} is not what was written"
+        except OSError as error:
+            return _reason(error)
+        if written:
+            return f"its {min(written)} is missing"
+        for name in sorted(wanted.keys() | arrays.keys()):
+            if name not in arrays:
+                return f"it lacks {name}: another configuration or version wrote it"
+            if name not in wanted and not name.startswith("['observers']"):
+                return f"it has {name}: another configuration or version wrote it"
+            if name in wanted and arrays[name] != wanted[name]:
+                return f"its {name} is {arrays[name]}, this configuration's {wanted[name]}"
+        return None
 
     def _known_scores(self) -> dict[int, float | None]:
         """The kNN accuracy of every checkpoint, None where it was not measured or cannot be read."""
-        if self._scores is None:
-            self._scores = {}
+        known = {}
         for step in self.steps():
             if step not in self._scores:
                 try:
-                    score = self._digest_of(step).get("knn20")
-                except _Damaged:
+                    score = json.loads((self._folder / str(step) / _DIGEST).read_text(encoding="utf-8"))["knn20"]
+                except (OSError, ValueError, TypeError, KeyError):
                     score = None
                 self._scores[step] = score if isinstance(score, float) else None
-        self._scores = {step: score for step, score in self._scores.items() if step in self.steps()}
-        return self._scores
+            known[step] = self._scores[step]
+        return known
 
-    def _thin(self, scores: Mapping[int, float | None]) -> None:
+    def _thin(self) -> None:
         """Delete all but the newest and the best."""
+        measured = [(score, step) for step, score in self._known_scores().items() if score is not None]
         steps = self.steps()
-        measured = [(score, step) for step, score in scores.items() if score is not None]
-        kept = {*steps[-self._keep :], *([max(measured)[1]] if measured else [])}
-        for step in steps:
-            if step not in kept:
-                self._manager.delete(step)
+        for step in {*steps} - {*steps[-self._keep :], *([max(measured)[1]] if measured else [])}:
+            # Half a deletion is nobody's checkpoint.
+            going = self._folder / f"{step}.{_PARTIAL}"
+            os.rename(self._folder / str(step), going)
+            _remove(going)
 
-    def _sweep(self, step: int) -> None:
-        """Remove what a failed write has left: on a full disk it takes the room that is missing."""
-        for part in self._folder.glob(f"{step}.*tmp*"):
-            shutil.rmtree(part, ignore_errors=True)
+    def _sweep(self) -> None:
+        """Remove what a write that failed or was killed has left: on a full disk it takes the room that is missing."""
+        if jax.process_index() == 0:
+            for name in os.listdir(self._folder):
+                number, _, rest = name.partition(".")
+                if number.isdecimal() and rest.startswith((_PARTIAL, "orbax-checkpoint-tmp")):
+                    _remove(self._folder / name)
 
 
 def _parts(state: TrainState, observers: PyTree | None) -> dict[str, PyTree]:
@@ -254,39 +260,52 @@ def _parts(state: TrainState, observers: PyTree | None) -> dict[str, PyTree]:
     return {"state": plain} | ({} if observers is None else {"observers": observers})
 
 
-def _leaves(tree: PyTree) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+def _abstract(part: PyTree) -> PyTree:
+    return jax.tree.map(ocp.tree.to_shape_dtype_struct, part)
 
 
-def _digests(tree: PyTree) -> dict[str, tuple[list[int], str, str]]:
-    """Of every array shape, type and SHA-256 of its bytes, whatever devices it is spread over."""
+def _shapes(parts: PyTree) -> dict[str, str]:
+    """Type and shape of every array, "float32 [8, 16]", by its place in the tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(parts)
+    return {jax.tree_util.keystr(path): f"{leaf.dtype} {list(leaf.shape)}" for path, leaf in leaves}
 
-    def whole(leaf: jax.Array) -> np.ndarray:
-        if leaf.is_fully_addressable or leaf.is_fully_replicated:
-            return np.asarray(leaf)
-        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
 
+def _files(folder: pathlib.Path) -> dict[str, str]:
+    """SHA-256 of every file below `folder` but the digest, by its path; they are on the disk then."""
     found = {}
-    for name, leaf in _leaves(tree):
-        sha = hashlib.sha256(np.ascontiguousarray(whole(leaf)).tobytes()).hexdigest()
-        found[name] = (list(leaf.shape), str(leaf.dtype), sha)
+    for place, _, names in os.walk(folder, onerror=_raise):
+        for name in names:
+            path = pathlib.Path(place, name)
+            if path != folder / _DIGEST:
+                with open(path, "rb") as file:
+                    found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+                    os.fsync(file.fileno())
     return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _together(what: str) -> None:
+    """Wait for the other processes of the run, where there are any."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
 
 def _reason(error: Exception) -> str:
     """A few words for what reading or writing met."""
-    said = str(error)
-    for sign, reason in (
-        ("No space left", "no space left on device"),
-        ("RESOURCE_EXHAUSTED", "no space left on device"),
-        ("Permission denied", "permission denied"),
-        ("PERMISSION_DENIED", "permission denied"),
-        ("Read-only file system", "read-only file system"),
-    ):
-        if sign in said:
-            return reason
-    if isinstance(error, FileNotFoundError | KeyError) or "NOT_FOUND" in said or "not found" in said:
-        return "a part of it is missing, or another version wrote it"
+    said = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
-    return "it cannot be read or written as a checkpoint: " + " ".join(said.split())[:160].rstrip(" .")
+    for sign in ("No space left on device", "Permission denied", "Read-only file system"):
+        if sign in said:
+            return sign[0].lower() + sign[1:]
+    return f"orbax says {said[:160].rstrip(' .')}"
