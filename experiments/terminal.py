@@ -1,6 +1,7 @@
 """What the scripts show on a terminal: progress, tables, and errors as one sentence with an exit code."""
 
 import contextlib
+import errno
 import io
 import pathlib
 import signal
@@ -48,6 +49,12 @@ def exit_code(script: Callable[[], None]) -> int:
     except Interrupted as error:
         errors.print(f"{error} Run the same command again to go on.", markup=False)
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        errors.print(f"error: {where}{error.strerror}; make room, and run the same command again.", markup=False)
+        return INPUT
     except KeyboardInterrupt as error:
         said = str(error) or "Interrupted. Run the same command again to go on from the last checkpoint."
         errors.print(said, markup=False)

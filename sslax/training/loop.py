@@ -177,9 +177,10 @@ def _train(config, built, data, run, checkpoints, state, probe, clock, follow, s
             if step % config.log_every == 0 or evaluate_now or step == built.steps:
                 line = {"step": step, "epoch": step / built.steps_per_epoch}
                 line |= {name: float(value) for name, value in metrics.items()}
-                line["lr"] = float(built.schedule(step - 1))
-                if config.on_nan == "skip":
-                    line["skipped"] = int(state.faults.total)
+                skipped = int(state.faults.total) if config.on_nan == "skip" else 0
+                line |= {"skipped": skipped} if config.on_nan == "skip" else {}
+                # The optimiser counts its own updates, and a step that was skipped was none.
+                line["lr"] = float(built.schedule(step - 1 - skipped))
                 line |= clock.lap(step, config.batch_size)
                 finite()
                 alarm = None
