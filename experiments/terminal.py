@@ -159,6 +159,7 @@ def _numbers(line: Mapping[str, Any]) -> str:
     shown = ("knn1", "knn20", "probe", "validation")
     parts += [f"{name} {100 * line[name]:.1f} %" for name in shown if name in line]
     parts += [f"{line['images_per_s']:,.0f} images/s"] if "images_per_s" in line else []
+    parts += [f"{line['skipped']} skipped"] if line.get("skipped") else []
     return "  ".join(parts)
 
 

@@ -74,15 +74,16 @@ class RunDir:
 
     def data(self) -> dict[str, Any]:
         """What the run's data was when it began."""
-        return json.loads(self._data.read_text(encoding="utf-8"))
+        return self._read(self._data)
+
+    def _read(self, path: pathlib.Path) -> Any:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as JSON; take another {self._option} or mend it.") from error
 
     def _check_same(self, config: dict[str, Any]) -> None:
-        try:
-            there = json.loads(self._config.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self._config} cannot be read as JSON; take another {self._option} or mend it."
-            ) from error
+        there = self._read(self._config)
         found = differences(there, config)
         if self._extendable and len(found) == 1 and there.get("epochs", math.inf) < config.get("epochs", 0):
             self.extends = there["epochs"]
@@ -109,7 +110,7 @@ class RunDir:
         self.extends = None
 
     def _extended(self) -> list[dict[str, Any]]:
-        return json.loads(self._extensions.read_text(encoding="utf-8")) if self._extensions.exists() else []
+        return self._read(self._extensions) if self._extensions.exists() else []
 
     def result(self) -> dict[str, Any] | None:
         """What the finished run came to, or None; None as well for one that is being extended."""
@@ -117,7 +118,7 @@ class RunDir:
         begun = not last["done"] and last["to"] == self.settings["epochs"]
         if self.extends is not None or begun or not self._result.exists():
             return None
-        return json.loads(self._result.read_text(encoding="utf-8"))
+        return self._read(self._result)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Mark the run as finished.
@@ -145,7 +146,7 @@ class RunDir:
         if not self._metrics.exists():
             return []
         lines = []
-        for line in self._metrics.read_text(encoding="utf-8").splitlines():
+        for line in self._metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 lines.append(json.loads(line))
             except ValueError:
