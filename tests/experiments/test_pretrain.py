@@ -194,6 +194,17 @@ def test_unlabelled_images_of_any_shape_streamed(tmp_path, monkeypatch, capsys):
     assert "images streamed" in said
     assert "no labels" in (folder / "report.html").read_text()
 
+    # More epochs, with the loss of a step that was skipped: the page tells of it.
+    metrics = folder / "metrics.jsonl"
+    steps = len(metrics.read_text().splitlines())
+    metrics.write_text(metrics.read_text().replace('"loss": ', '"loss": null, "was": ', 1))
+    assert terminal.exit_code(lambda: pretrain([*flags, "--epochs", "2"])) == terminal.DONE
+    assert "Extended from 1 to 2 epochs" in capsys.readouterr().out
+    assert "1 logged loss is not finite" in (folder / "report.html").read_text()
+    assert len(metrics.read_text().splitlines()) == 2 * steps
+    assert terminal.exit_code(lambda: pretrain([*flags, "--epochs", "2"])) == terminal.DONE
+    assert "is done" in capsys.readouterr().out
+
 
 def test_gains_are_paired():
     results = [
