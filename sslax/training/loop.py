@@ -18,7 +18,7 @@ from sslax.errors import InputError
 from sslax.training.build import Built
 from sslax.training.checkpoints import Checkpoints
 from sslax.training.images import feed_of
-from sslax.training.nonfinite import check_finite, guarded
+from sslax.training.nonfinite import check_finite, check_weights, guarded
 from sslax.training.probe import OnlineProbe, feature_width
 from sslax.training.quality import can_measure, measure
 from sslax.training.resume import resume
@@ -155,6 +155,7 @@ def _train(config, built, data, run, checkpoints, state, probe, clock, follow, s
 
     def save(knn=None):
         finite()
+        check_weights(state, saved=checkpoints.latest())
         jax.block_until_ready(state)
         with clock.paused():
             run.settle()

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, PyTree
 
 from sslax.config import Config
 from sslax.data.feed import epoch_order
-from sslax.training.build import Built
+from sslax.training.build import Built, compute_dtype
 from sslax.training.state import Faults, TrainState
 
 MOST = 100
@@ -99,7 +100,7 @@ def check_finite(
 def _cause(config: Config, built: Built, since: int, lines: Sequence[dict[str, Any]]) -> str:
     """What is the likeliest, from what the run showed before."""
     rate = float(built.schedule(since))
-    lower = "a lower optim.lr or a longer optim.warmup_epochs usually helps"
+    lower = "a new run with a lower optim.lr or a longer optim.warmup_epochs usually helps"
     norms = [line["gradient_norm"] for line in lines if line["step"] <= since and line.get("gradient_norm") is not None]
     if since == 0:
         start = "the weights that it starts from (init_from), " if config.init_from else ""
@@ -112,7 +113,29 @@ def _cause(config: Config, built: Built, since: int, lines: Sequence[dict[str, A
             f"The norm of the gradient had grown to {norms[-1]:.3g}, from {usual:.3g} in the median, under a learning rate of "
             f"{rate:.3g}: likely it is too high, and {lower}."
         )
+    coarse = "" if compute_dtype(config.precision) == jnp.float32 else " or bfloat16, in place of --precision float32,"
     return (
-        f"The norm of the gradient had been {norms[-1]:.3g}, {usual:.3g} in the median, so it came at once: likely the batch, "
-        f"which --on-nan skip leaves out, or the arithmetic, which --precision float32 makes exact; if not, {lower}."
+        f"The norm of the gradient had been {norms[-1]:.3g}, {usual:.3g} in the median, so it came at once: likely it is the "
+        f"batch,{coarse} and --on-nan skip leaves such batches out; if not, {lower}."
     )
+
+
+@jax.jit
+def _all_finite(tree: PyTree) -> Bool[Array, ""]:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]))
+
+
+def check_weights(state: TrainState, *, saved: int | None) -> None:
+    """Raise NonFinite before weights are saved that an update has made infinite, of which only the next loss would tell.
+
+    Args:
+      state: about to be saved.
+      saved: the step of the last checkpoint.
+    """
+    if not _all_finite(state.params):
+        kept = "there is no checkpoint yet" if saved is None else f"the last good checkpoint is of step {saved}"
+        raise NonFinite(
+            f"The weights are not finite after step {int(state.step)}, though loss and gradient were; {kept}. "
+            "Likely the learning rate is too high, and a new run with a lower optim.lr helps."
+        )

@@ -1,13 +1,8 @@
 """What can happen to a checkpoint's files: a run goes on from an older one and says so, or stops with one sentence."""
 
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
-import tempfile
-import warnings
 
 import jax
 import numpy as np
@@ -19,57 +14,20 @@ from sslax.config import to_dict
 from sslax.errors import InputError
 from sslax.training import DamagedCheckpoint, RunDir, build, start_state
 from sslax.training.checkpoints import Checkpoints, _files
-from sslax.training.resume import resume
 from sslax.training.run_dir import facts
 from tests import tiny
-
-STEPS = (4, 8, 12)
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def moved(state, step):
-    """Another state of the same shapes."""
-    scaled = jax.tree.map(lambda x: jax.device_put(x * step, x.sharding), state.params)
-    return state._replace(step=state.step + step, params=scaled)
+from tests.training.saved import STEPS, data_file, goes_on, make, moved
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A finished run of three checkpoints whose weights took no training: its folder, configuration, build and first state."""
-    path, config, data = tmp_path_factory.mktemp("runs") / "run", tiny.config(), tiny.dataset()
-    run = RunDir(path, to_dict(config))
-    run.begin(facts(data))
-    built = build(config, data, devices=jax.devices()[:1])
-    state = start_state(config, built)
-    checkpoints = Checkpoints(run.checkpoints, keep=3)
-    for step in STEPS:
-        checkpoints.save(moved(state, step))
-        run.append({"step": step, "loss": 1.0, "seconds": 1.0})
-    checkpoints.close()
-    run.write_result({})
-    return path, config, built, state
+    return make(tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture
 def copied(made, tmp_path):
     """A copy of that run, to be damaged."""
     return pathlib.Path(shutil.copytree(made[0], tmp_path / "run"))
-
-
-def goes_on(path, made, told=None):
-    """The state that the run in `path` would go on from."""
-    _, config, built, state = made
-    run = RunDir(path, to_dict(config))
-    checkpoints = Checkpoints(run.checkpoints)
-    try:
-        return resume(config, built, run, checkpoints, state, None, (told if told is not None else []).append)
-    finally:
-        checkpoints.close()
-
-
-def data_file(step):
-    """The file of a checkpoint that holds most of its numbers."""
-    return max((step / "state" / "ocdbt.process_0" / "d").iterdir(), key=lambda file: file.stat().st_size)
 
 
 def rewrite(change):
@@ -325,64 +283,3 @@ def test_the_newest_and_the_best_stay(made, tmp_path):
     checkpoints = Checkpoints(tmp_path / "kept", keep=1)
     assert checkpoints.is_best(0.1)
     checkpoints.close()
-
-
-# As a user who may not read or write: this file in a process of its own, as nobody.
-FORBIDDEN = {
-    "a folder": lambda folder: (folder / "12").chmod(0),
-    "a file": lambda folder: data_file(folder / "12").chmod(0),
-    "the digest": lambda folder: (folder / "12" / "digest.json").chmod(0),
-    "all": lambda folder: folder.chmod(0),
-}
-
-
-def test_what_may_not_be_read(made):
-    if os.getuid() != 0:
-        pytest.skip("permissions are tried as the user nobody, which only root can become")
-    # Not in pytest's own folder, which is root's alone.
-    with tempfile.TemporaryDirectory() as place:
-        place = pathlib.Path(place)
-        place.chmod(0o755)
-        for case in ("whole", *FORBIDDEN):
-            shutil.copytree(made[0], place / case)
-        for case, forbid in FORBIDDEN.items():
-            forbid(place / case / "checkpoints")
-        environment = {**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax")}
-        command = [sys.executable, "-m", "tests.training.test_checkpoints", *(str(place / case) for case in FORBIDDEN)]
-        tried = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert tried.returncode == 0, tried.stderr
-    said = json.loads(tried.stdout)
-    for case in ("a folder", "a file", "the digest"):
-        assert said[case]["load"] == 8, said[case]
-        # It may not be moved either, and the run does not go on beside it.
-        assert "is damaged (permission denied) and cannot be moved out of the way" in said[case]["resume"]
-    for attempt in ("load", "resume"):
-        assert "cannot be used for checkpoints: Permission denied" in said["all"][attempt]
-
-
-def as_nobody(folders):
-    """What loading and going on come to in each folder for a user without rights, as JSON."""
-    config = tiny.config()
-    built = build(config, tiny.dataset(), devices=jax.devices()[:1])
-    made = (None, config, built, start_state(config, built))
-    attempts = {"load": lambda folder: sslax.load(folder).state, "resume": lambda folder: goes_on(folder, made)}
-    warnings.simplefilter("ignore", DamagedCheckpoint)
-    for attempt in attempts.values():
-        # All that has to be imported is, while it may.
-        attempt(folders[0].with_name("whole"))
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-    said = {}
-    for folder in folders:
-        said[folder.name] = {}
-        for name, attempt in attempts.items():
-            try:
-                said[folder.name][name] = int(attempt(folder).step)
-            except InputError as error:
-                said[folder.name][name] = str(error)
-    print(json.dumps(said))
-
-
-if __name__ == "__main__":
-    as_nobody([pathlib.Path(folder) for folder in sys.argv[1:]])

@@ -25,7 +25,7 @@ from sslax.training import (
     make_step,
     start_state,
 )
-from sslax.training.nonfinite import MOST, check_finite, forgiven, guarded
+from sslax.training.nonfinite import MOST, check_finite, check_weights, forgiven, guarded
 from tests import tiny
 from tests.training.test_training import same
 
@@ -189,7 +189,11 @@ def test_the_likely_cause(started):
         (0, [], "before anything was learned"),
         (2, [1.0, 1.0], "had only begun, with a learning rate of 0.00"),
         (30, [1.0] * 9 + [80.0], "had grown to 80, from 1 in the median"),
-        (30, [1.0] * 9 + [2.0], "had been 2, 1 in the median, so it came at once: likely the batch"),
+        (
+            30,
+            [1.0] * 9 + [2.0],
+            "had been 2, 1 in the median, so it came at once: likely it is the batch, and --on-nan skip",
+        ),
     ):
         with pytest.raises(NonFinite, match=words) as raised:
             told(at(started, 32, since), norms=norms)
@@ -202,6 +206,16 @@ def test_nothing_but_skipped_steps_ends_a_run(started):
         NonFinite, match=f"The last {MOST} steps were skipped, as no loss or gradient is finite .* step 41"
     ):
         told(at(started, 40 + MOST, 40), on_nan="skip")
+
+
+def test_weights_that_an_update_made_infinite_are_not_saved(started):
+    check_weights(started, saved=None)
+    leaves, tree = jax.tree.flatten(started.params)
+    broken = started._replace(params=jax.tree.unflatten(tree, [leaves[0] * jnp.inf, *leaves[1:]]))
+    with pytest.raises(
+        NonFinite, match=r"weights are not finite after step 0, .*; the last good checkpoint is of step 8"
+    ):
+        check_weights(broken, saved=8)
 
 
 def test_what_was_skipped_does_not_stop_later(started):
