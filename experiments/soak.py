@@ -120,7 +120,7 @@ def kill(process: subprocess.Popen[bytes], folder: pathlib.Path, moment: str, la
       rng: where the moment comes from.
     """
     begun = time.monotonic()
-    after, nth, delay = rng.uniform(0, lasts), rng.randint(1, 8), rng.uniform(0, 0.03)
+    after, nth, delay = rng.uniform(0, 0.8 * lasts), rng.randint(1, 8), rng.uniform(0, 0.03)
     seen: Callable[[], Any] = {
         "time": lambda: time.monotonic() - begun > after,
         "checkpoint": lambda: frozenset(path.name for path in (folder / "checkpoints").glob("*.partial*")),

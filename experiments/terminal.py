@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import io
+import os
 import pathlib
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,8 @@ from sslax.training import Collapsed, DamagedCheckpoint, Interrupted, NonFinite
 DONE, INPUT, COLLAPSE, NON_FINITE, INTERRUPTED = 0, 2, 3, 4, 75
 # Seconds between lines where there is no terminal to draw a bar on.
 _PLAIN_INTERVAL = 10.0
+# Seconds until a SIGTERM that ended nothing is sent again.
+_AGAIN = 5.0
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -229,6 +233,10 @@ def run_script(script: Callable[[], None]) -> None:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path.home() / ".cache" / "sslax" / "xla"))
 
     def terminate(number: int, frame: Any) -> None:
+        # Python loses what is raised while it clears an object away, so that it is asked again.
+        again = threading.Timer(_AGAIN, os.kill, (os.getpid(), signal.SIGTERM))
+        again.daemon = True
+        again.start()
         raise KeyboardInterrupt("Asked to end. Run the same command again to go on from the last checkpoint.")
 
     # While it trains, the loop takes signals itself and saves; before and after, it is enough to leave.

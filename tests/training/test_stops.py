@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 
 import orbax.checkpoint as ocp
 import pytest
@@ -17,6 +18,8 @@ from sslax.training import Interrupted, RunDir, build, fit, loop
 from sslax.training.checkpoints import Checkpoints
 from tests import tiny
 from tests.training.test_training import same
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def config():
@@ -176,6 +179,35 @@ def test_a_full_disk_elsewhere_is_a_sentence_too(capsys):
     assert terminal.exit_code(write) == terminal.INPUT
     said = "error: report.html: No space left on device; make room, and run the same command again.\n"
     assert capsys.readouterr().err == said
+
+
+LOST = """
+import os, signal, time
+from experiments import terminal
+
+class Cleared:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+def script():
+    Cleared()
+    print("went on", flush=True)
+    time.sleep(60)
+
+terminal._AGAIN = 0.1
+terminal.run_script(script)
+"""
+
+
+def test_a_request_that_python_loses_is_made_again():
+    """Raised where an object is cleared away, an exception is dropped."""
+    ended = subprocess.run(
+        [sys.executable, "-c", LOST], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert ended.returncode == terminal.INTERRUPTED
+    assert ended.stdout == "went on\n"
+    assert ended.stderr.endswith("Asked to end. Run the same command again to go on from the last checkpoint.\n")
 
 
 def test_what_is_said_when_a_run_goes_on(capsys):
