@@ -109,7 +109,7 @@ class Checkpoints:
                 partial, args=ocp.args.Composite(**{name: ocp.args.StandardSave(part) for name, part in parts.items()})
             )
             if jax.process_index() == 0:
-                digest = {"knn20": knn, "arrays": _shapes(parts), "files": _files(partial)}
+                digest = {"knn20": knn, "arrays": _shapes(parts), "files": _files(partial, settle=True)}
                 write_atomically(partial / _DIGEST, json.dumps(digest))
                 os.rename(partial, self._folder / str(step))
                 self._scores[step] = knn
@@ -270,8 +270,8 @@ def _shapes(parts: PyTree) -> dict[str, str]:
     return {jax.tree_util.keystr(path): f"{leaf.dtype} {list(leaf.shape)}" for path, leaf in leaves}
 
 
-def _files(folder: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every file below `folder` but the digest, by its path; they are on the disk then."""
+def _files(folder: pathlib.Path, *, settle: bool = False) -> dict[str, str]:
+    """SHA-256 of every file below `folder` but the digest, by its path; with `settle` they are on the disk then."""
     found = {}
     for place, _, names in os.walk(folder, onerror=_raise):
         for name in names:
@@ -279,7 +279,8 @@ def _files(folder: pathlib.Path) -> dict[str, str]:
             if path != folder / _DIGEST:
                 with open(path, "rb") as file:
                     found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-                    os.fsync(file.fileno())
+                    if settle:
+                        os.fsync(file.fileno())
     return found
 
 
