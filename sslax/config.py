@@ -108,6 +108,8 @@ class Config:
     """Type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, float32 on CPU."""
     online_probe: bool = False
     """Train a linear classifier on the features along the way; it sees the labels, the network does not see it."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """What to do when loss or gradient are not finite: stop the run, or skip that update and count it."""
     on_collapse: Literal["warn", "stop", "ignore"] = "warn"
     """What to do when the features collapse: say so and go on, stop the run, or not watch at all."""
     steps_per_call: int | None = None
@@ -118,6 +120,8 @@ class Config:
     """Epochs between kNN evaluations; 0 is never."""
     checkpoint_every: int = 10
     """Epochs between checkpoints."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints stay; the best by kNN stays as well, and is saved when it is met."""
     tensorboard: bool = False
     """Write the metrics as TensorBoard's scalars too, to the folder tensorboard of the run; needs tensorboardX."""
     run_dir: str | None = None
@@ -127,8 +131,9 @@ class Config:
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as JSON has it (tuples as lists), with the method's name.
 
-    Left out is what makes no other run: `run_dir`, as runs may be moved, `tensorboard`, which only watches, and what changes
-    only the way that the same images take, which may be another on another machine.
+    Left out is what makes no other run: `run_dir`, as runs may be moved, `tensorboard`, which only watches,
+    `keep_checkpoints`, what changes only the way that the same images take, which may be another on another machine, and
+    `on_nan`, so that a run that was stopped may go on by skipping.
     """
 
     def plain(value: Any) -> Any:
@@ -137,7 +142,7 @@ def to_dict(config: Config) -> dict[str, Any]:
         return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
     fields = plain(dataclasses.asdict(config))
-    for name in ("run_dir", "tensorboard", "feed", "workers", "cache"):
+    for name in ("run_dir", "tensorboard", "keep_checkpoints", "on_nan", "feed", "workers", "cache"):
         del fields[name]
     fields["method"] = {"name": config.method.NAME, **fields["method"]}
     return fields
@@ -167,6 +172,7 @@ def check(config: Config) -> None:
     _at_least("log_every", config.log_every, 1)
     _at_least("eval_every", config.eval_every, 0)
     _at_least("checkpoint_every", config.checkpoint_every, 1)
+    _at_least("keep_checkpoints", config.keep_checkpoints, 1)
     _at_least("workers", config.workers, 0)
     _at_least("seed", config.seed, 0)
     _at_least("split_seed", config.split_seed, 0)
