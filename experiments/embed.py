@@ -22,7 +22,7 @@ from rich.text import Text
 
 from experiments import feature_files, search, terminal
 from experiments.partial import Partial
-from experiments.runs import check_out
+from experiments.runs import check_out, spec_of
 from sslax.data import Chunks, open_chunks
 from sslax.data.chunks import look_at
 from sslax.data.decode import Unreadable, read_image
@@ -58,12 +58,10 @@ class Options:
 def open_images(network: Loaded, options: Options) -> Chunks:
     """The images that are to be embedded, on the canvas that the run had."""
     config = network.config
-    if options.data is None and config.data == "arrays":
-        raise InputError("data is left out, but RUN was trained on arrays; --data must name images.")
     own = options.data is None
     with terminal.reading_progress() as progress:
         return open_chunks(
-            options.data or config.data,
+            spec_of(network, options.data),
             canvas=config.canvas or network.data["canvas"],
             limit=config.limit if own and options.limit is None else options.limit,
             split_seed=config.split_seed,

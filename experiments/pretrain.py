@@ -77,7 +77,7 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
         show_needs(name, config)
         return
     run_path = pathlib.Path(config.run_dir or f"runs/{name}")
-    run = RunDir(run_path, to_dict(config))
+    run = RunDir(run_path, to_dict(config), extendable=True)
     method_name = type(config.method).__name__
     result = run.result()
     if result is not None:

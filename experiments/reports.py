@@ -1,5 +1,6 @@
 """What a pretraining run shows of itself: gathers the report's contents from the run."""
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -34,7 +35,8 @@ def write_run_report(
     index = np.linspace(0, len(shown) - 1, min(_PROJECTED, len(shown))).astype(int)
     projected = shown.read(index)
     features = Embedder(built.method, built.mesh)(state, projected.images, projected.aspects)
-    metrics = run.metrics()
+    # What was not finite is null in the file, and said in the page.
+    metrics = [{key: math.nan if value is None else value for key, value in line.items()} for line in run.metrics()]
     summary = (
         f"{method_name} on {data.name}: {config.epochs} epochs of {len(data.train):,} images, "
         f"{metrics[-1]['seconds']:,.0f} s of training on {jax.device_count()} x {jax.devices()[0].device_kind}."

@@ -114,6 +114,8 @@ class Config:
     crosses the batch, as DINO on a ViT; BatchNorm and negatives are then of the micro-batch."""
     online_probe: bool = False
     """Train a linear classifier on the features along the way; it sees the labels, the network does not see it."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """What to do when loss or gradient are not finite: stop the run, or skip that update and count it."""
     on_collapse: Literal["warn", "stop", "ignore"] = "warn"
     """What to do when the features collapse: say so and go on, stop the run, or not watch at all."""
     steps_per_call: int | None = None
@@ -124,6 +126,8 @@ class Config:
     """Epochs between kNN evaluations; 0 is never."""
     checkpoint_every: int = 10
     """Epochs between checkpoints."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints stay; the best by kNN stays as well, and is saved when it is met."""
     tensorboard: bool = False
     """Write the metrics as TensorBoard's scalars too, to the folder tensorboard of the run; needs tensorboardX."""
     run_dir: str | None = None
@@ -136,8 +140,8 @@ def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as JSON has it (tuples as lists), with the method's name.
 
     Left out is what makes no other run: `run_dir`, as runs may be moved, `dry_run`, which is none, `tensorboard`, which only
-    watches, and what changes only the way that the same images take, or the memory of the same step, which may be another
-    on another machine.
+    watches, `keep_checkpoints`, what changes only the way that the same images take, or the memory of the same step, which may
+    be another on another machine, and `on_nan`, so that a run that was stopped may go on by skipping.
     """
 
     def plain(value: Any) -> Any:
@@ -146,7 +150,8 @@ def to_dict(config: Config) -> dict[str, Any]:
         return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
     fields = plain(dataclasses.asdict(config))
-    for name in ("run_dir", "dry_run", "tensorboard", "feed", "workers", "cache", "remat"):
+    own = ("run_dir", "dry_run", "tensorboard", "keep_checkpoints", "on_nan", "feed", "workers", "cache", "remat")
+    for name in own:
         del fields[name]
     fields["method"] = {"name": config.method.NAME, **fields["method"]}
     return fields
@@ -179,6 +184,7 @@ def check(config: Config) -> None:
     _at_least("log_every", config.log_every, 1)
     _at_least("eval_every", config.eval_every, 0)
     _at_least("checkpoint_every", config.checkpoint_every, 1)
+    _at_least("keep_checkpoints", config.keep_checkpoints, 1)
     _at_least("workers", config.workers, 0)
     _at_least("seed", config.seed, 0)
     _at_least("split_seed", config.split_seed, 0)

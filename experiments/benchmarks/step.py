@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -194,7 +194,7 @@ def measure(name: str, config: Config, options: Options) -> None:
     batch = data.train.read(np.arange(config.batch_size))
     program = training_program(config, built, state, batch, "resident", steps=min(per_call, options.steps))
     memory, memory_from = peak_memory(state, program)
-    functions = {
+    functions: dict[str, Callable[[], Any]] = {
         "ours": Ours(program, state, options.steps),
         "plain": Plain(config, built, data, start_state(config, built), options.steps),
         "product": product,

@@ -44,7 +44,8 @@ BYOL_DIGITS = Config(
 #
 # lightly's benchmark recipe: ResNet-18, B=512, SGD 0.06·B/128, weight decay 5e-4 on everything, no warmup, heads 512-1024-256
 # and 256-1024-256, constant decay .99, one jitter for both views, no blur; it reports kNN .868 at 200 epochs, .910 at 800.
-# Cost and result: not yet run.
+# Cost and result of the full run: not yet run. A small network on 10,000 images for 15 epochs of two CPU cores: 59 s, kNN
+# k=20 36.1 against 28.0 untrained and 31.9 raw (results/byol-cifar10-small-cpu.json).
 BYOL_CIFAR10 = Config(
     method=BYOL(
         views=BYOLViews(

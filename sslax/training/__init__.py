@@ -8,12 +8,13 @@ from sslax.training.dry_run import Estimate, Program, estimate, step_seconds, tr
 from sslax.training.finetune import Finetuner, held_out
 from sslax.training.finetune_options import FinetuneOptions
 from sslax.training.images import feed_of, open_images
-from sslax.training.load import Loaded, config_from, load
-from sslax.training.loop import Collapsed, Interrupted, NonFinite, asked_to_stop, fit, start_state
+from sslax.training.load import DamagedCheckpoint, Loaded, config_from, load
+from sslax.training.loop import Collapsed, Interrupted, asked_to_stop, fit, start_state
+from sslax.training.nonfinite import NonFinite
 from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
 from sslax.training.quality import can_measure, looked_at_note, measure, raw_pixels
 from sslax.training.run_dir import RunDir
-from sslax.training.state import TrainState, init_state
+from sslax.training.state import Faults, TrainState, init_state
 from sslax.training.step import Embedder, Seen, compile_steps, compile_update, data_mesh, make_step, make_update
 from sslax.training.tensorboard import scalars, write_scalars
 from sslax.training.watch import Alarm, Watch, collapse, observe
@@ -23,8 +24,10 @@ __all__ = [
     "Built",
     "Classifier",
     "Collapsed",
+    "DamagedCheckpoint",
     "Embedder",
     "Estimate",
+    "Faults",
     "FinetuneOptions",
     "Finetuner",
     "Interrupted",

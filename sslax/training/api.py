@@ -77,7 +77,7 @@ def pretrain(
             else:
                 METHODS[name] = before
     with tempfile.TemporaryDirectory() as temporary:
-        run = RunDir(pathlib.Path(run_dir or pathlib.Path(temporary) / "run"), to_dict(config))
+        run = RunDir(pathlib.Path(run_dir or pathlib.Path(temporary) / "run"), to_dict(config), extendable=True)
         with scalars(config, run, follow) as following:
             state = fit(config, built, data, run, follow=following)
         if run_dir is not None and run.result() is None:

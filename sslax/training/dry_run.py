@@ -16,13 +16,14 @@ from sslax.data.memory import Feed, choose_feed
 from sslax.errors import InputError
 from sslax.training.build import Built, build_for
 from sslax.training.loop import start_state
+from sslax.training.nonfinite import guarded
 from sslax.training.state import TrainState
 from sslax.training.step import compile_steps, compile_update, make_step, make_update
 
 # Steps that are timed take about so many seconds, and are at least so many.
 _SECONDS, _LEAST = 2.0, 3
-# The newest two, and one that is being written.
-_CHECKPOINTS = 3
+# Besides the newest: the best, and one that is being written.
+_MORE_CHECKPOINTS = 2
 
 
 class Program(NamedTuple):
@@ -93,15 +94,15 @@ def training_program(
     if feed == "streamed":
         rows = jax.NamedSharding(built.mesh, jax.P("data"))
         inputs: tuple[Any, ...] = (Placed(*jax.device_put(images, rows)),)
-        update = compile_update(make_update(built.method, built.tx, accumulate=config.accumulate), built.mesh)
-        lowered = update.lower(state, *inputs)
+        update = guarded(make_update(built.method, built.tx, accumulate=config.accumulate), config.on_nan)
+        lowered = compile_update(update, built.mesh).lower(state, *inputs)
         flops = flops_of(lowered)
     else:
         order = jax.device_put(np.arange(config.batch_size, dtype=np.int32), jax.NamedSharding(built.mesh, jax.P()))
         inputs = (resident(*images, built.mesh), order)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": 1, "accumulate": config.accumulate}
         take = make_step(built.method, built.tx, built.mesh, **sizes)
-        whole = compile_steps(take, built.mesh)
+        whole = compile_steps(guarded(take, config.on_nan), built.mesh)
         lowered = whole.lower(state, *inputs, 1)
         flops = flops_of(lowered)
         if steps > 1:
@@ -201,7 +202,7 @@ def estimate(config: Config, *, progress: Callable[[int, int], None] | None = No
         decoding_rate,
         feed,
         built.steps * config.batch_size / rate / 3600,
-        _CHECKPOINTS * state_bytes,
+        (config.keep_checkpoints + _MORE_CHECKPOINTS) * state_bytes,
     )
 
 

@@ -18,7 +18,8 @@ from sslax.errors import InputError
 from sslax.networks import ClassifierHead, forward, init
 from sslax.training.classifier import Classifier, Predictor, softmax
 from sslax.training.finetune_options import FinetuneOptions
-from sslax.training.loop import NonFinite, asked_to_stop
+from sslax.training.loop import asked_to_stop
+from sslax.training.nonfinite import NonFinite
 
 
 class _Run(NamedTuple):

@@ -11,6 +11,19 @@ from jaxtyping import Array, Int, Key, PyTree
 from sslax.methods import Method
 
 
+class Faults(NamedTuple):
+    """What the run has met of losses and gradients that are not finite.
+
+    Attributes:
+      total: steps whose loss or gradient was not finite.
+      since: the first of them, counted from 0, -1 where there was none; in a run that skips them, the first of those that have
+        come one after another up to now.
+    """
+
+    total: Int[Array, ""]
+    since: Int[Array, ""]
+
+
 class TrainState(NamedTuple):
     """The state of a run: saved whole, donated whole.
 
@@ -20,6 +33,7 @@ class TrainState(NamedTuple):
       opt_state: the optimiser's.
       aux: the method's other state.
       key: the run's key; the randomness of step k is `fold_in(key, k)`, so nothing random has to be carried along.
+      faults: steps that were not finite.
     """
 
     step: Int[Array, ""]
@@ -27,6 +41,7 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     aux: PyTree
     key: Key[Array, ""]
+    faults: Faults
 
 
 def init_state(
@@ -46,6 +61,7 @@ def init_state(
     def init(key):
         init_key, run_key = jax.random.split(key)
         params, aux = method.init(init_key, image_shape)
-        return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), aux, run_key)
+        faults = Faults(jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
+        return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), aux, run_key, faults)
 
     return init(key)

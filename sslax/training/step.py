@@ -48,7 +48,8 @@ def make_update(
         params, aux = method.after_update(params, output.aux, state.step)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **output.metrics}
         seen = Seen(jax.lax.stop_gradient(output.features), batch.labels)
-        return TrainState(state.step + 1, params, opt_state, aux, state.key), metrics, seen
+        new = state._replace(step=state.step + 1, params=params, opt_state=opt_state, aux=aux)
+        return new, metrics, seen
 
     return update
 

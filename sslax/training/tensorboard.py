@@ -40,7 +40,7 @@ def scalars(
         follow(line)
         if "resumed_at" in line:
             writer.begin(line["resumed_at"])
-        else:
+        elif "step" in line:
             writer.write(line, time.time())
 
     try:

@@ -29,7 +29,8 @@ def test_figures_of_a_streamed_run(config):
     }
     # Adam keeps two numbers beside each parameter; the rest are statistics and counts.
     assert 12 * sum(e.parameters.values()) < e.state < 14 * sum(e.parameters.values())
-    assert e.checkpoints == 3 * e.state
+    # The newest two, the best, and one that is being written.
+    assert e.checkpoints == 4 * e.state
     assert (e.steps, e.batch_size, e.devices, e.feed, e.images) == (12, 16, 8, "streamed", 0)
     assert e.temporaries > 0
     # Each parameter of the network takes part in a product and two gradients, for each of 32 views.
