@@ -51,7 +51,9 @@ def as_array(name: str, x: Any) -> Array:
     lost = np.isfinite(given) & ~np.isfinite(held) if jnp.issubdtype(given.dtype, jnp.inexact) else given != held
     if lost.any():
         raise ValueError(f"{name} has the value {given[lost].flat[0]}, which {dtype} cannot hold.")
-    return jnp.asarray(held)
+    # Under jit it would be traced, and its values be as unknown as an argument's.
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(held)
 
 
 def check_floating(name: str, x: Array, ndim: int) -> None:
@@ -155,7 +157,7 @@ def check_range(name: str, value: Any, *, most: float = math.inf) -> None:
     pair: list[Any] = (
         [number for number in value if isinstance(number, numbers.Real)] if isinstance(value, Sequence) else []
     )
-    if not (len(pair) == len(value) == 2 and 0 < pair[0] <= pair[1] <= most and math.isfinite(pair[1])):
+    if not (len(pair) == 2 == len(value) and 0 < pair[0] <= pair[1] <= most and math.isfinite(pair[1])):
         limit = f" and at most {most:g}" if math.isfinite(most) else ""
         raise ValueError(f"{name} is {value}; it must be two positive finite numbers, the lower first{limit}.")
 
@@ -180,7 +182,7 @@ def _number(name: str, value: Any) -> float | None:
     shape = getattr(value, "shape", ())
     if shape != ():
         raise ValueError(f"{name} has shape {shape}; it must be one number.")
-    if isinstance(value, np.ndarray | jax.Array) and not any(
+    if not isinstance(value, numbers.Real) and not any(
         jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer)
     ):
         raise TypeError(f"{name} has dtype {value.dtype}; it must be a real number.")

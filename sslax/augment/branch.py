@@ -15,7 +15,16 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from sslax.augment import color, crop, ops
 from sslax.augment.jitter import Jitter, jitter_planes, sample_jitter, sample_order
-from sslax.checks import as_array, as_images, check_choice, check_count, check_probability, is_concrete, value_range
+from sslax.checks import (
+    as_array,
+    as_images,
+    check_choice,
+    check_count,
+    check_positive,
+    check_probability,
+    is_concrete,
+    value_range,
+)
 
 Channels = tuple[float, float, float]
 Range = tuple[float, float]
@@ -233,7 +242,8 @@ def eval_view(
     same = height == width == size
     if central is None:
         central = 1.0 if same else 0.875
-    if not 0 < central <= 1:
+    check_positive("central", central)
+    if central > 1:
         raise ValueError(f"central is {central}; it must lie in (0, 1], a share of the shorter side.")
 
     def one(image: Array, aspect: Array) -> Array:

@@ -70,6 +70,8 @@ def sample_crop(
 
     # A crop's aspect in canvas pixels is its true aspect times this; shares of the area are the same in both.
     stretch = jnp.float32(1.0) if image_aspect is None else width / height / jnp.asarray(image_aspect, jnp.float32)
+    # As floats, since the pixels of a large canvas are more than JAX's integers hold.
+    area = (float(area[0]), float(area[1]))
     uniforms = draw_uniforms(key, 2 * tries + 2)
     first, second, place = uniforms[:tries], uniforms[tries:-2], uniforms[-2:]
     propose = _propose_torchvision if sampling == "torchvision" else _propose_tensorflow

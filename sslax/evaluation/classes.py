@@ -36,7 +36,9 @@ def confusion_matrix(
     check_count("num_classes", num_classes)
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     check_labels("labels", labels, num_classes=num_classes)
-    check_labels("predicted", predicted, count=len(labels), num_classes=num_classes)
+    check_labels("predicted", predicted, num_classes=num_classes)
+    if labels.shape != predicted.shape:
+        raise ValueError(f"labels has shape {labels.shape} and predicted {predicted.shape}; they must be the same.")
     pairs = labels.astype(np.int64) * num_classes + predicted
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
