@@ -1,6 +1,6 @@
 # make demo   SimCLR on scikit-learn's digits: trains, prints a table, writes a report
 # make test   the whole test suite         make test PYTHON=python3.12 LATEST=1: on the newest releases
-# make check  lint, format and types       make bench: every benchmark, each beside its rival
+# make check  lint, format and types       make bench: every benchmark, each beside its rival (with DATA=folder:PATH the feeds)
 PYTHON ?= python3
 ifeq ($(LATEST),1)
 VENV ?= .venv-latest
@@ -31,6 +31,7 @@ check: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.benchmarks.losses
 	$(BIN)/python -m experiments.benchmarks.augmentation
+	$(if $(DATA),$(BIN)/python -m experiments.benchmarks.feed --data $(DATA))
 
 $(VENV)/installed: pyproject.toml requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -22,11 +22,11 @@ from rich.text import Text
 
 from experiments import feature_files, search, terminal
 from experiments.partial import Partial
-from experiments.runs import check_out
+from experiments.runs import check_out, spec_of
 from sslax.data import Chunks, open_chunks
 from sslax.data.chunks import look_at
 from sslax.data.decode import Unreadable, read_image
-from sslax.data.folder import guessed_white_note, unreadable_note
+from sslax.data.lazy import guessed_white_note, unreadable_note
 from sslax.errors import InputError
 from sslax.files import replacing
 from sslax.training import Embedder, Interrupted, Loaded, asked_to_stop, load
@@ -58,12 +58,10 @@ class Options:
 def open_images(network: Loaded, options: Options) -> Chunks:
     """The images that are to be embedded, on the canvas that the run had."""
     config = network.config
-    if options.data is None and config.data == "arrays":
-        raise InputError("data is left out, but RUN was trained on arrays; --data must name images.")
     own = options.data is None
     with terminal.reading_progress() as progress:
         return open_chunks(
-            options.data or config.data,
+            spec_of(network, options.data),
             canvas=config.canvas or network.data["canvas"],
             limit=config.limit if own and options.limit is None else options.limit,
             split_seed=config.split_seed,
@@ -144,10 +142,11 @@ def write_out(out: pathlib.Path, network: Loaded, data: Chunks, partial: Partial
     canvas = metadata["canvas"]
     example = jax.ShapeDtypeStruct((1, canvas, canvas, 3), np.uint8)
     dim = jax.eval_shape(network.built.method.embed, network.state.params, network.state.aux, example).shape[1]
+    labels = data.labels()
     rows = feature_files.Rows(
         names=[printable(data.names[index]) for index in kept],
         splits=[data.splits[index] for index in kept],
-        labels=None if data.labels is None else data.labels[kept],
+        labels=None if labels is None else labels[kept],
         classes=tuple(printable(name) for name in data.classes),
         metadata=metadata,
     )
@@ -176,16 +175,17 @@ def show_neighbours(options: Options, out: pathlib.Path, network: Loaded, data: 
     found = [
         (rows[row], cosine) for row, cosine in search.nearest(feature, feature_files.read_features(out), NEIGHBOURS + 1)
     ]
-    others = [(i, cosine) for i, cosine in found if data.root is None or not _is_same(data.root / data.names[i], path)]
+    others = [(i, cosine) for i, cosine in found if not _is_same(data.file(i), path)]
     if len(others) < len(found):
         terminal.say(f"{options.search} is one of the images itself, and left out.")
     others = others[:NEIGHBOURS]
 
+    labels = data.labels()
     table = Table(title=Text(f"nearest to {printable(path.name)}"))
-    for title in ("cosine", "split", *(["class"] if data.labels is not None else []), "image"):
+    for title in ("cosine", "split", *(["class"] if labels is not None else []), "image"):
         table.add_column(title, justify="right" if title == "cosine" else "left")
     for i, cosine in others:
-        known = [] if data.labels is None else [printable(data.classes[data.labels[i]])]
+        known = [] if labels is None else [printable(data.classes[labels[i]])]
         table.add_row(f"{cosine:.3f}", data.splits[i], *map(Text, [*known, printable(data.names[i])]))
     terminal.console.print(table)
 
@@ -213,9 +213,9 @@ def _query(path: pathlib.Path, side: int) -> tuple[np.ndarray, float]:
     return read.pixels, read.width / read.height
 
 
-def _is_same(one: pathlib.Path, other: pathlib.Path) -> bool:
+def _is_same(one: pathlib.Path | bytes | None, other: pathlib.Path) -> bool:
     try:
-        return one.samefile(other)
+        return isinstance(one, pathlib.Path) and one.samefile(other)
     except OSError:
         return False
 

@@ -118,7 +118,7 @@ def evaluate(options: Options, network: Loaded, data: Dataset) -> Evaluation:
         states = {"pretrained": network.state, "untrained": untrained}
         probed = features | {name: _features(functools.partial(deep, s), data) for name, s in states.items()}
 
-    scratch = _scratch(options, network, data, untrained) if options.finetune else {}
+    trainers = _trainers(options, network, data, untrained) if options.finetune else {}
     accuracies: Accuracies = {}
     counts = {}
     confusion = np.zeros((classes, classes), int)
@@ -145,10 +145,10 @@ def evaluate(options: Options, network: Loaded, data: Dataset) -> Evaluation:
                     rows[name].setdefault(figure, []).append(value)
                 if name == "pretrained" and seed == 0:
                     confusion = confusion_matrix(test_labels, probe.predictions, num_classes=classes)
-            for name, train_all in scratch.items():
+            for name, train_all in trainers.items():
                 rows[name].setdefault("finetuned", []).append(train_all(jax.random.key(seed), index))
         rows["chance"] = {figure: [most] for figure in rows["pretrained"]}
-        terminal.say(f"{budget} of the labels ({counts[budget]}): done.")
+        terminal.say(f"{counts[budget]:,} labels ({budget}): done.")
     return Evaluation(accuracies, counts, features["pretrained"], confusion)
 
 
@@ -157,7 +157,7 @@ def _features(source: Callable[..., np.ndarray], data: Dataset) -> tuple[np.ndar
     return source(data.train.images, data.train.aspects), source(data.test.images, data.test.aspects)
 
 
-def _scratch(options: Options, network: Loaded, data: Dataset, untrained: Any) -> dict[str, Callable[..., float]]:
+def _trainers(options: Options, network: Loaded, data: Dataset, untrained: Any) -> dict[str, Callable[..., float]]:
     """For the pretrained and the untrained weights: (key, index) -> test accuracy of a classifier trained from them."""
     method, test = network.built.method, data.test
     assert test is not None, "open_labelled has seen to it"

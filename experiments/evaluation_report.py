@@ -69,7 +69,7 @@ def write_evaluation_report(
     best = statistics.mean(found.accuracies[last]["pretrained"]["linear"])
     summary = (
         f"A linear probe on {method}'s features finds the class of {100 * best:.1f} % of the test images of {data.name} "
-        f"with {last} of the labels ({found.labels[last]:,})."
+        f"with {found.labels[last]:,} labels ({last})."
     )
     shown = np.linspace(0, len(data.test) - 1, min(_PROJECTED, len(data.test))).astype(int)
     features = Report(
@@ -82,7 +82,7 @@ def write_evaluation_report(
     )
     environs = {**environment(), "command": command, "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
     confusion = of_classes.confusion(found.confusion, data.classes) + paragraph(
-        f"The linear probe on the pretrained features, {escape(last)} of the labels, the first seed."
+        f"The linear probe on the pretrained features, {found.labels[last]:,} labels, the first seed."
     )
     parts = [
         ("Accuracy", _accuracies(found, method, seeds)),
@@ -119,6 +119,9 @@ def _accuracies(found: Evaluation, method: str, seeds: int) -> str:
 
 
 def _efficiency(found: Evaluation, method: str, seeds: int) -> str:
+    """A figure a protocol; nothing where there is one number of labels, which is no curve."""
+    if len(found.labels) == 1:
+        return ""
     names = {"pretrained": method, "untrained": "untrained", "raw_pixels": "raw pixels"}
     chance = next(iter(found.accuracies.values()))["chance"]["linear"][0]
     drawn = []

@@ -242,6 +242,7 @@ def settings_of(options: Options, network: Loaded) -> dict[str, Any]:
     del fields["out"]
     fields["run"] = str(pathlib.Path(options.run))
     fields["data"] = options.data or network.config.data
+    fields["limit"] = network.config.limit if options.data is None else None
     return json.loads(json.dumps({**fields, "pretraining": to_dict(network.config)}))
 
 

@@ -62,7 +62,8 @@ def write_finetune_report(
         ("Classes", of_classes.per_class_table(data.classes, per_class(confusion))),
         ("Confusion", of_classes.confusion(confusion, data.classes)),
         ("Mistakes", of_classes.mistakes(images, labels, probabilities, data.classes)),
-        ("Configuration", settings(config)),
+        ("Configuration", settings({name: value for name, value in config.items() if name != "pretraining"})),
+        ("Pretraining", settings(config["pretraining"])),
         ("Environment", pairs({name: value for name, value in environs.items() if value})),
     ]
     title = "From scratch" if config["from_scratch"] else "Fine-tuned"

@@ -3,21 +3,23 @@
 The same command again goes on where it stopped, or says that the run is done.
 """
 
+import dataclasses
 import difflib
 import functools
 import pathlib
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
+import numpy as np
 import tyro
 
 from experiments import terminal
 from experiments.configs import CONFIGS
 from experiments.reports import write_run_report
 from sslax.config import Config, check, to_dict
-from sslax.data import Dataset, open_dataset
+from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
 from sslax.training import (
     Built,
@@ -25,8 +27,11 @@ from sslax.training import (
     RunDir,
     build,
     can_measure,
+    feed_of,
     fit,
+    looked_at_note,
     measure,
+    open_images,
     raw_pixels,
     scalars,
     start_state,
@@ -79,20 +84,15 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
         return
 
     with terminal.reading_progress() as progress:
-        data = open_dataset(
-            config.data,
-            canvas=config.canvas,
-            limit=config.limit,
-            split_seed=config.split_seed,
-            allow_unreadable=config.allow_unreadable,
-            progress=progress,
-        )
+        data = open_images(config, progress=progress)
+    if note := looked_at_note(data):
+        data = dataclasses.replace(data, notes=(*data.notes, note))
     for note in data.notes:
         terminal.say(note)
     built = build(config, data)
     terminal.say(
         f"{name}: {len(data.train):,} training images, {built.steps:,} steps of {config.batch_size} "
-        f"on {jax.device_count()} x {jax.devices()[0].device_kind}."
+        f"on {jax.device_count()} x {jax.devices()[0].device_kind}, images {feed_of(config, data, built.mesh)}."
     )
     with terminal.training_progress(built.steps, config.epochs) as show, scalars(config, run, show) as follow:
         state = fit(config, built, data, run, follow=follow)
@@ -109,17 +109,20 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     terminal.say(f"The report is {run.report}.")
 
 
-def measure_all(config: Config, built: Built, data: Dataset, state) -> dict[str, dict[str, float]]:
+def measure_all(config: Config, built: Built, data: Dataset | LazyDataset, state) -> dict[str, dict[str, float]]:
     """The closing table: raw pixels, the same network untrained, and pretrained, all by identical probes."""
     if not can_measure(data):
         return {}
     probe_key = jax.random.key(config.seed)
     embedder = Embedder(built.method, built.mesh)
     untrained = start_state(config, built)
+    rows: dict[str, Callable[..., np.ndarray]] = {
+        "raw_pixels": raw_pixels,
+        "untrained": functools.partial(embedder, untrained),
+        "pretrained": functools.partial(embedder, state),
+    }
     return {
-        "raw_pixels": measure(raw_pixels, data, probe_key=probe_key),
-        "untrained": measure(functools.partial(embedder, untrained), data, probe_key=probe_key),
-        "pretrained": measure(functools.partial(embedder, state), data, probe_key=probe_key),
+        name: measure(features, data, probe_key=probe_key, workers=config.workers) for name, features in rows.items()
     }
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sslax.config import Config, to_dict
-from sslax.data import Dataset
+from sslax.data import Dataset, LazyDataset
 from sslax.report import Report, attention_overlay, environment, project_2d, write_report
 from sslax.training import Built, Embedder, RunDir, TrainState
 
@@ -22,7 +22,7 @@ def write_run_report(
     method_name: str,
     config: Config,
     built: Built,
-    data: Dataset,
+    data: Dataset | LazyDataset,
     state: TrainState,
     result: Mapping[str, Mapping[str, float]],
     *,
@@ -32,14 +32,16 @@ def write_run_report(
     shown = data.test or data.train
     # Spread over the split, which stands in the order of its classes.
     index = np.linspace(0, len(shown) - 1, min(_PROJECTED, len(shown))).astype(int)
-    features = Embedder(built.method, built.mesh)(state, shown.images[index], shown.aspects[index])
+    projected = shown.read(index)
+    features = Embedder(built.method, built.mesh)(state, projected.images, projected.aspects)
     metrics = run.metrics()
     summary = (
         f"{method_name} on {data.name}: {config.epochs} epochs of {len(data.train):,} images, "
         f"{metrics[-1]['seconds']:,.0f} s of training on {jax.device_count()} x {jax.devices()[0].device_kind}."
     )
     looked_at = np.linspace(0, len(shown) - 1, min(_GRID_ROWS, len(shown))).astype(int)
-    maps = attention(built, state, shown.images[looked_at], shown.aspects[looked_at])
+    attended = shown.read(looked_at)
+    maps = attention(built, state, attended.images, attended.aspects)
     alarms = tuple(
         f"At step {line['step']}: {line['collapse']}; {line['collapse_sign']}" for line in metrics if "collapse" in line
     )
@@ -54,14 +56,14 @@ def write_run_report(
             summary=summary,
             views=views_grid(built, config, data),
             view_names=("image", *config.method.views.branches()),
-            attention=None if maps is None else attention_overlay(shown.images[looked_at], maps),
+            attention=None if maps is None else attention_overlay(attended.images, maps),
             attention_names=() if maps is None else ("image", *(f"head {i + 1}" for i in range(maps.shape[1]))),
             alarms=alarms,
             metrics=metrics,
             result=result or None,
             embedding=project_2d(features),
-            embedding_labels=None if shown.labels is None else shown.labels[index],
-            thumbnails=shown.images[index],
+            embedding_labels=projected.labels,
+            thumbnails=projected.images,
             classes=data.classes,
             config=to_dict(config),
             environment={
@@ -82,10 +84,10 @@ def attention(built: Built, state: TrainState, images: np.ndarray, aspects: np.n
     return np.asarray(maps)
 
 
-def views_grid(built: Built, config: Config, data: Dataset) -> np.ndarray:
+def views_grid(built: Built, config: Config, data: Dataset | LazyDataset) -> np.ndarray:
     """Training images beside the views that the network saw of them: uint8 [rows, 1 + views, size, size, 3]."""
     index = np.linspace(0, len(data.train) - 1, min(_GRID_ROWS, len(data.train))).astype(int)
-    images, aspects = data.train.images[index], data.train.aspects[index]
+    images, aspects, _ = data.train.read(index)
     recipe = config.method.views
     views = jax.jit(built.method.views)(jax.random.key(config.seed), images, aspects)
     side = recipe.size

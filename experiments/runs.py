@@ -9,27 +9,33 @@ from sslax.errors import InputError
 from sslax.training import Loaded, can_measure
 
 
-def open_images(network: Loaded, spec: str | None = None) -> Dataset:
-    """The images of `spec` on the canvas that the run had, or the run's own where it is None."""
+def spec_of(network: Loaded, spec: str | None) -> str:
+    """`spec`, or the run's own images where it is None.
+
+    Raises:
+      InputError: where the run was trained on arrays, which are nowhere to be found.
+    """
+    if spec is None and network.config.data == "arrays":
+        raise InputError("data is left out, but RUN was trained on arrays; --data must name images.")
+    return spec or network.config.data
+
+
+def open_labelled(network: Loaded, spec: str | None = None) -> Dataset:
+    """Labelled images of `spec`, or the run's own where it is None, on the canvas that the run had.
+
+    Raises:
+      InputError: where the images have no labels or no test split.
+    """
     config = network.config
     with terminal.reading_progress() as progress:
-        return open_dataset(
-            spec or config.data,
+        data = open_dataset(
+            spec_of(network, spec),
             canvas=config.canvas or network.data["canvas"],
             limit=config.limit if spec is None else None,
             split_seed=config.split_seed,
             allow_unreadable=config.allow_unreadable,
             progress=progress,
         )
-
-
-def open_labelled(network: Loaded, spec: str | None = None) -> Dataset:
-    """As `open_images`, for what needs labels.
-
-    Raises:
-      InputError: where the images have no labels or no test split.
-    """
-    data = open_images(network, spec)
     if not can_measure(data):
         raise InputError(f"data is {data.name}, which has no labels or no test split; both are needed.")
     return data

@@ -1,7 +1,7 @@
 """The typed configuration of a run, and the checks that come before anything is compiled.
 
 Every field is a flag of the scripts, named as it is nested: `--optim.lr`, `--method.views.size`. The named instances stand
-in `experiments/configs.py`; a method's own options stand beside the method.
+in `experiments/configs`; a method's own options stand beside the method.
 """
 
 import dataclasses
@@ -77,7 +77,8 @@ class Config:
     method: Any
     """The method's own options."""
     data: str = "digits"
-    """Images: digits, or folder:PATH (class folders, or unlabelled images; train/ and test|val/ where they exist)."""
+    """Images: digits, folder:PATH (class folders, or unlabelled images; train/ and test|val/ where they exist), or
+    tfds:NAME[/CONFIG][:SPLIT] as TensorFlow Datasets has prepared them."""
     limit: int | None = None
     """Take only the first N images of each split, the same number of each class."""
     canvas: int | None = None
@@ -86,6 +87,13 @@ class Config:
     """Go on when more than 1 % of the image files cannot be read."""
     split_seed: int = 0
     """Seed of the held-out split, where the data has none."""
+    feed: Literal["auto", "resident", "streamed"] = "auto"
+    """Where the images are: on the devices (resident), or decoded as they are needed (streamed); auto is resident up to 40 %
+    of the free memory. Both give the same batches."""
+    workers: int = 0
+    """Processes that decode what is streamed; 0 decodes in threads of this one."""
+    cache: str | None = None
+    """Folder for decoded images: written once, later runs read them from there and decode nothing."""
     epochs: int = 200
     """Passes over the training images."""
     batch_size: int = 256
@@ -103,7 +111,7 @@ class Config:
     on_collapse: Literal["warn", "stop", "ignore"] = "warn"
     """What to do when the features collapse: say so and go on, stop the run, or not watch at all."""
     steps_per_call: int | None = None
-    """Steps under one compiled loop; None is 1 on CPU and 10 elsewhere."""
+    """Steps under one compiled loop of resident images; None is 1 on CPU and 10 elsewhere. Streamed ones come step by step."""
     log_every: int = 10
     """Steps between lines of metrics."""
     eval_every: int = 10
@@ -119,7 +127,8 @@ class Config:
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as JSON has it (tuples as lists), with the method's name.
 
-    Left out is what makes no other run: `run_dir`, as runs may be moved, and `tensorboard`, which only watches.
+    Left out is what makes no other run: `run_dir`, as runs may be moved, `tensorboard`, which only watches, and what changes
+    only the way that the same images take, which may be another on another machine.
     """
 
     def plain(value: Any) -> Any:
@@ -128,7 +137,8 @@ def to_dict(config: Config) -> dict[str, Any]:
         return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
     fields = plain(dataclasses.asdict(config))
-    del fields["run_dir"], fields["tensorboard"]
+    for name in ("run_dir", "tensorboard", "feed", "workers", "cache"):
+        del fields[name]
     fields["method"] = {"name": config.method.NAME, **fields["method"]}
     return fields
 
@@ -157,6 +167,7 @@ def check(config: Config) -> None:
     _at_least("log_every", config.log_every, 1)
     _at_least("eval_every", config.eval_every, 0)
     _at_least("checkpoint_every", config.checkpoint_every, 1)
+    _at_least("workers", config.workers, 0)
     _at_least("seed", config.seed, 0)
     _at_least("split_seed", config.split_seed, 0)
     optional = {name: getattr(config, name) for name in ("limit", "canvas", "steps_per_call")}

@@ -38,7 +38,7 @@ def report(name: str, figure: float, unit: str, *, rival: str, rival_figure: flo
 
 def where() -> dict[str, Any]:
     """The device and the versions that a figure belongs to."""
-    packages = ("jax", "dm_pix", "optax", "torch", "kornia")
+    packages = ("jax", "dm_pix", "optax", "grain", "pillow", "torch", "kornia")
     versions = {}
     for package in packages:
         try:

@@ -1,10 +1,9 @@
-"""Images of a source some at a time: folders are listed and decoded as they are asked for, whatever their size.
+"""Images of a source some at a time: sets are listed and decoded as they are asked for, whatever their size.
 
 Images are uint8 RGB canvases as `open_dataset` gives them, in its order: the training split first.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from sslax.data.decode import Decoded, decode_files, read_image
-from sslax.data.folder import list_folder
-from sslax.data.sources import Request, open_dataset
+from sslax.data.decode import Decoded, decode_all, read_image
+from sslax.data.lazy import LazyDataset
+from sslax.data.sources import Dataset, open_lazily
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +24,16 @@ class Chunks:
         name: the spec it was opened by.
         names: n names, relative to the source, bytes that are no Unicode as surrogates.
         splits: "train" or "test" for each.
-        labels: indices into `classes`; None where there are none.
+        labels: gives indices into `classes`, or None where there are none; records have to be read for them.
         classes: the classes' names; empty where there are no labels.
         notes: what the user should know of how the set was understood, in sentences.
         digest: of all that the images depend on; of files their names, sizes and times.
-        root: the folder that the names are files in; None where they are no files.
         read: (start, stop, progress) -> images `start` to `stop` as `decode_files` gives them; `progress` is called as
             there, or may be None.
         look: (index, side) -> pixels of one image for a person to look at, from its file where it has one, squashed to
             a square of at most `side` where it is larger, and its true width / height.
+
+        file: index -> the image's file, or what it holds; None where images are in memory anyway.
 
     Raises, from `look`:
         sslax.data.decode.Unreadable: the file cannot be read any more.
@@ -42,13 +42,13 @@ class Chunks:
     name: str
     names: tuple[str, ...]
     splits: tuple[str, ...]
-    labels: Int32[np.ndarray, "n"] | None
+    labels: Callable[[], Int32[np.ndarray, "n"] | None]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
     digest: str
-    root: Path | None
     read: Callable[[int, int, Callable[[int, int], None] | None], Decoded]
     look: Callable[[int, int], tuple[UInt8[np.ndarray, "h w 3"], float]]
+    file: Callable[[int], Path | bytes | None]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,17 +63,14 @@ def open_chunks(
     allow_unreadable: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Chunks:
-    """Opens what `open_dataset` opens, by the same arguments; of a folder nothing is decoded before it is asked for.
+    """Opens what `open_dataset` opens, by the same arguments; nothing is decoded before it is asked for.
 
     Files that cannot be decoded are told by `read`, not here; `unreadable_note` is the rule for them.
 
     Raises:
         InputError: as `open_dataset`, as far as it can be told without decoding.
     """
-    kind, _, location = spec.partition(":")
-    if kind == "folder" and location:
-        return _of_folder(location, Request(spec, canvas, limit, split_seed, allow_unreadable, progress))
-    data = open_dataset(
+    data = open_lazily(
         spec,
         canvas=canvas,
         limit=limit,
@@ -81,6 +78,11 @@ def open_chunks(
         allow_unreadable=allow_unreadable,
         progress=progress,
     )
+    return _of_list(data, canvas) if isinstance(data, LazyDataset) else _of_arrays(data)
+
+
+def _of_arrays(data: Dataset) -> Chunks:
+    """What is in memory anyway."""
     parts = [("train", data.train), *([] if data.test is None else [("test", data.test)])]
     images = [part.images for _, part in parts]
     aspects = np.concatenate([part.aspects for _, part in parts])
@@ -95,31 +97,31 @@ def open_chunks(
             array[max(start - end + len(array), 0) : max(stop - end + len(array), 0)]
             for array, end in zip(images, ends, strict=True)
         ]
-        return Decoded(np.concatenate(found), aspects[start:stop], {}, False, 0)
+        return Decoded(np.concatenate(found), aspects[start:stop], np.zeros(stop - start, np.int32), {}, False, 0)
 
     def look(index: int, side: int) -> tuple[np.ndarray, float]:
         return read(index, index + 1, None).images[0], float(aspects[index])
 
-    labels = [part.labels for _, part in parts if part.labels is not None]
+    found_labels = [part.labels for _, part in parts if part.labels is not None]
     return Chunks(
-        name=spec,
+        name=data.name,
         names=tuple(name for _, part in parts for name in part.names),
         splits=tuple(split for split, part in parts for _ in part.names),
-        labels=np.concatenate(labels) if labels else None,
+        labels=lambda: np.concatenate(found_labels) if found_labels else None,
         classes=data.classes,
         notes=data.notes,
         digest=digest.hexdigest(),
-        root=None,
         read=read,
         look=look,
+        file=lambda index: None,
     )
 
 
-def look_at(path: Path, side: int) -> tuple[UInt8[np.ndarray, "s s 3"], float]:
+def look_at(file: Path | bytes, side: int) -> tuple[UInt8[np.ndarray, "s s 3"], float]:
     """An image file for a person to look at.
 
     Args:
-        path: of the file.
+        file: its path, or what it holds.
         side: largest side wanted, pixels; smaller images are not enlarged.
 
     Returns:
@@ -128,46 +130,37 @@ def look_at(path: Path, side: int) -> tuple[UInt8[np.ndarray, "s s 3"], float]:
     Raises:
         sslax.data.decode.Unreadable: as `read_image`.
     """
-    picture = read_image(path, side)
+    picture = read_image(file, side)
     if (longest := max(picture.width, picture.height)) < side:
-        picture = read_image(path, longest)
+        picture = read_image(file, longest)
     return picture.pixels, picture.width / picture.height
 
 
-def _of_folder(location: str, request: Request) -> Chunks:
-    assert request.canvas is not None, "open_chunks takes no other"
-    canvas = request.canvas
-    listing = list_folder(location, request)
-    splits = list(zip(("train", "test"), listing.splits, strict=False))
-    names = tuple(name for _, (names, _) in splits for name in names)
-    of = tuple(split for split, (names, _) in splits for _ in names)
-    labels = [labels for _, (_, labels) in splits if labels is not None]
-    digest = hashlib.sha256()
-    for name, split in zip(names, of, strict=True):
-        try:
-            status = os.stat(os.path.join(listing.root, name))
-            seen = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:
-            # A broken link; `read` says so.
-            seen = "missing"
-        digest.update(f"{split}/{name}\0{seen}\0".encode(errors="surrogateescape"))
+def _of_list(data: LazyDataset, canvas: int) -> Chunks:
+    splits = data.splits
+    names = tuple(name for split in splits for name in split.names)
+
+    def fetch(index: int):
+        first = len(splits[0])
+        return splits[0].fetch(index) if index < first else splits[1].fetch(index - first)
 
     def read(start: int, stop: int, progress: Callable[[int, int], None] | None) -> Decoded:
-        # Paths of a million files would take more memory than the files of a chunk.
-        return decode_files([listing.root / name for name in names[start:stop]], canvas, progress)
+        return decode_all(lambda index: fetch(start + index), stop - start, canvas, progress)
 
-    def look(index: int, side: int) -> tuple[np.ndarray, float]:
-        return look_at(listing.root / names[index], side)
+    def labels() -> np.ndarray | None:
+        if not all(split.labelled for split in splits):
+            return None
+        return np.fromiter((fetch(index).label for index in range(len(names))), np.int32, len(names))
 
     return Chunks(
-        name=request.spec,
+        name=data.name,
         names=names,
-        splits=of,
-        labels=np.concatenate(labels) if labels else None,
-        classes=listing.classes,
-        notes=listing.notes,
-        digest=digest.hexdigest(),
-        root=listing.root,
+        splits=tuple(name for name, split in zip(("train", "test"), splits, strict=False) for _ in split.names),
+        labels=labels,
+        classes=data.classes,
+        notes=data.notes,
+        digest=data.digest(),
         read=read,
-        look=look,
+        look=lambda index, side: look_at(fetch(index).file, side),
+        file=lambda index: fetch(index).file,
     )

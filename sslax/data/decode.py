@@ -1,4 +1,4 @@
-"""Image files -> one uint8 array of canvases, on a pool of threads.
+"""Encoded images, in files or in memory -> one uint8 array of canvases, on a pool of threads.
 
 A file's content, not its name, decides its format. Whatever its mode, it becomes RGB: gray is repeated, alpha is
 dropped (as torchvision's loader does), palettes and CMYK are converted, 16-bit gray is scaled to 8 bits by its full
@@ -11,6 +11,7 @@ size, as long as three pixels a canvas pixel are left in each direction: that co
 photographs and on noise the canvas differed by 7 levels of 255 at most, at over 50 dB PSNR, from the full decode's.
 """
 
+import io
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 # These two register their formats when imported; Pillow would else do it from whichever thread comes first.
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
@@ -32,6 +33,16 @@ MAX_PIXELS = 2**27  # 400 MB as RGB, for each thread: more than a 108-megapixel 
 DEFAULT_CANVAS = 256
 _DRAFT_MARGIN = 3
 _CHUNK = 32
+
+
+NO_LABEL = -1
+
+
+class Encoded(NamedTuple):
+    """One image as its source has it: a file, or the bytes of one, and the number of its class."""
+
+    file: Path | bytes
+    label: int = NO_LABEL
 
 
 class Unreadable(Exception):
@@ -57,6 +68,7 @@ class Decoded(NamedTuple):
     Attributes:
         images: [m, S, S, 3].
         aspects: [m], true width / height.
+        labels: [m], as the source gave them.
         failures: index of the file -> why it could not be decoded; the m images are those of all other files.
         own_size: whether the canvas is the size that all the images had.
         guessed_white: how many images had values of 32 bits, whose white is a guess.
@@ -64,6 +76,7 @@ class Decoded(NamedTuple):
 
     images: UInt8[np.ndarray, "m s s 3"]
     aspects: Float32[np.ndarray, "m"]
+    labels: Int32[np.ndarray, "m"]
     failures: dict[int, str]
     own_size: bool
     guessed_white: int
@@ -72,42 +85,60 @@ class Decoded(NamedTuple):
 def decode_files(
     paths: Sequence[Path], canvas: int | None, progress: Callable[[int, int], None] | None = None
 ) -> Decoded:
-    """Decodes files straight into one array.
+    """`decode_all` of n files."""
+    return decode_all(lambda index: Encoded(paths[index]), len(paths), canvas, progress)
+
+
+def decode_all(
+    fetch: Callable[[int], Encoded],
+    count: int,
+    canvas: int | None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    allocate: Callable[[int, int], UInt8[np.ndarray, "n s s 3"]] | None = None,
+) -> Decoded:
+    """Decodes images straight into one array.
 
     Args:
-        paths: n files.
+        fetch: gives the images 0 to count - 1, from any thread.
+        count: how many there are.
         canvas: the canvas' side S in pixels. None: the side of the images, if all are square, of one size and at most
             256, else 256.
-        progress: called as progress(done, n) after every few files, from the calling thread.
+        progress: called as progress(done, count) after every few images, from the calling thread.
+        allocate: makes the array for a count and a canvas; None is an array in memory.
 
     Raises:
         MemoryError: the canvases would not fit into the machine's memory; the message says how much they need.
     """
+
+    def decode(side: int, *, own_size: bool) -> Decoded:
+        return _decode_all(fetch, (allocate or _allocate)(count, side), progress, own_size=own_size)
+
     # Pillow warns of odd metadata and of large images, file by file. Filters belong to the process, so they are set
     # here, once, and not in the threads.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if canvas is not None:
-            return _decode_all(paths, canvas, progress, own_size=False)
-        width, height = _first_size(paths)
-        if width == height <= DEFAULT_CANVAS:
+            return decode(canvas, own_size=False)
+        side = own_side(fetch, count)
+        if side is not None:
             # Hoping that all are like the first spares a pass over every file's header, a third of the time for small
             # images; where they are not, it nearly always shows within the first few.
             try:
-                return _decode_all(paths, width, progress, own_size=True)
+                return decode(side, own_size=True)
             except _SizesDiffer:
                 pass
-        return _decode_all(paths, DEFAULT_CANVAS, progress, own_size=False)
+        return decode(DEFAULT_CANVAS, own_size=False)
 
 
-def read_image(path: Path, canvas: int) -> Picture:
-    """Reads one file onto a canvas of S = `canvas` pixels a side.
+def read_image(file: Path | bytes, canvas: int) -> Picture:
+    """Reads one file, or its bytes, onto a canvas of S = `canvas` pixels a side.
 
     Raises:
         Unreadable: the file is missing, cut off, no image, has more than 2^27 pixels or values of unknown meaning.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Unreadable(f"{width} x {height} pixels are more than {MAX_PIXELS}")
@@ -126,12 +157,12 @@ def read_image(path: Path, canvas: int) -> Picture:
         raise
     # Readers of broken files raise nearly anything: OSError, SyntaxError, struct.error, IndexError, MemoryError.
     except Exception as error:
-        raise Unreadable(_reason(path, error)) from error
+        raise Unreadable(_reason(file, error)) from error
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(file: Path | bytes, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not an image" if path.stat().st_size else "empty file"
+        return "not an image" if (len(file) if isinstance(file, bytes) else file.stat().st_size) else "empty file"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MAX_PIXELS} pixels"
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
@@ -156,28 +187,34 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
     return gray.convert("RGB"), not known
 
 
-def _first_size(paths: Sequence[Path]) -> tuple[int, int]:
-    """Width and height of the first file that can be decoded; the default canvas if there is none."""
-    for path in paths:
+def own_side(fetch: Callable[[int], Encoded], count: int) -> int | None:
+    """The side of the first image that can be decoded, where it is a square of at most 256 pixels; else None."""
+    for index in range(count):
         try:
-            picture = read_image(path, 1)
+            picture = read_image(fetch(index).file, 1)
         except Unreadable:
             continue
-        return picture.width, picture.height
-    return DEFAULT_CANVAS, DEFAULT_CANVAS
+        return picture.width if picture.width == picture.height <= DEFAULT_CANVAS else None
+    return None
 
 
 def _decode_all(
-    paths: Sequence[Path], canvas: int, progress: Callable[[int, int], None] | None, *, own_size: bool
+    fetch: Callable[[int], Encoded],
+    images: UInt8[np.ndarray, "n s s 3"],
+    progress: Callable[[int, int], None] | None,
+    *,
+    own_size: bool,
 ) -> Decoded:
-    images = _allocate(len(paths), canvas)
-    aspects = np.empty(len(paths), dtype=np.float32)
+    count, canvas = images.shape[:2]
+    aspects = np.empty(count, dtype=np.float32)
+    labels = np.empty(count, dtype=np.int32)
 
     def work(start: int) -> tuple[dict[int, str], int]:
         failures, guessed = {}, 0
-        for index in range(start, min(start + _CHUNK, len(paths))):
+        for index in range(start, min(start + _CHUNK, count)):
+            encoded = fetch(index)
             try:
-                picture = read_image(paths[index], canvas)
+                picture = read_image(encoded.file, canvas)
             except Unreadable as error:
                 failures[index] = str(error)
                 continue
@@ -185,32 +222,35 @@ def _decode_all(
                 raise _SizesDiffer
             images[index] = picture.pixels
             aspects[index] = picture.width / picture.height
+            labels[index] = encoded.label
             guessed += picture.guessed_white
         return failures, guessed
 
     failures: dict[int, str] = {}
     guessed_white = 0
-    starts = range(0, len(paths), _CHUNK)
-    pool = ThreadPoolExecutor(_threads())
+    starts = range(0, count, _CHUNK)
+    pool = ThreadPoolExecutor(default_threads())
     try:
         for start, (failed, guessed) in zip(starts, pool.map(work, starts), strict=True):
             failures |= failed
             guessed_white += guessed
             if progress is not None:
-                progress(min(start + _CHUNK, len(paths)), len(paths))
+                progress(min(start + _CHUNK, count), count)
     finally:
         # An interrupt must not wait for the whole queue.
         pool.shutdown(cancel_futures=True)
 
     # Moved up within the array, since a copy would need the memory twice.
-    kept = [index for index in range(len(paths)) if index not in failures] if failures else range(len(paths))
-    first_gap = min(failures, default=len(paths))
+    kept = [index for index in range(count) if index not in failures] if failures else range(count)
+    first_gap = min(failures, default=count)
     for to, index in islice(enumerate(kept), first_gap, None):
-        images[to], aspects[to] = images[index], aspects[index]
-    return Decoded(images[: len(kept)], aspects[: len(kept)], failures, own_size, guessed_white)
+        images[to], aspects[to], labels[to] = images[index], aspects[index], labels[index]
+    m = len(kept)
+    return Decoded(images[:m], aspects[:m], labels[:m], failures, own_size, guessed_white)
 
 
-def _threads() -> int:
+def default_threads() -> int:
+    """How many images are decoded at once: one a core, 16 at most."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 16)
 

@@ -1,4 +1,8 @@
-"""How images reach the compiled step: a set that fits lives on the devices, and a batch is a gather inside the program."""
+"""How images reach the compiled step, resident: a set that fits lives on the devices, and the program gathers its batches.
+
+The set is spread over the devices. Each picks those of the batch's images that it holds, and one reduce-scatter of a
+batch of uint8 images brings them to where they are wanted; the set itself is never sent.
+"""
 
 from typing import NamedTuple
 
@@ -9,16 +13,24 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 
+class Placed(NamedTuple):
+    """A batch, spread over the devices: uint8 canvases, true widths / heights, and classes or None."""
+
+    images: UInt8[Array, "b s s 3"]
+    aspects: Float[Array, "b"]
+    labels: Int[Array, "b"] | None
+
+
 class Resident(NamedTuple):
     """A whole set on the devices.
 
     Attributes:
-      images: uint8 [n, s, s, 3].
-      aspects: true width over height of each.
-      labels: classes, or None.
+      images: uint8 [m, s, s, 3], spread over the devices; m is n, rounded up to a multiple of them.
+      aspects: true width over height of each, on every device.
+      labels: classes, on every device, or None.
     """
 
-    images: UInt8[Array, "n s s 3"]
+    images: UInt8[Array, "m s s 3"]
     aspects: Float[Array, "n"]
     labels: Int[Array, "n"] | None
 
@@ -29,13 +41,50 @@ def resident(
     labels: Int[np.ndarray, "n"] | None,
     mesh: Mesh,
 ) -> Resident:
-    """Put a set on every device of the mesh, once."""
-    everywhere = NamedSharding(mesh, PartitionSpec())
+    """Put a set on the devices of the mesh, once, a part of it on each; read from disk where `images` is mapped from there."""
+    everywhere, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
+    n, *shape = images.shape
+    padded = -(-n // mesh.size) * mesh.size
+
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None, "every device holds a part"
+        first, last, _ = index[0].indices(padded)
+        rows = np.asarray(images[first:last])
+        missing = last - first - len(rows)
+        return np.concatenate([rows, np.zeros((missing, *shape), np.uint8)]) if missing else rows
 
     def put(x: np.ndarray) -> Array:
         return jax.device_put(x, everywhere)
 
-    return Resident(put(images), put(aspects), None if labels is None else put(labels))
+    placed = jax.make_array_from_callback((padded, *shape), spread, part)
+    return Resident(placed, put(aspects), None if labels is None else put(labels))
+
+
+def take(data: Resident, index: Int[Array, "b"], mesh: Mesh) -> Placed:
+    """The images of `index`, spread over the devices; to be called inside a compiled program.
+
+    Args:
+      data: the set.
+      index: which of its images, the same on every device; b is a multiple of the devices.
+      mesh: the set's.
+    """
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    own = jax.lax.with_sharding_constraint(index, rows)
+    labels = None if data.labels is None else data.labels[own]
+    if mesh.size == 1:
+        return Placed(data.images[own], data.aspects[own], labels)
+
+    def gather(images: Array, index: Array) -> Array:
+        place = index - jax.lax.axis_index("data") * len(images)
+        held = (place >= 0) & (place < len(images))
+        picked = images[jnp.clip(place, 0, len(images) - 1)]
+        # Exactly one device holds an image, so the sum is that image.
+        mine = jnp.where(held.reshape(-1, 1, 1, 1), picked, jnp.zeros_like(picked))
+        return jax.lax.psum_scatter(mine, "data", tiled=True)
+
+    everywhere, spread = PartitionSpec(), PartitionSpec("data")
+    images = jax.shard_map(gather, mesh=mesh, in_specs=(spread, everywhere), out_specs=spread)(data.images, index)
+    return Placed(images, data.aspects[own], labels)
 
 
 def epoch_order(key: Key[Array, ""], epoch: int, n: int) -> Int[Array, "n"]:

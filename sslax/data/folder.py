@@ -21,14 +21,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Int32
 
-from sslax.data.decode import DEFAULT_CANVAS, EXTENSIONS, decode_files
-from sslax.data.sources import TEST_FRACTION, Dataset, Request, Split, hold_out, keep_first, limit_note
+from sslax.data.decode import EXTENSIONS, NO_LABEL, Encoded
+from sslax.data.lazy import LazyDataset, LazySplit, printable, some
+from sslax.data.sources import TEST_FRACTION, Request, hold_out, keep_first, limit_note
 from sslax.errors import InputError
 
 _TRAIN = "train"
 _TESTS = ("test", "val", "validation")
-_MOST_UNREADABLE = 0.01
-_NAMED = 5
 
 
 class _Files(NamedTuple):
@@ -50,27 +49,24 @@ class _Walk:
     circles: int = 0
 
     def error(self, problem: str) -> InputError:
-        return _error(self.spec, problem)
+        return InputError(printable(f"data={self.spec!r}: {problem}{'' if problem.endswith('?') else '.'}"))
 
 
-class Listing(NamedTuple):
-    """The image files of a folder, found, limited and split as `open_folder` reads them, but not read.
-
-    Attributes:
-        root: the folder.
-        splits: of each split, train first, the files' names relative to `root`, and int32 labels or None.
-        classes: the classes' names in the order of the labels; empty where there are no labels.
-        notes: what the user should know of how the folder was understood, in sentences.
-    """
+@dataclass(frozen=True)
+class _Fetch:
+    """Where the files of a split lie, and the class of each, or none."""
 
     root: Path
-    splits: list[tuple[list[str], Int32[np.ndarray, "_"] | None]]
-    classes: tuple[str, ...]
-    notes: tuple[str, ...]
+    names: list[str]
+    labels: Int32[np.ndarray, "n"] | None
+
+    def __call__(self, index: int) -> Encoded:
+        label = NO_LABEL if self.labels is None else int(self.labels[index])
+        return Encoded(self.root / self.names[index], label)
 
 
-def open_folder(location: str, request: Request) -> Dataset:
-    """Opens `"folder:PATH"`, in one of the forms at the top of this module.
+def open_folder(location: str, request: Request) -> LazyDataset:
+    """Lists `"folder:PATH"`, in one of the forms at the top of this module.
 
     Args:
         location: the path, `~` allowed.
@@ -80,28 +76,9 @@ def open_folder(location: str, request: Request) -> Dataset:
         The set; names are relative to PATH, with `/`. `classes` are the train split's, sorted by name.
 
     Raises:
-        InputError: there is no such folder, its form is none of the above, the test split has classes that train lacks,
-            more than 1 % of the files that were to be read cannot be decoded (unless `allow_unreadable`), no file of a
-            split can, or the canvases do not fit into memory.
+        InputError: there is no such folder, its form is none of the above, the test split has classes that train
+            lacks, or a folder cannot be listed.
     """
-    walk, splits, classes = _list(location, request)
-    read = _read(walk, request, splits, classes)
-    notes = tuple(_printable(note) for note in walk.notes)
-    return Dataset(request.spec, read[0], read[1] if len(read) > 1 else None, classes, notes)
-
-
-def list_folder(location: str, request: Request) -> Listing:
-    """What `open_folder` would read, for those who read it bit by bit.
-
-    Raises:
-        InputError: as `open_folder`, as far as it can be told without reading files.
-    """
-    walk, splits, classes = _list(location, request)
-    listed = [(files.names, _labels(files, classes) if classes else None) for files in splits]
-    return Listing(walk.root, listed, classes, tuple(_printable(note) for note in walk.notes))
-
-
-def _list(location: str, request: Request) -> tuple[_Walk, list[_Files], tuple[str, ...]]:
     walk = _Walk(request.spec, Path(os.path.expanduser(location)))
     _check_root(walk)
     train, test = _find_splits(walk)
@@ -114,7 +91,22 @@ def _list(location: str, request: Request) -> tuple[_Walk, list[_Files], tuple[s
         if classes and (note := limit_note(_labels(splits[0], classes), classes)):
             walk.notes.append(note)
     _note_passed_over(walk)
-    return walk, splits, classes
+    notes = tuple(printable(note) for note in walk.notes)
+
+    def listed(files: _Files) -> LazySplit:
+        fetch = _Fetch(walk.root, files.names, _labels(files, classes) if classes else None)
+        return LazySplit(request.spec, fetch, files.names, bool(classes), request.canvas)
+
+    read = [listed(files) for files in splits]
+    return LazyDataset(
+        request.spec,
+        read[0],
+        read[1] if len(read) > 1 else None,
+        classes,
+        notes,
+        request.allow_unreadable,
+        lambda: [walk.root / name for files in splits for name in files.names],
+    )
 
 
 def _check_root(walk: _Walk) -> None:
@@ -235,7 +227,7 @@ def _find_splits(walk: _Walk) -> tuple[_Files, _Files | None]:
                 )
     if beside or images:
         passed_over = [f"{name}/" for name in beside] + images
-        walk.notes.append(f"Only the splits' folders were read, not {_some(passed_over)} beside them.")
+        walk.notes.append(f"Only the splits' folders were read, not {some(passed_over)} beside them.")
     return train, _find_test(walk, train, [splits[kind] for kind in _TESTS if kind in splits])
 
 
@@ -254,7 +246,7 @@ def _find_test(walk: _Walk, train: _Files, candidates: list[str]) -> _Files | No
         sorted_, flat = sides if train.classes else reversed(sides)
         raise walk.error(f"{sorted_} has class folders but {flat} has none; give both the same form")
     if strange := sorted(set(test.classes) - known):
-        raise walk.error(f"{chosen}/ has classes that the train split lacks ({_some(strange)}); they must be among its")
+        raise walk.error(f"{chosen}/ has classes that the train split lacks ({some(strange)}); they must be among its")
     return test
 
 
@@ -262,7 +254,7 @@ def _hold_out(walk: _Walk, files: _Files, classes: tuple[str, ...], seed: int) -
     labels = _labels(files, classes)
     train, test = hold_out(files.names, labels, seed)
     if single := [classes[label] for label in np.flatnonzero(np.bincount(labels) == 1)]:
-        walk.notes.append(f"Classes of one image have it in the train split: {_some(single)}.")
+        walk.notes.append(f"Classes of one image have it in the train split: {some(single)}.")
     if not len(test):
         walk.notes.append("There is no test split, since no class has two images.")
         return files, None
@@ -281,96 +273,14 @@ def _labels(files: _Files, classes: tuple[str, ...]) -> Int32[np.ndarray, "n"]:
     return np.array([index[name] for name in files.classes] or [0] * len(files.names), dtype=np.int32)
 
 
-def _read(walk: _Walk, request: Request, splits: list[_Files], classes: tuple[str, ...]) -> list[Split]:
-    names = [name for files in splits for name in files.names]
-    try:
-        decoded = decode_files([walk.root / name for name in names], request.canvas, request.progress)
-    except MemoryError as error:
-        raise walk.error(
-            f"{len(names)} images need {error} of memory, more than there is; choose a smaller --canvas or a --limit"
-        ) from error
-    failures = [(names[index], reason) for index, reason in sorted(decoded.failures.items())]
-    if note := unreadable_note(request.spec, failures, len(names), allow=request.allow_unreadable):
-        walk.notes.append(note)
-    side = decoded.images.shape[1]
-    if request.canvas is None and not decoded.own_size:
-        walk.notes.append(
-            f"Not all images are squares of one size up to {DEFAULT_CANVAS}, so each was squashed to {side} x {side} "
-            "pixels (--canvas chooses another size)."
-        )
-    if decoded.guessed_white:
-        walk.notes.append(guessed_white_note(decoded.guessed_white))
-    read: list[Split] = []
-    first = start = 0
-    for files in splits:
-        good = [index for index in range(len(files.names)) if first + index not in decoded.failures]
-        if not good:
-            raise walk.error(f"no image of the {'test' if read else _TRAIN} split can be decoded; repair these files")
-        end = start + len(good)
-        labels = _labels(files, classes)[good] if classes else None
-        names_read = tuple(files.names[index] for index in good)
-        read.append(Split(decoded.images[start:end], labels, decoded.aspects[start:end], names_read))
-        first, start = first + len(files.names), end
-    return read
-
-
-def unreadable_note(spec: str, failures: Sequence[tuple[str, str]], total: int, *, allow: bool) -> str | None:
-    """What to say of files that cannot be decoded and are left out; None where there are none.
-
-    Args:
-        spec: of the folder.
-        failures: the names of these files, and why.
-        total: how many files there were to read.
-        allow: go on where they are more than 1 %.
-
-    Raises:
-        InputError: they are all files, or more than 1 % without `allow`.
-    """
-    if not failures:
-        return None
-    which = _some([f"{name!r} ({reason})" for name, reason in failures])
-    counted = f"{len(failures)} of {total} image files cannot be decoded"
-    if len(failures) == total:
-        raise _error(spec, f"{counted}: {which}; give a folder of intact images")
-    if len(failures) > _MOST_UNREADABLE * total and not allow:
-        raise _error(
-            spec,
-            f"{counted}, more than {_MOST_UNREADABLE:.0%}: {which}; repair or remove them, "
-            "or leave them out by --allow-unreadable",
-        )
-    return _printable(f"{counted} and were left out: {which}.")
-
-
-def guessed_white_note(count: int) -> str:
-    """What to say of `count` images with values of 32 bits."""
-    return (
-        f"{count} images have 32-bit gray values, whose white was taken to be 1, 255 or 65535, "
-        "the smallest that holds the image's maximum."
-    )
-
-
 def _note_passed_over(walk: _Walk) -> None:
     if walk.ignored:
         walk.notes.append(f"{sum(walk.ignored.values())} other files or folders were ignored ({_ignored(walk)}).")
     if walk.empty:
-        walk.notes.append(f"Folders without images are no classes: {_some(walk.empty)}.")
+        walk.notes.append(f"Folders without images are no classes: {some(walk.empty)}.")
     if walk.circles:
         walk.notes.append(f"{walk.circles} links to folders already read were not followed.")
 
 
 def _ignored(walk: _Walk) -> str:
-    return _some([f"{count} {kind}" for kind, count in walk.ignored.most_common()])
-
-
-def _error(spec: str, problem: str) -> InputError:
-    return InputError(_printable(f"data={spec!r}: {problem}{'' if problem.endswith('?') else '.'}"))
-
-
-def _printable(text: str) -> str:
-    """File names need not be Unicode; what is printed must."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def _some(items: Sequence[str]) -> str:
-    more = [f"and {len(items) - _NAMED} more"] if len(items) > _NAMED else []
-    return ", ".join([*items[:_NAMED], *more])
+    return some([f"{count} {kind}" for kind, count in walk.ignored.most_common()])

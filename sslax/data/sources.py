@@ -9,14 +9,26 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
 from sslax.errors import InputError
 
+if TYPE_CHECKING:
+    from sslax.data.lazy import LazyDataset
+
 MAX_CANVAS = 4096
 TEST_FRACTION = 0.2
+
+
+class Images(NamedTuple):
+    """Some images in memory: canvases, true widths / heights, and classes or None."""
+
+    images: UInt8[np.ndarray, "b s s 3"]
+    aspects: Float32[np.ndarray, "b"]
+    labels: Int32[np.ndarray, "b"] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +49,21 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def canvas(self) -> int:
+        """The side S of the canvases, pixels."""
+        return self.images.shape[1]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the images have classes."""
+        return self.labels is not None
+
+    def read(self, indices: Int[np.ndarray, "b"]) -> Images:
+        """A copy of these images, in their order."""
+        labels = None if self.labels is None else self.labels[indices]
+        return Images(self.images[indices], self.aspects[indices], labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +97,15 @@ class Request:
     progress: Callable[[int, int], None] | None
 
 
-def _sources() -> dict[str, Callable[[str, Request], Dataset]]:
+def _sources() -> "dict[str, Callable[[str, Request], Dataset | LazyDataset]]":
     """How each source is written -> what opens it, called with what stands after the colon."""
     # Imported here because these files build the Dataset defined above.
-    from sslax.data import digits, folder
+    from sslax.data import digits, folder, tfds
 
     return {
         "digits": digits.open_digits,
         "folder:PATH": folder.open_folder,
+        "tfds:NAME": tfds.open_tfds,
     }
 
 
@@ -93,7 +121,8 @@ def open_dataset(
     """Reads a set of images into memory.
 
     Args:
-        spec: `"digits"` (scikit-learn's 8 x 8 digits) or `"folder:PATH"` (see `sslax.data.folder`).
+        spec: `"digits"` (scikit-learn's 8 x 8 digits), `"folder:PATH"` (see `sslax.data.folder`) or
+            `"tfds:NAME[/CONFIG][:SPLIT]"` (see `sslax.data.tfds`).
         canvas: side S of the canvases, 1 to 4096 pixels. None takes the images' own size where they all are square, of
             one size and at most 256; otherwise 256, which `notes` then says.
         limit: keep only the first so many images of each split, as evenly from each class as the classes allow; the
@@ -109,6 +138,44 @@ def open_dataset(
     Raises:
         InputError: the spec, an option or the files cannot be used.
     """
+    from sslax.data.lazy import LazyDataset, load
+
+    data = open_lazily(
+        spec,
+        canvas=canvas,
+        limit=limit,
+        split_seed=split_seed,
+        allow_unreadable=allow_unreadable,
+        progress=progress,
+    )
+    return load(data, progress) if isinstance(data, LazyDataset) else data
+
+
+def open_lazily(
+    spec: str,
+    *,
+    canvas: int | None = None,
+    limit: int | None = None,
+    split_seed: int = 0,
+    allow_unreadable: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> "Dataset | LazyDataset":
+    """Lists a set of images without decoding it; `sslax.data.lazy.load` of it is what `open_dataset` gives.
+
+    Args:
+        spec: as the other arguments, of `open_dataset`.
+        canvas: as there.
+        limit: as there.
+        split_seed: as there.
+        allow_unreadable: kept for `load`.
+        progress: called where all labels have to be read from records.
+
+    Returns:
+        The listed set; what is in memory anyway (digits) comes as it is.
+
+    Raises:
+        InputError: the spec or an option cannot be used, or there is nothing to list.
+    """
     if canvas is not None and not 1 <= canvas <= MAX_CANVAS:
         raise InputError(f"canvas={canvas} is not a side in pixels; --canvas must be from 1 to {MAX_CANVAS}.")
     if limit is not None and limit < 1:
@@ -119,7 +186,7 @@ def open_dataset(
     return source(location, Request(spec, canvas, limit, split_seed, allow_unreadable, progress))
 
 
-def _find_source(spec: str) -> tuple[Callable[[str, Request], Dataset], str]:
+def _find_source(spec: str) -> "tuple[Callable[[str, Request], Dataset | LazyDataset], str]":
     sources = _sources()
     forms = {form.partition(":")[0]: form for form in sources}
     name, colon, location = spec.partition(":")

@@ -37,7 +37,7 @@ def confusion_figure(matrix: Int[np.ndarray, "c c"]) -> Figure:
     count = len(matrix)
     shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     with style.matplotlib_style():
-        figure = Figure(figsize=(_SIDE + 1.2, _SIDE + 0.6), layout="constrained")
+        figure = Figure(figsize=(_SIDE + 1.7, _SIDE + 0.6), layout="constrained")
         axes = figure.subplots()
         # By its root, so that the few per cent of a confusion can be seen beside the diagonal.
         shade = PowerNorm(0.5, vmin=0, vmax=100)
@@ -60,7 +60,7 @@ def confusion_figure(matrix: Int[np.ndarray, "c c"]) -> Figure:
         size = _font(matrix)
         if size >= _SMALLEST_FONT:
             for row, column in zip(*np.nonzero(matrix), strict=True):
-                ink = "white" if shade(shares[row, column]) > 0.6 else style.DARK
+                ink = "white" if shade(shares[row, column]) > 0.5 else style.DARK
                 text = str(matrix[row, column])
                 axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink)
     return figure
@@ -75,7 +75,7 @@ def _font(matrix: Int[np.ndarray, "c c"]) -> float:
 
 def confusion(matrix: Int[np.ndarray, "c c"], classes: Sequence[str]) -> str:
     """The confusion matrix as a section, its numbers named below it."""
-    names = "".join(f"<li>{number}\u2002{escape(name)}</li>" for number, name in enumerate(classes))
+    names = "".join(f"<li><b>{number}</b>\u2002{escape(name)}</li>" for number, name in enumerate(classes))
     legend = f'<ul class="legend numbered">{names}</ul>'
     alt = f"Confusion matrix of {len(classes)} classes, {np.trace(matrix)} of {matrix.sum()} images on its diagonal."
     said = "A row is a true class, a column what its images were taken for."

@@ -5,13 +5,14 @@ from sslax.training.build import Built, build, build_for, make_backbone
 from sslax.training.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
 from sslax.training.finetune import Finetuner, held_out
 from sslax.training.finetune_options import FinetuneOptions
+from sslax.training.images import feed_of, open_images
 from sslax.training.load import Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, NonFinite, asked_to_stop, fit, start_state
 from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
-from sslax.training.quality import can_measure, measure, raw_pixels
+from sslax.training.quality import can_measure, looked_at_note, measure, raw_pixels
 from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState, init_state
-from sslax.training.step import Embedder, Seen, compile_steps, data_mesh, make_step
+from sslax.training.step import Embedder, Seen, compile_steps, compile_update, data_mesh, make_step, make_update
 from sslax.training.tensorboard import scalars, write_scalars
 from sslax.training.watch import Alarm, Watch, collapse, observe
 
@@ -39,18 +40,23 @@ __all__ = [
     "can_measure",
     "collapse",
     "compile_steps",
+    "compile_update",
     "config_from",
     "data_mesh",
+    "feed_of",
     "fit",
     "held_out",
     "init_probe",
     "init_state",
     "load",
     "load_classifier",
+    "looked_at_note",
     "make_backbone",
     "make_step",
+    "make_update",
     "measure",
     "observe",
+    "open_images",
     "pretrain",
     "raw_pixels",
     "save_classifier",

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from sslax.config import Config, check, to_dict
-from sslax.data import Dataset, Split, open_dataset
+from sslax.data import Dataset, LazyDataset, Split
 from sslax.errors import InputError
 from sslax.methods import METHODS, Method, Setup
 from sslax.training.build import build
+from sslax.training.images import open_images
 from sslax.training.load import Loaded
 from sslax.training.loop import fit
 from sslax.training.run_dir import RunDir, facts
@@ -36,7 +37,7 @@ def pretrain(
     """Train as `experiments.pretrain` does, and give the network.
 
     Args:
-      config: as in `experiments/configs.py`.
+      config: as in `experiments/configs`. With `workers`, call this under `if __name__ == "__main__"`: they import the script.
       images: uint8 images to learn from, squares of one size; None opens `config.data`.
       labels: their classes, 0 and up, for kNN along the way; training does not see them.
       test_images: what kNN is taken on, with `test_labels`.
@@ -54,14 +55,10 @@ def pretrain(
       Interrupted, Collapsed, NonFinite: as `sslax.training.fit`.
     """
     if images is None:
-        data = open_dataset(
-            config.data,
-            canvas=config.canvas,
-            limit=config.limit,
-            split_seed=config.split_seed,
-            allow_unreadable=config.allow_unreadable,
-        )
+        data: Dataset | LazyDataset = open_images(config)
     else:
+        if config.cache is not None:
+            raise InputError(f"cache is {config.cache}, but images are given; leave one of them out.")
         data = _dataset(images, labels, test_images, test_labels, aspects)
         config = dataclasses.replace(config, data="arrays")
     name = config.method.NAME

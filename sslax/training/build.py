@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from sslax import optim
 from sslax.config import Config, check_against_data
-from sslax.data import Dataset
+from sslax.data import Dataset, LazyDataset
 from sslax.export import from_torch, load_safetensors
 from sslax.methods import METHODS, Method, Setup
 from sslax.networks import build_backbone, init
@@ -30,13 +30,14 @@ class Built(NamedTuple):
     backbone: Any
 
 
-def build(config: Config, data: Dataset, *, devices: Sequence[jax.Device] | None = None) -> Built:
+def build(config: Config, data: Dataset | LazyDataset, *, devices: Sequence[jax.Device] | None = None) -> Built:
     """Networks, method and optimiser of `config` for the images of `data`, on `devices` (None: all).
 
     Raises:
       InputError: where configuration, data and devices do not fit each other.
     """
-    return build_for(config, images=len(data.train), canvas=data.train.images.shape[1], devices=devices)
+    canvas = data.train.canvas if isinstance(data, Dataset) else data.side()
+    return build_for(config, images=len(data.train), canvas=canvas, devices=devices)
 
 
 def build_for(config: Config, *, images: int, canvas: int, devices: Sequence[jax.Device] | None = None) -> Built:

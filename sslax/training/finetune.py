@@ -18,7 +18,7 @@ from sslax.errors import InputError
 from sslax.networks import ClassifierHead, forward, init
 from sslax.training.classifier import Classifier, Predictor, softmax
 from sslax.training.finetune_options import FinetuneOptions
-from sslax.training.loop import NonFinite
+from sslax.training.loop import NonFinite, asked_to_stop
 
 
 class _Run(NamedTuple):
@@ -85,6 +85,7 @@ class Finetuner:
 
         Raises:
           NonFinite: when the loss stops being a number.
+          KeyboardInterrupt: after Ctrl-C or SIGTERM, when the step is done.
         """
         o = self._options
         order_key, head_key, step_key = jax.random.split(key, 3)
@@ -94,28 +95,37 @@ class Finetuner:
         # Copies, as the step takes its arguments for its own.
         weights = {"head": head} if o.freeze else {"head": head, "backbone": jax.tree.map(jnp.array, params)}
         run = _Run(weights, jax.tree.map(jnp.array, statistics), self._adam.init(weights))
-        order = self._order(order_key, index)
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(order_key)).astype(np.uint32).tolist())
+        order = self._order(rng, index)
+        shares = rng.beta(o.mixup, o.mixup, o.steps) if o.mixup else np.ones(o.steps)
         frozen = params if o.freeze else {}
         every = o.eval_every or max(1, round(o.steps / 20))
-        best, best_score, waited, losses = None, (-1.0, 0.0), 0, []
-        for step in range(o.steps):
-            run, loss = self._step(run, frozen, step_key, step, order[step])
-            losses.append(loss)
-            if (step + 1) % every and step + 1 < o.steps:
-                continue
-            line = self._line(step, losses, len(index))
-            losses = []
-            if validation is not None:
-                now = self._classifier(run, params)
-                accuracy, validation_loss = self._measure(now, validation)
-                better = (accuracy, -validation_loss) > best_score
-                waited = 0 if better else waited + 1
-                if better:
-                    best, best_score = jax.device_get(now), (accuracy, -validation_loss)
-                line |= {"validation": accuracy, "validation_loss": validation_loss, "best": better}
-            follow(line)
-            if waited >= o.patience:
-                break
+        best, best_score, waited = None, (-1.0, 0.0), 0
+        losses: list[Array] = []
+        with asked_to_stop() as stop:
+            for step in range(o.steps):
+                run, loss = self._step(run, frozen, step_key, step, order[step], shares[step])
+                # The device may be a step ahead, not thousands: a process that ends while it computes may crash.
+                stopping = stop()
+                jax.block_until_ready(loss if stopping else losses[-1:])
+                if stopping:
+                    raise KeyboardInterrupt
+                losses.append(loss)
+                if (step + 1) % every and step + 1 < o.steps:
+                    continue
+                line = self._line(step, losses, len(index))
+                losses = []
+                if validation is not None:
+                    now = self._classifier(run, params)
+                    accuracy, validation_loss = self._measure(now, validation)
+                    better = (accuracy, -validation_loss) > best_score
+                    waited = 0 if better else waited + 1
+                    if better:
+                        best, best_score = jax.device_get(now), (accuracy, -validation_loss)
+                    line |= {"validation": accuracy, "validation_loss": validation_loss, "best": better}
+                follow(line)
+                if waited >= o.patience:
+                    break
         return best or self._classifier(run, params)
 
     def probabilities(self, classifier: Classifier, split: Split) -> Float[np.ndarray, "n c"]:
@@ -146,11 +156,10 @@ class Finetuner:
     def _classifier(self, run: _Run, params: PyTree) -> Classifier:
         return Classifier(run.weights.get("backbone", params), run.statistics, run.weights["head"])
 
-    def _order(self, key: Key[Array, ""], index: Int[np.ndarray, "k"]) -> Int[np.ndarray, "steps batch"]:
+    def _order(self, rng: np.random.Generator, index: Int[np.ndarray, "k"]) -> Int[np.ndarray, "steps batch"]:
         """Epochs of the images in random order, cut into batches: small sets are passed through several times in one."""
         o = self._options
         epochs = -(-o.steps * o.batch_size // len(index))
-        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32).tolist())
         passes = np.concatenate([rng.permutation(index) for _ in range(epochs)])
         return passes[: o.steps * o.batch_size].reshape(o.steps, o.batch_size).astype(np.int32)
 
@@ -189,13 +198,15 @@ class Finetuner:
     ) -> tuple[Array, PyTree]:
         return forward(self._backbone, params, statistics, x, train=train, key=key)
 
-    def _take_step(self, run: _Run, frozen: PyTree, key: Array, step: Array, index: Array) -> tuple[_Run, Array]:
-        view_key, drop_key, mix_key = jax.random.split(jax.random.fold_in(key, step), 3)
+    def _take_step(
+        self, run: _Run, frozen: PyTree, key: Array, step: Array, index: Array, share: Array
+    ) -> tuple[_Run, Array]:
+        view_key, drop_key = jax.random.split(jax.random.fold_in(key, step))
         x, labels = self._views(index, view_key), self._images[2][index]
         targets = jax.nn.one_hot(labels, self._head.classes)
         targets = optax.smooth_labels(targets, self._options.label_smoothing)
         if self._options.mixup > 0:
-            x, targets = mix(mix_key, x, targets, alpha=self._options.mixup)
+            x, targets = mix(x, targets, share)
 
         def loss(weights):
             if self._options.freeze:
@@ -230,13 +241,13 @@ def layers_above(name: str, depth: int) -> int:
 
 
 def mix(
-    key: Key[Array, ""], x: Float[Array, "n h w c"], targets: Float[Array, "n k"], *, alpha: float
+    x: Float[Array, "n h w c"], targets: Float[Array, "n k"], share: Float[Array, ""]
 ) -> tuple[Float[Array, "n h w c"], Float[Array, "n k"]]:
-    """Mixup (Zhang et al. 2018, arXiv:1710.09412): each image and target with another's, one share a batch from Beta(α, α)."""
-    share_key, order_key = jax.random.split(key)
-    share = jax.random.beta(share_key, alpha, alpha)
-    other = jax.random.permutation(order_key, len(x))
-    return share * x + (1 - share) * x[other], share * targets + (1 - share) * targets[other]
+    """Mixup: `share` of each image and target, and the rest of those as far from the batch's other end.
+
+    Source: Zhang et al. 2018, arXiv:1710.09412; batches are in random order, so that they need no other permutation.
+    """
+    return share * x + (1 - share) * x[::-1], share * targets + (1 - share) * targets[::-1]
 
 
 def held_out(

@@ -6,22 +6,24 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import jax
 
 from sslax.config import Config
-from sslax.data import Dataset
+from sslax.data import Dataset, LazyDataset
 from sslax.data.feed import epoch_order, resident
+from sslax.data.stream import stream
 from sslax.errors import InputError
 from sslax.training.build import Built
 from sslax.training.checkpoints import Checkpoints
+from sslax.training.images import feed_of
 from sslax.training.probe import OnlineProbe, feature_width
 from sslax.training.quality import can_measure, measure
 from sslax.training.run_dir import RunDir, facts
 from sslax.training.state import TrainState, init_state
-from sslax.training.step import Embedder, compile_steps, make_step
+from sslax.training.step import Embedder, compile_steps, compile_update, make_step, make_update
 from sslax.training.watch import Watch
 
 
@@ -68,7 +70,7 @@ def start_state(config: Config, built: Built) -> TrainState:
 def fit(
     config: Config,
     built: Built,
-    data: Dataset,
+    data: Dataset | LazyDataset,
     run: RunDir,
     *,
     follow: Callable[[dict[str, Any]], None] = lambda line: None,
@@ -78,7 +80,7 @@ def fit(
     Args:
       config: a configuration that `check` has passed.
       built: what it became for `data`.
-      data: the images.
+      data: the images; listed ones are streamed, others as `config.feed` says.
       run: the folder that metrics and checkpoints go to.
       follow: called with each line of metrics as it is written, and first with {"resumed_at": step} when a run goes on.
 
@@ -86,12 +88,13 @@ def fit(
       The state after the last step.
 
     Raises:
-      InputError: where the folder cannot be written to, or an online probe is to learn from images without labels.
+      InputError: where the folder cannot be written to, an image that is streamed cannot be decoded, or an online probe is to
+        learn from images without labels.
       Interrupted: after Ctrl-C or SIGTERM, with the state saved.
       Collapsed: where the watch trips and the configuration says to stop.
       NonFinite: when the loss stops being a number.
     """
-    if config.online_probe and data.train.labels is None:
+    if config.online_probe and not data.train.labelled:
         raise InputError(f"online_probe is on, but {data.name} has no labels for it; it must be off.")
     run.begin(facts(data))
     checkpoints = Checkpoints(run.checkpoints)
@@ -99,7 +102,7 @@ def fit(
         state = start_state(config, built)
         probe = None
         if config.online_probe:
-            width = feature_width(built.method.embed, state.params, state.aux, data.train.images.shape[1])
+            width = feature_width(built.method.embed, state.params, state.aux, facts(data)["canvas"])
             probe = OnlineProbe(width, len(data.classes), built.mesh)
         newest = checkpoints.latest()
         if newest is not None:
@@ -109,22 +112,44 @@ def fit(
             follow({"resumed_at": newest})
         run.rewind(newest or 0)
         clock = _Clock(int(state.step), spent=max((line["seconds"] for line in run.metrics()), default=0.0))
-        with asked_to_stop() as stop:
-            return _train(config, built, data, run, checkpoints, state, probe, clock, follow, stop)
+        with asked_to_stop() as stop, _fed(config, built, data, state) as advance:
+            return _train(config, built, data, run, checkpoints, state, probe, clock, follow, stop, advance)
     finally:
         checkpoints.close()
 
 
-def _train(config, built, data, run, checkpoints, state, probe, clock, follow, stop) -> TrainState:
-    steps = compile_steps(
-        make_step(
-            built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
-        ),
-        built.mesh,
+@contextmanager
+def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
+    """Gives `advance(state, step, most)`: some steps, at most `most`, from `step`, and how many they were."""
+    if feed_of(config, data, built.mesh) == "streamed":
+        run = compile_update(make_update(built.method, built.tx), built.mesh)
+        sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch}
+        reads = {"start": int(state.step), "steps": built.steps, "workers": config.workers}
+        with closing(stream(data.train, state.key, built.mesh, **sizes, **reads)) as batches:
+            yield lambda state, step, most: (1, run(state, next(batches)))
+        return
+
+    take = make_step(
+        built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
     )
+    steps = compile_steps(take, built.mesh)
     images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
-    embedder = Embedder(built.method, built.mesh)
     per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
+    of, order = -1, None
+
+    def advance(state, step, most):
+        nonlocal of, order
+        epoch = step // built.steps_per_epoch
+        if epoch != of:
+            of, order = epoch, epoch_order(state.key, epoch, len(data.train))
+        count = per_call if per_call <= most else 1
+        return count, steps(state, images, order, count)
+
+    yield advance
+
+
+def _train(config, built, data, run, checkpoints, state, probe, clock, follow, stop, advance) -> TrainState:
+    embedder = Embedder(built.method, built.mesh)
     evaluates = config.eval_every > 0 and can_measure(data)
 
     lines = run.metrics()
@@ -137,13 +162,11 @@ def _train(config, built, data, run, checkpoints, state, probe, clock, follow, s
     step = int(state.step)
     while step < built.steps:
         epoch = step // built.steps_per_epoch
-        order = epoch_order(state.key, epoch, len(data.train))
         epoch_end = (epoch + 1) * built.steps_per_epoch
         while step < epoch_end:
             # Calls end where a line is due, so that runs of other per-call lengths write the same lines.
             due = min(epoch_end, (step // config.log_every + 1) * config.log_every)
-            count = per_call if step + per_call <= due else 1
-            state, metrics, seen = steps(state, images, order, count)
+            count, (state, metrics, seen) = advance(state, step, due - step)
             if probe is not None:
                 metrics |= probe(seen.features, seen.labels)
             step += count
@@ -163,7 +186,7 @@ def _train(config, built, data, run, checkpoints, state, probe, clock, follow, s
                 alarm = None
                 with clock.paused():
                     if evaluate_now:
-                        line |= measure(functools.partial(embedder, state), data, probe=probe)
+                        line |= measure(functools.partial(embedder, state), data, probe=probe, workers=config.workers)
                     if config.on_collapse != "ignore":
                         alarm = watch(line, seen.features, rank=evaluate_now)
                 if alarm is not None:

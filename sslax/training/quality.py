@@ -7,13 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from sslax.data import Dataset
+from sslax.data import Dataset, LazyDataset, LazySplit, Split
+from sslax.data.stream import Once, read_batches
 from sslax.evaluation import knn_scores, linear_probe
 from sslax.training.probe import OnlineProbe
 
 NEIGHBOURS = (1, 20)
 # Pixels as features are a baseline, not a burden: larger images are averaged down to this side first.
 _RAW_SIDE = 32
+# Of a split that is streamed, at most so many images are looked at: as many as ImageNet's validation split has.
+MOST = 50_000
+_AT_ONCE = 500
 
 
 def knn_accuracy(
@@ -37,32 +41,58 @@ def knn_accuracy(
 
 def measure(
     features: Callable[[UInt8[np.ndarray, "n s s 3"], Float[np.ndarray, "n"]], Float[np.ndarray, "n d"]],
-    data: Dataset,
+    data: Dataset | LazyDataset,
     *,
     probe_key: Key[Array, ""] | None = None,
     probe: OnlineProbe | None = None,
+    workers: int = 0,
 ) -> dict[str, float]:
     """Accuracies of `features` on a set: `knn1`, `knn20`, `linear` where a key is given, `probe` of an online probe.
 
+    Of a set that is listed and not decoded, at most 50,000 images of each split are looked at, evenly spaced in its order;
+    they are decoded in passing, by `workers` processes or in threads.
+
     Raises:
       ValueError: on a set without labels or without a test split.
+      InputError: where a listed image cannot be decoded.
     """
-    if data.test is None or data.train.labels is None or data.test.labels is None:
+    if not can_measure(data) or data.test is None:
         raise ValueError(f"{data.name} has no labels or no test split; accuracies need both.")
-    train, test = (features(split.images, split.aspects) for split in (data.train, data.test))
+    train, train_labels = _looked_at(features, data.train, workers)
+    test, test_labels = _looked_at(features, data.test, workers)
     classes = len(data.classes)
-    accuracies = knn_accuracy(train, data.train.labels, test, data.test.labels, num_classes=classes)
+    accuracies = knn_accuracy(train, train_labels, test, test_labels, num_classes=classes)
     if probe_key is not None:
-        linear = linear_probe(probe_key, train, data.train.labels, test, data.test.labels, num_classes=classes)
+        linear = linear_probe(probe_key, train, train_labels, test, test_labels, num_classes=classes)
         accuracies["linear"] = linear.accuracy
     if probe is not None:
-        accuracies["probe"] = probe.accuracy(test, data.test.labels)
+        accuracies["probe"] = probe.accuracy(test, test_labels)
     return accuracies
 
 
-def can_measure(data: Dataset) -> bool:
+def looked_at_note(data: Dataset | LazyDataset) -> str | None:
+    """The sentence on what `measure` leaves out of a set, None where it looks at all of it."""
+    if isinstance(data, Dataset) or not can_measure(data) or max(map(len, data.splits)) <= MOST:
+        return None
+    return f"Accuracies are taken on {MOST:,} images of each split at most, evenly spaced in its order."
+
+
+def _looked_at(features, split: Split | LazySplit, workers: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features and labels of a split, or of what is looked at of it."""
+    if isinstance(split, Split):
+        assert split.labels is not None, "can_measure has seen to it"
+        return features(split.images, split.aspects), split.labels
+    index = np.unique(np.linspace(0, len(split) - 1, min(MOST, len(split))).astype(int))
+    found, labels = [], []
+    for batch in read_batches(split, Once(index, _AT_ONCE), workers=workers):
+        found.append(features(batch.images, batch.aspects))
+        labels.append(np.asarray(batch.labels))
+    return np.concatenate(found), np.concatenate(labels)
+
+
+def can_measure(data: Dataset | LazyDataset) -> bool:
     """Whether the set has the labels and the test split that accuracies need."""
-    return data.test is not None and data.train.labels is not None and data.test.labels is not None
+    return data.test is not None and data.train.labelled and data.test.labelled
 
 
 def raw_pixels(

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from sslax.config import differences
-from sslax.data import Dataset
+from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
 from sslax.files import write_atomically
 
@@ -117,11 +117,11 @@ class RunDir:
         write_atomically(self._metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
-def facts(data: Dataset) -> dict[str, Any]:
+def facts(data: Dataset | LazyDataset) -> dict[str, Any]:
     """What a run depends on of its data: name, number of training images, their canvas, and the classes."""
     return {
         "name": data.name,
         "images": len(data.train),
-        "canvas": data.train.images.shape[1],
+        "canvas": data.train.canvas,
         "classes": list(data.classes),
     }

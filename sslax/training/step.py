@@ -9,7 +9,7 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt8
 
-from sslax.data.feed import Resident
+from sslax.data.feed import Placed, Resident, take
 from sslax.methods import Batch, Method
 from sslax.training.state import TrainState
 
@@ -27,21 +27,18 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def make_step(
-    method: Method, tx: optax.GradientTransformation, mesh: Mesh, *, batch_size: int, steps_per_epoch: int
-) -> Callable[..., tuple[TrainState, dict[str, Array], Seen]]:
-    """The training step as a pure function `(state, data, order) -> (state, metrics, seen)`, not yet compiled.
+def make_update(
+    method: Method, tx: optax.GradientTransformation
+) -> Callable[[TrainState, Placed], tuple[TrainState, dict[str, Array], Seen]]:
+    """The training step as a pure function `(state, images) -> (state, metrics, seen)`, not yet compiled.
 
-    `data` is the resident set and `order` the epoch's permutation of it; the step takes its own batch out of them.
+    `images` are the batch, uint8, spread over the devices: what both feeds end in.
     """
-    rows = NamedSharding(mesh, PartitionSpec("data"))
 
-    def step(state: TrainState, data: Resident, order: Int[Array, "n"]):
-        start = state.step % steps_per_epoch * batch_size
-        index = jax.lax.with_sharding_constraint(jax.lax.dynamic_slice_in_dim(order, start, batch_size), rows)
+    def update(state: TrainState, images: Placed):
         views_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        views = method.views(views_key, data.images[index], data.aspects[index])
-        batch = Batch(jax.lax.stop_gradient(views), None if data.labels is None else data.labels[index])
+        views = method.views(views_key, images.images, images.aspects)
+        batch = Batch(jax.lax.stop_gradient(views), images.labels)
 
         (loss, output), gradient = jax.value_and_grad(method.loss, has_aux=True)(
             state.params, state.aux, batch, loss_key, state.step
@@ -53,7 +50,30 @@ def make_step(
         seen = Seen(jax.lax.stop_gradient(output.features), batch.labels)
         return TrainState(state.step + 1, params, opt_state, aux, state.key), metrics, seen
 
+    return update
+
+
+def make_step(
+    method: Method, tx: optax.GradientTransformation, mesh: Mesh, *, batch_size: int, steps_per_epoch: int
+) -> Callable[..., tuple[TrainState, dict[str, Array], Seen]]:
+    """The training step as a pure function `(state, data, order) -> (state, metrics, seen)`, not yet compiled.
+
+    `data` is the resident set and `order` the epoch's permutation of it; the step takes its own batch out of them.
+    """
+    update = make_update(method, tx)
+
+    def step(state: TrainState, data: Resident, order: Int[Array, "n"]):
+        start = state.step % steps_per_epoch * batch_size
+        index = jax.lax.dynamic_slice_in_dim(order, start, batch_size)
+        return update(state, take(data, index, mesh))
+
     return step
+
+
+def compile_update(update: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """`run(state, images)`: one step on a batch that was streamed, the state donated."""
+    everywhere, rows = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
+    return jax.jit(update, donate_argnums=0, out_shardings=(everywhere, everywhere, rows))
 
 
 def compile_steps(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:

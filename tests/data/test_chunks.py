@@ -37,7 +37,7 @@ def test_they_are_what_open_dataset_reads(folder, spec, limit):
     assert chunks.names == data.train.names + data.test.names
     assert chunks.splits == ("train",) * len(data.train) + ("test",) * len(data.test)
     assert (chunks.classes, chunks.notes, len(chunks)) == (data.classes, data.notes, len(chunks.names))
-    np.testing.assert_array_equal(chunks.labels, np.concatenate([part.labels for part in parts]))
+    np.testing.assert_array_equal(chunks.labels(), np.concatenate([part.labels for part in parts]))
     for step in (3, 1000):
         images, aspects = whole(chunks, step)
         np.testing.assert_array_equal(images, np.concatenate([part.images for part in parts]))
@@ -46,7 +46,7 @@ def test_they_are_what_open_dataset_reads(folder, spec, limit):
 
 def test_images_without_labels(folder):
     chunks = open_chunks(f"folder:{folder / 'cat'}", canvas=8)
-    assert (chunks.labels, chunks.classes, set(chunks.splits)) == (None, (), {"train"})
+    assert (chunks.labels(), chunks.classes, set(chunks.splits)) == (None, (), {"train"})
 
 
 def test_the_digest_tells_of_every_change(folder):

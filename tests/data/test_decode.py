@@ -235,14 +235,14 @@ def test_decoding_is_the_same_with_any_number_of_threads(tmp_path, monkeypatch):
         Image.fromarray(RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)).save(path)
     results = []
     for threads in (1, 7):
-        monkeypatch.setattr(decode, "_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(decode, "default_threads", lambda threads=threads: threads)
         results.append(decode_files(paths, 6).images)
     np.testing.assert_array_equal(*results)
 
 
 def test_an_interrupt_stops_decoding(tmp_path, monkeypatch):
     paths = _save(tmp_path, [(4, 4)]) * 5000
-    monkeypatch.setattr(decode, "_threads", lambda: 1)
+    monkeypatch.setattr(decode, "default_threads", lambda: 1)
     read = []
     monkeypatch.setattr(decode, "read_image", lambda path, canvas: read.append(path) or read_image(path, canvas))
 

@@ -91,3 +91,12 @@ def test_the_last_blocks_of_a_vit(tmp_path, capsys, finished):
     assert both.shape == (3, 2 * last.shape[1])
     np.testing.assert_allclose(both[:, last.shape[1] :], last, atol=1e-6)
     assert np.abs(both[:, : last.shape[1]] - last).max() > 1e-3
+
+
+def test_a_run_on_arrays_has_no_images_of_its_own(tmp_path, capsys):
+    import sslax
+
+    data = tiny.dataset()
+    sslax.pretrain(tiny.config(epochs=1), images=data.train.images, run_dir=tmp_path / "run")
+    assert terminal.exit_code(lambda: evaluate.run(evaluate.Options(run=str(tmp_path / "run")))) == 2
+    assert "data is left out, but RUN was trained on arrays; --data must name images." in capsys.readouterr().err

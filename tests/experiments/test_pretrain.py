@@ -66,6 +66,10 @@ BAD = {
     "patch": (["--network.patch-size", "3"], ["network.patch_size is 3", "divide method.views.size"]),
     "batch": (["--batch-size", "1"], ["batch_size is 1", "at least 2"]),
     "devices": (["--batch-size", "129"], ["batch_size is 129", "multiple of the 8 devices"]),
+    "workers": (["--workers", "-1"], ["workers is -1", "at least 0"]),
+    "cache": (["--cache", "here"], ["cache is here", "digits needs no decoding"]),
+    "no canvas": (["--data", "folder:{few}", "--feed", "streamed"], ["canvas is None", "streamed", "--canvas 8"]),
+    "not prepared": (["--data", "tfds:stl10/x"], ["tfds:stl10/x", "no configuration 'x'"]),
     "run dir is a file": (["--run-dir", "{file}"], ["run_dir is {file}"]),
     "run dir of others": (["--run-dir", "{few}"], ["run_dir is {few}", "holds files but no run"]),
 }
@@ -172,17 +176,20 @@ def test_a_whole_run_and_its_report(tmp_path, monkeypatch, capsys):
     assert "is done" in capsys.readouterr().out
 
 
-def test_unlabelled_images_of_any_shape(tmp_path, monkeypatch, capsys):
+def test_unlabelled_images_of_any_shape_streamed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     for i in range(24):
         pixels = np.random.default_rng(i).integers(0, 255, (9 + i % 3, 12, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
     flags = ["--data", "folder:photos", "--canvas", "8", *SMALL, "--batch-size", "8", "--epochs", "1"]
+    flags += ["--feed", "streamed"]
     assert terminal.exit_code(lambda: pretrain(flags)) == terminal.DONE
     folder = tmp_path / "runs" / "simclr-digits"
     assert json.loads((folder / "result.json").read_text()) == {}
-    assert "no labels" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no labels" in said
+    assert "images streamed" in said
     assert "no labels" in (folder / "report.html").read_text()
 
 

@@ -148,3 +148,16 @@ def test_feature_spread_is_drawn_from_zero_and_held_against_one(values, top):
     np.testing.assert_allclose(axes.get_ylim(), (0, top))
     assert images.encode(figure)
     assert figures.feature_std_figure(metrics()) is None
+
+
+def test_validation_accuracy_and_where_the_weights_were_kept():
+    lines = [
+        {"step": 10, "epoch": 1.0, "validation": 0.5, "best": True},
+        {"step": 20, "epoch": 2.0, "validation": 0.75, "best": True},
+        {"step": 30, "epoch": 3.0, "validation": 0.625, "best": False},
+    ]
+    (axes,) = figures.validation_figure(lines).axes
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1, 50], [2, 75], [3, 62.5]])
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [2.0]
+    assert axes.lines[1].get_label() == "weights kept: 75.0"
+    assert figures.validation_figure(metrics()) is None

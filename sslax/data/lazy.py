@@ -1,0 +1,223 @@
+"""Sets of images that are listed but not yet decoded, and `load`, which decodes a whole one into an array.
+
+Every source of encoded images lists its set in this form, so that what is resident, streamed or cached is decoded by
+one function and is the same to the bit.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from sslax.data.decode import DEFAULT_CANVAS, NO_LABEL, Encoded, Unreadable, decode_all, own_side, read_image
+from sslax.data.sources import Dataset, Images, Split
+from sslax.errors import InputError
+
+_MOST_UNREADABLE = 0.01
+_NAMED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class LazySplit:
+    """One split whose images are decoded when they are asked for; it can be sent to another process.
+
+    Attributes:
+        source: the spec of its set.
+        fetch: gives image 0 to n - 1 as it is stored, and its class, from any thread.
+        names: n names, relative to the source; they are unique.
+        labelled: whether its images have classes.
+        canvas: side S of the canvases; None: the images' own, which only `load` can tell.
+    """
+
+    source: str
+    fetch: Callable[[int], Encoded]
+    names: Sequence[str]
+    labelled: bool
+    canvas: int | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, indices: Int[np.ndarray, "b"]) -> Images:
+        """Decode these images, in the calling thread.
+
+        Raises:
+            InputError: one of them cannot be decoded, or no canvas is set.
+        """
+        if self.canvas is None:
+            raise InputError(f"canvas is None; images of {self.source} that are decoded as they are needed need one.")
+        images = np.empty((len(indices), self.canvas, self.canvas, 3), np.uint8)
+        aspects = np.empty(len(indices), np.float32)
+        labels = np.empty(len(indices), np.int32)
+        for row, index in enumerate(indices.tolist()):
+            encoded = self.fetch(index)
+            try:
+                picture = read_image(encoded.file, self.canvas)
+            except Unreadable as error:
+                # Left out, it would change the order of all that follow, and with it the run.
+                raise InputError(
+                    f"data={self.source!r}: {printable(self.names[index])!r} cannot be decoded ({error}); repair or "
+                    "remove it, or give a folder as --cache, which leaves such files out."
+                ) from error
+            images[row], aspects[row], labels[row] = picture.pixels, picture.width / picture.height, encoded.label
+        return Images(images, aspects, labels if self.labelled else None)
+
+
+@dataclass(frozen=True, eq=False)
+class LazyDataset:
+    """A set of images that is listed, and not decoded.
+
+    Attributes:
+        name: the spec it was opened by.
+        train: what to learn from.
+        test: what to evaluate on; None where the source has none.
+        classes: the classes' names in the order of the labels; empty where there are no labels.
+        notes: what the user should know of how the set was listed, in sentences.
+        allow_unreadable: whether `load` goes on where more than 1 % of the images cannot be decoded.
+        files: the files that the images come from, which tell by size and date whether they have changed.
+    """
+
+    name: str
+    train: LazySplit
+    test: LazySplit | None
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    allow_unreadable: bool
+    files: Callable[[], Sequence[Path]]
+
+    @property
+    def splits(self) -> tuple[LazySplit, ...]:
+        """The one or two splits."""
+        return (self.train,) if self.test is None else (self.train, self.test)
+
+    def side(self) -> int:
+        """The canvas that the images will have, as far as the first of them tells."""
+        return self.train.canvas or own_side(self.train.fetch, len(self.train)) or DEFAULT_CANVAS
+
+    def nbytes(self) -> int:
+        """Bytes of all canvases."""
+        return sum(map(len, self.splits)) * self.side() ** 2 * 3
+
+    def digest(self) -> str:
+        """A hash of the names, and of the files' names, sizes and dates; looks at every file, but into none."""
+        told = hashlib.blake2b(digest_size=16)
+        for split in self.splits:
+            told.update("\n".join(split.names).encode(errors="surrogateescape") + b"\0")
+        for path in self.files():
+            try:
+                status = path.stat()
+                told.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            except OSError:
+                told.update(b"missing\n")
+        return told.hexdigest()
+
+
+def load(
+    data: LazyDataset,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    allocate: Callable[[int, int], UInt8[np.ndarray, "n s s 3"]] | None = None,
+) -> Dataset:
+    """Decode a whole set; images that cannot be decoded are left out, which `notes` then says.
+
+    Args:
+        data: the listed set.
+        progress: as in `open_dataset`.
+        allocate: makes the array of n canvases of a side S; None is an array in memory.
+
+    Raises:
+        InputError: too many images cannot be decoded, or they do not fit into memory.
+    """
+    splits, notes = data.splits, list(data.notes)
+    names = [name for split in splits for name in split.names]
+    ends = np.cumsum([len(split) for split in splits]).tolist()
+
+    def fetch(index: int) -> Encoded:
+        return splits[0].fetch(index) if index < ends[0] else splits[1].fetch(index - ends[0])
+
+    try:
+        decoded = decode_all(fetch, len(names), data.train.canvas, progress, allocate=allocate)
+    except MemoryError as error:
+        raise _error(
+            data.name,
+            f"{len(names)} images need {error} of memory, more than there is; choose a smaller --canvas or a --limit, "
+            "or --feed streamed",
+        ) from error
+    failures = [(names[index], reason) for index, reason in sorted(decoded.failures.items())]
+    if note := unreadable_note(data.name, failures, len(names), allow=data.allow_unreadable):
+        notes.append(note)
+    side = decoded.images.shape[1]
+    if data.train.canvas is None and not decoded.own_size:
+        notes.append(
+            f"Not all images are squares of one size up to {DEFAULT_CANVAS}, so each was squashed to {side} x {side} "
+            "pixels (--canvas chooses another size)."
+        )
+    if decoded.guessed_white:
+        notes.append(guessed_white_note(decoded.guessed_white))
+    read: list[Split] = []
+    first = start = 0
+    for split in splits:
+        good = [index for index in range(len(split)) if first + index not in decoded.failures]
+        if not good:
+            kind = "test" if read else "train"
+            raise _error(data.name, f"no image of the {kind} split can be decoded; repair these files")
+        rows = slice(start, start + len(good))
+        labels = decoded.labels[rows] if split.labelled and (decoded.labels[rows] != NO_LABEL).all() else None
+        kept = tuple(split.names[index] for index in good)
+        read.append(Split(decoded.images[rows], labels, decoded.aspects[rows], kept))
+        first, start = first + len(split), rows.stop
+    test = read[1] if len(read) > 1 else None
+    return Dataset(data.name, read[0], test, data.classes, tuple(printable(note) for note in notes))
+
+
+def unreadable_note(spec: str, failures: Sequence[tuple[str, str]], total: int, *, allow: bool) -> str | None:
+    """What to say of files that cannot be decoded and are left out; None where there are none.
+
+    Args:
+        spec: of the set.
+        failures: the names of these files, and why.
+        total: how many files there were to read.
+        allow: go on where they are more than 1 %.
+
+    Raises:
+        InputError: they are all files, or more than 1 % without `allow`.
+    """
+    if not failures:
+        return None
+    which = some([f"{name!r} ({reason})" for name, reason in failures])
+    counted = f"{len(failures)} of {total} image files cannot be decoded"
+    if len(failures) == total:
+        raise _error(spec, f"{counted}: {which}; give a folder of intact images")
+    if len(failures) > _MOST_UNREADABLE * total and not allow:
+        raise _error(
+            spec,
+            f"{counted}, more than {_MOST_UNREADABLE:.0%}: {which}; repair or remove them, "
+            "or leave them out by --allow-unreadable",
+        )
+    return printable(f"{counted} and were left out: {which}.")
+
+
+def guessed_white_note(count: int) -> str:
+    """What to say of `count` images with values of 32 bits."""
+    return (
+        f"{count} images have 32-bit gray values, whose white was taken to be 1, 255 or 65535, "
+        "the smallest that holds the image's maximum."
+    )
+
+
+def _error(spec: str, problem: str) -> InputError:
+    return InputError(printable(f"data={spec!r}: {problem}."))
+
+
+def printable(text: str) -> str:
+    """The text as it can be printed: file names need not be Unicode."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def some(items: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    more = [f"and {len(items) - _NAMED} more"] if len(items) > _NAMED else []
+    return ", ".join([*items[:_NAMED], *more])

@@ -1,0 +1,240 @@
+"""How images reach the compiled step, streamed: decoded on the host by grain, ahead of the step that takes them.
+
+What is read depends on the position in the run alone, so a run goes on from its step with nothing else to restore, and
+sees the images that the resident feed would have shown it. A batch is read in pieces by several threads at once, or by
+worker processes, and put together in order.
+"""
+
+import functools
+import signal
+import threading
+import warnings
+from collections import deque
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from absl import flags
+from grain.experimental import ThreadPrefetchIterDataset
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, Key
+
+from sslax.data.decode import default_threads
+from sslax.data.feed import Placed, epoch_order
+from sslax.data.lazy import LazySplit
+from sslax.data.sources import Images, Split
+
+# Images that are read at once, decoded and from an array: enough to forget the cost of a call, few enough that several
+# threads share a batch.
+_DECODED_AT_ONCE, _COPIED_AT_ONCE = 16, 64
+# Batches that wait on the host, and on the devices besides the one in use.
+_WAITING, _PLACED = 2, 1
+# Two threads that ask for the order of one epoch need not compile it twice.
+_LOCK = threading.Lock()
+
+
+@dataclass
+class Epochs:
+    """What is read in a run from a step on, a batch at a time: the indices of what this process reads of it.
+
+    Attributes:
+        key: the numbers of the run's key, and the name of its kind.
+        images: n of the set.
+        batch_size: images a step, over all processes.
+        steps_per_epoch: whole batches of an epoch.
+        start: the first step.
+        steps: of the whole run.
+        rows: places in a batch that are read here.
+    """
+
+    key: tuple[np.ndarray, str]
+    images: int
+    batch_size: int
+    steps_per_epoch: int
+    start: int
+    steps: int
+    rows: Int[np.ndarray, "b"]
+    _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+    def __getitem__(self, batch: int) -> Int[np.ndarray, "b"]:
+        epoch, step = divmod(self.start + batch, self.steps_per_epoch)
+        return self._order(epoch)[step * self.batch_size + self.rows]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        order = self._orders.get(epoch)
+        if order is None:
+            numbers, kind = self.key
+            # On the host where jax can: the devices would do it after all the steps that wait for them.
+            with _on_host(), _LOCK:
+                key = jax.random.wrap_key_data(jax.numpy.asarray(numbers), impl=kind)
+                order = np.asarray(epoch_order(key, epoch, self.images))
+            self._orders[epoch] = order
+            # Threads at the end of one epoch and at the beginning of the next both find theirs.
+            for old in [other for other in list(self._orders) if other < epoch - 1]:
+                self._orders.pop(old, None)
+        return order
+
+
+def _on_host() -> Any:
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX_PLATFORMS leaves no CPU.
+        return jax.default_device(jax.local_devices()[0])
+
+
+@dataclass(frozen=True)
+class Once:
+    """What is read to see every image once, in order, in batches of one size but for the last."""
+
+    indices: Int[np.ndarray, "n"]
+    size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.size)
+
+    def __getitem__(self, batch: int) -> Int[np.ndarray, "b"]:
+        return self.indices[batch * self.size : (batch + 1) * self.size]
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The batches cut into pieces that one thread reads: what grain sees as its source."""
+
+    split: Split | LazySplit
+    schedule: Epochs | Once
+    per_batch: int
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.schedule) * self.per_batch
+
+    def __getitem__(self, place: Any) -> Images:
+        batch, piece = divmod(int(place), self.per_batch)
+        indices = self.schedule[batch]
+        return self.split.read(indices[piece * self.size : (piece + 1) * self.size])
+
+
+def read_batches(
+    split: Split | LazySplit, schedule: Epochs | Once, *, workers: int = 0, threads: int | None = None
+) -> Generator[Images, None, None]:
+    """The scheduled batches on the host, in order, each read while those before it are used.
+
+    Args:
+        split: what is read.
+        schedule: which images.
+        workers: processes that decode; 0 decodes in threads of this one. What needs no decoding is read in threads anyway.
+        threads: how many of those; None is one a core.
+
+    Raises:
+        InputError: from the iterator, where an image cannot be decoded.
+    """
+    # Pillow warns of odd metadata file by file, in threads that cannot keep a filter of their own.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    if not len(schedule):
+        return
+    if isinstance(split, Split):
+        # A worker would get a copy of the whole set, to copy some of it back.
+        workers = 0
+    size = _COPIED_AT_ONCE if isinstance(split, Split) else _DECODED_AT_ONCE
+    per_batch = -(-len(schedule[0]) // size)
+    threads = (threads or default_threads()) if not workers else 1
+    ahead = max(_WAITING * per_batch, 2 * threads)
+    source: Any = _Pieces(split, schedule, per_batch, size)
+    pieces = grain.MapDataset.source(source).to_iter_dataset(grain.ReadOptions(threads, ahead))
+    if workers:
+        # grain asks absl's flags, which only programs that absl starts have parsed.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=-(-ahead // workers))
+        pieces = pieces.mp_prefetch(options, worker_init_fn=_begin_worker)
+    batches = pieces.batch(per_batch, batch_fn=_joined)
+    reader = iter(ThreadPrefetchIterDataset(batches, prefetch_buffer_size=_WAITING))
+    try:
+        yield from reader
+    finally:
+        reader.close()
+
+
+def _begin_worker(index: int, count: int) -> None:
+    """Ctrl-C is for the process that trains, and so are its accelerators: a worker only computes the order of an epoch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    jax.config.update("jax_platforms", "cpu")
+
+
+def _joined(pieces: Sequence[Images]) -> Images:
+    images, aspects = (np.concatenate([piece[column] for piece in pieces]) for column in (0, 1))
+    labels = [piece.labels for piece in pieces if piece.labels is not None]
+    return Images(images, aspects, np.concatenate(labels) if labels else None)
+
+
+def stream(
+    split: Split | LazySplit,
+    key: Key[Array, ""],
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    steps_per_epoch: int,
+    start: int,
+    steps: int,
+    workers: int = 0,
+) -> Generator[Placed, None, None]:
+    """The batches of a run on the devices, from step `start` on: those that the resident feed takes at the same steps.
+
+    Each process reads the rows of its own devices, and the next batch is on its way while one is used.
+
+    Args:
+        split: the training images.
+        key: the run's.
+        mesh: the devices that share a batch.
+        batch_size: images a step, over all devices.
+        steps_per_epoch: whole batches of an epoch.
+        start: the first step.
+        steps: of the whole run.
+        workers: as in `read_batches`.
+
+    Raises:
+        InputError: from the iterator, where an image cannot be decoded.
+    """
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    own = sorted(
+        {
+            (piece[0].start or 0, batch_size if piece[0].stop is None else piece[0].stop)
+            for piece in rows.addressable_devices_indices_map((batch_size,)).values()
+            if piece is not None
+        }
+    )
+    here = np.concatenate([np.arange(first, last) for first, last in own])
+    schedule = Epochs(
+        # A copy: the state that the key belongs to is donated to its next step.
+        (np.array(jax.random.key_data(key)), str(jax.random.key_impl(key))),
+        len(split),
+        batch_size,
+        steps_per_epoch,
+        start,
+        steps,
+        here,
+    )
+    place = functools.partial(_place, rows=rows, batch_size=batch_size)
+    waiting: deque[Placed] = deque()
+    batches = read_batches(split, schedule, workers=workers)
+    try:
+        for batch in batches:
+            waiting.append(place(batch))
+            if len(waiting) > _PLACED:
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        batches.close()
+
+
+def _place(batch: Images, rows: NamedSharding, batch_size: int) -> Placed:
+    def put(x: np.ndarray) -> Array:
+        return jax.make_array_from_process_local_data(rows, x, (batch_size, *x.shape[1:]))
+
+    return Placed(put(batch.images), put(batch.aspects), None if batch.labels is None else put(batch.labels))

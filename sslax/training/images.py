@@ -1,0 +1,64 @@
+"""The images of a configuration: opened for the feed that it gets, and which feed that is."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from sslax.config import Config
+from sslax.data import Dataset, LazyDataset, load, open_lazily
+from sslax.data.cache import open_cached
+from sslax.data.memory import Feed, choose_feed
+from sslax.errors import InputError
+from sslax.training.step import data_mesh
+
+
+def open_images(
+    config: Config,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Dataset | LazyDataset:
+    """The images of `config`: decoded where they will be resident, listed where they will be streamed, or from its cache.
+
+    Raises:
+      InputError: where they cannot be opened, or not as the configuration wants them.
+    """
+    chosen = {"limit": config.limit, "split_seed": config.split_seed, "allow_unreadable": config.allow_unreadable}
+    data = open_lazily(
+        config.data,
+        canvas=config.canvas,
+        limit=config.limit,
+        split_seed=config.split_seed,
+        allow_unreadable=config.allow_unreadable,
+        progress=progress,
+    )
+    if isinstance(data, Dataset):
+        if config.cache is not None:
+            raise InputError(f"cache is {config.cache}, but {config.data} needs no decoding; leave it out.")
+        return data
+    if config.cache is not None:
+        return open_cached(data, config.cache, chosen, progress)
+    if choose_feed(config.feed, data.name, data.nbytes(), data_mesh(devices)) == "resident":
+        return load(data, progress)
+    if config.canvas is None:
+        raise InputError(
+            f"canvas is None, but the images of {data.name} are streamed, and it must say what side they all get; "
+            f"--canvas {data.side()} is what the first of them would have."
+        )
+    return data
+
+
+def feed_of(config: Config, data: Dataset | LazyDataset, mesh: Mesh) -> Feed:
+    """The feed that opened images get.
+
+    Raises:
+      InputError: where a resident feed is asked for and the images do not fit.
+    """
+    if isinstance(data, LazyDataset):
+        return "streamed"
+    images = data.train.images
+    return choose_feed(
+        config.feed, data.name, images.nbytes, mesh, held="disk" if isinstance(images, np.memmap) else "memory"
+    )

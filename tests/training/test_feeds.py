@@ -1,0 +1,126 @@
+"""Runs on streamed images: the run that was stopped and resumed, the resident run, and the data that has changed."""
+
+import dataclasses
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from sslax.config import to_dict
+from sslax.data import Dataset, LazyDataset, LazySplit
+from sslax.errors import InputError
+from sslax.training import Interrupted, RunDir, build, feed_of, fit, measure, open_images, pretrain, raw_pixels
+from sslax.training.run_dir import facts
+from tests import tiny
+from tests.data.images import write_folder
+from tests.training.test_training import same
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    spec = write_folder(tmp_path_factory.mktemp("images"), {"train/a": 32, "train/b": 32, "test/a": 16, "test/b": 16})
+    return tiny.config(data=spec, canvas=8, feed="streamed")
+
+
+def train(path, config, follow=lambda line: None):
+    data = open_images(config)
+    run = RunDir(path, to_dict(config))
+    built = build(config, data)
+    return fit(config, built, data, run, follow=follow), run
+
+
+def lines(run):
+    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_s")} for line in run.metrics()]
+
+
+@pytest.fixture(scope="module")
+def straight(config, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("runs") / "straight", config)
+
+
+def test_streamed_stopped_and_killed_and_resumed_is_straight(config, straight, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(line):
+        if line["step"] == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path / "run", config, follow=kill)
+    state, run = train(tmp_path / "run", config)
+    assert same(state, straight[0])
+    assert lines(run) == lines(straight[1])
+    assert [line["step"] for line in lines(run)] == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_stop_in_the_middle_of_an_epoch_goes_on_with_the_next_batch(config, straight, tmp_path):
+    def stop(line):
+        if line.get("step") == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="step 3 of 12"):
+        train(tmp_path / "run", config, follow=stop)
+    # Where the images come from may change between the two: the batches are the same.
+    state, run = train(tmp_path / "run", dataclasses.replace(config, cache=str(tmp_path / "cache")))
+    assert same(state, straight[0])
+    assert lines(run) == lines(straight[1])
+
+
+def test_the_resident_run_is_the_streamed_one(config, straight, tmp_path):
+    own = dataclasses.replace(config, feed="resident")
+    data = open_images(own)
+    assert isinstance(data, Dataset)
+    assert feed_of(own, data, build(own, data).mesh) == "resident"
+    state, run = train(tmp_path / "run", own)
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(straight[0].params), strict=True):
+        # Two programs: Adam turns the rounding of a nearly zero gradient into a step of its own.
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    for ours, theirs in zip(lines(run), lines(straight[1]), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+
+
+def test_accuracies_of_a_listed_set_are_those_of_the_same_set_in_memory(config, monkeypatch):
+    listed, data = open_images(config), open_images(dataclasses.replace(config, feed="resident"))
+    assert isinstance(listed, LazyDataset)
+    assert measure(raw_pixels, listed) == measure(raw_pixels, data)
+    monkeypatch.setattr("sslax.training.quality.MOST", 10)
+    read = []
+    monkeypatch.setattr(LazySplit, "read", lambda self, index, of=LazySplit.read: read.extend(index) or of(self, index))
+    # Fewer than 20 neighbours are left.
+    assert set(measure(raw_pixels, listed)) == {"knn1"}
+    assert len(read) == 20
+    assert read[:10] == [0, 7, 14, 21, 28, 35, 42, 49, 56, 63]
+
+
+def test_streamed_data_that_has_changed_since_the_run_began(tmp_path):
+    spec = write_folder(tmp_path / "images", {"train/a": 16, "train/b": 16, "test/a": 2})
+    config = tiny.config(data=spec, canvas=8, feed="streamed", epochs=1)
+    RunDir(tmp_path / "run", to_dict(config)).begin(facts(open_images(config)))
+    (tmp_path / "images" / "train" / "a" / "00.png").unlink()
+    with pytest.raises(InputError, match=r"changed since this run began \(images: 32 there, 31 here\)"):
+        train(tmp_path / "run", config)
+
+
+def test_how_images_are_opened(config, tmp_path, monkeypatch):
+    auto = dataclasses.replace(config, feed="auto")
+    assert isinstance(open_images(auto), Dataset)
+    monkeypatch.setattr("sslax.data.memory.host_memory", lambda: 10_000)
+    assert isinstance(open_images(auto), LazyDataset)
+    with pytest.raises(InputError, match=r"canvas is None, .* are streamed, .* --canvas 8 is what the first"):
+        open_images(dataclasses.replace(auto, canvas=None))
+    with pytest.raises(InputError, match=r"feed is resident, but the images of folder:.* need 0\.0 MiB and 0\.0 MiB"):
+        open_images(dataclasses.replace(auto, feed="resident"))
+    with pytest.raises(InputError, match=r"cache is .*, but digits needs no decoding"):
+        open_images(dataclasses.replace(auto, data="digits", cache=str(tmp_path)))
+    with pytest.raises(InputError, match="but images are given"):
+        pretrain(dataclasses.replace(auto, cache=str(tmp_path)), images=np.zeros((20, 8, 8, 3), np.uint8))
+    cached = open_images(dataclasses.replace(auto, cache=str(tmp_path / "cache")))
+    assert isinstance(cached, Dataset)
+    assert feed_of(auto, cached, build(auto, cached).mesh) == "streamed"
+
+
+def test_a_run_may_go_on_with_another_feed():
+    fields = to_dict(tiny.config(feed="resident", workers=3, cache="here"))
+    assert fields == to_dict(tiny.config())
