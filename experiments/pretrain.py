@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import terminal
+from experiments import dry_run, terminal
 from experiments.configs import CONFIGS
 from experiments.reports import write_run_report
 from sslax.config import Config, check, to_dict
@@ -25,8 +25,10 @@ from sslax.training import (
     Built,
     Embedder,
     RunDir,
+    accumulation_note,
     build,
     can_measure,
+    estimate,
     feed_of,
     fit,
     looked_at_note,
@@ -71,6 +73,9 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     """Train, measure, report; raises what `terminal.exit_code` turns into sentences."""
     name, config = parse(arguments, configs)
     check(config)
+    if config.dry_run:
+        show_needs(name, config)
+        return
     run_path = pathlib.Path(config.run_dir or f"runs/{name}")
     run = RunDir(run_path, to_dict(config), extendable=True)
     method_name = type(config.method).__name__
@@ -90,6 +95,9 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     for note in data.notes:
         terminal.say(note)
     built = build(config, data)
+    if note := accumulation_note(config, built.method, built.image_shape):
+        terminal.say(note)
+        data = dataclasses.replace(data, notes=(*data.notes, note))
     terminal.say(
         f"{name}: {len(data.train):,} training images, {built.steps:,} steps of {config.batch_size} "
         f"on {jax.device_count()} x {jax.devices()[0].device_kind}, images {feed_of(config, data, built.mesh)}."
@@ -107,6 +115,13 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     else:
         terminal.say(f"{data.name} has no labels or no test split, so there is no table of accuracies.")
     terminal.say(f"The report is {run.report}.")
+
+
+def show_needs(name: str, config: Config) -> None:
+    """What the run would take, as a table; nothing is written."""
+    with terminal.reading_progress() as progress:
+        needs = estimate(config, progress=progress)
+    terminal.console.print(dry_run.table(name, needs))
 
 
 def measure_all(config: Config, built: Built, data: Dataset | LazyDataset, state) -> dict[str, dict[str, float]]:

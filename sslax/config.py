@@ -106,6 +106,12 @@ class Config:
     """Seed of initialisation, order and views."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    remat: bool = False
+    """Keep only what goes from block to block of the backbone for the gradient, and compute what is inside again: less memory
+    for a third more arithmetic."""
+    accumulate: int = 1
+    """Micro-batches that a batch is cut into, one after the other, their gradients averaged: less memory. Exact where nothing
+    crosses the batch, as DINO on a ViT; BatchNorm and negatives are then of the micro-batch."""
     online_probe: bool = False
     """Train a linear classifier on the features along the way; it sees the labels, the network does not see it."""
     on_nan: Literal["stop", "skip"] = "stop"
@@ -126,14 +132,16 @@ class Config:
     """Write the metrics as TensorBoard's scalars too, to the folder tensorboard of the run; needs tensorboardX."""
     run_dir: str | None = None
     """Folder of the run; None is runs/CONFIG. The same command on it again goes on where it stopped."""
+    dry_run: bool = False
+    """Show what the run would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
 
 
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as JSON has it (tuples as lists), with the method's name.
 
-    Left out is what makes no other run: `run_dir`, as runs may be moved, `tensorboard`, which only watches,
-    `keep_checkpoints`, what changes only the way that the same images take, which may be another on another machine, and
-    `on_nan`, so that a run that was stopped may go on by skipping.
+    Left out is what makes no other run: `run_dir`, as runs may be moved, `dry_run`, which is none, `tensorboard`, which only
+    watches, `keep_checkpoints`, what changes only the way that the same images take, or the memory of the same step, which may
+    be another on another machine, and `on_nan`, so that a run that was stopped may go on by skipping.
     """
 
     def plain(value: Any) -> Any:
@@ -142,7 +150,8 @@ def to_dict(config: Config) -> dict[str, Any]:
         return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
     fields = plain(dataclasses.asdict(config))
-    for name in ("run_dir", "tensorboard", "keep_checkpoints", "on_nan", "feed", "workers", "cache"):
+    own = ("run_dir", "dry_run", "tensorboard", "keep_checkpoints", "on_nan", "feed", "workers", "cache", "remat")
+    for name in own:
         del fields[name]
     fields["method"] = {"name": config.method.NAME, **fields["method"]}
     return fields
@@ -169,6 +178,9 @@ def check(config: Config) -> None:
     """Raise InputError, one sentence, on the first value that cannot work; needs neither data nor devices."""
     _at_least("epochs", config.epochs, 1)
     _at_least("batch_size", config.batch_size, 2)
+    _at_least("accumulate", config.accumulate, 1)
+    if config.batch_size % config.accumulate:
+        raise InputError(f"accumulate is {config.accumulate}; it must divide batch_size, which is {config.batch_size}.")
     _at_least("log_every", config.log_every, 1)
     _at_least("eval_every", config.eval_every, 0)
     _at_least("checkpoint_every", config.checkpoint_every, 1)
@@ -235,6 +247,11 @@ def check_against_data(config: Config, *, images: int, canvas: int, devices: int
         )
     if config.batch_size % devices:
         raise InputError(f"batch_size is {config.batch_size}; it must be a multiple of the {devices} devices.")
+    if config.batch_size // config.accumulate % devices:
+        raise InputError(
+            f"accumulate is {config.accumulate}; the micro-batches of {config.batch_size // config.accumulate} images must be "
+            f"a multiple of the {devices} devices."
+        )
     for name in ("size", "local_size"):
         size = getattr(config.method.views, name, 0)
         if size > canvas:

@@ -113,16 +113,16 @@ def fit(
 def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
     """Gives `advance(state, step, most)`: some steps, at most `most`, from `step`, and how many they were."""
     if feed_of(config, data, built.mesh) == "streamed":
-        run = compile_update(guarded(make_update(built.method, built.tx), config.on_nan), built.mesh)
+        update = make_update(built.method, built.tx, accumulate=config.accumulate)
+        run = compile_update(guarded(update, config.on_nan), built.mesh)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch}
         reads = {"start": int(state.step), "steps": built.steps, "workers": config.workers}
         with closing(stream(data.train, state.key, built.mesh, **sizes, **reads)) as batches:
             yield lambda state, step, most: (1, run(state, next(batches)))
         return
 
-    take = make_step(
-        built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
-    )
+    sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch, "accumulate": config.accumulate}
+    take = make_step(built.method, built.tx, built.mesh, **sizes)
     steps = compile_steps(guarded(take, config.on_nan), built.mesh)
     images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
     per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
