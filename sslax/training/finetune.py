@@ -125,7 +125,9 @@ class Finetuner:
                     break
         return best or self._classifier(run, params)
 
-    def estimate(self, key: Key[Array, ""], params: PyTree, statistics: PyTree, index: Int[np.ndarray, "k"]) -> Estimate:
+    def estimate(
+        self, key: Key[Array, ""], params: PyTree, statistics: PyTree, index: Int[np.ndarray, "k"]
+    ) -> Estimate:
         """What `train` with these arguments would take, at most; its step is compiled and timed on some of the images."""
         o = self._options
         run, frozen = self._begin(key, params, statistics), params if o.freeze else {}
