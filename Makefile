@@ -36,6 +36,10 @@ check: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.benchmarks.losses
 	$(BIN)/python -m experiments.benchmarks.augmentation
+	$(BIN)/python -m experiments.benchmarks.knn
+	$(BIN)/python -m experiments.benchmarks.step
+	$(BIN)/python -m experiments.benchmarks.growth
+	$(BIN)/python -m experiments.benchmarks.collectives
 	$(if $(DATA),$(BIN)/python -m experiments.benchmarks.feed --data $(DATA))
 
 $(VENV)/installed: pyproject.toml requirements.txt
