@@ -8,9 +8,11 @@ import dataclasses
 import importlib.util
 from typing import Any, ClassVar, Literal, Protocol
 
+from sslax import processes
 from sslax.augment import view_sizes
 from sslax.errors import InputError
 from sslax.networks import heads_of, patch_side
+from sslax.processes import DistributedConfig
 
 
 class MethodOptions(Protocol):
@@ -126,6 +128,10 @@ class Config:
     """Write the metrics as TensorBoard's scalars too, to the folder tensorboard of the run; needs tensorboardX."""
     run_dir: str | None = None
     """Folder of the run; None is runs/CONFIG. The same command on it again goes on where it stopped."""
+    fsdp: bool = False
+    """Spread parameters, optimiser and the method's state over the devices in place of a copy on each; for networks that do
+    not fit otherwise."""
+    distributed: DistributedConfig = DistributedConfig()
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -133,7 +139,8 @@ def to_dict(config: Config) -> dict[str, Any]:
 
     Left out is what makes no other run: `run_dir`, as runs may be moved, `tensorboard`, which only watches,
     `keep_checkpoints`, what changes only the way that the same images take, which may be another on another machine, and
-    `on_nan`, so that a run that was stopped may go on by skipping.
+    `on_nan`, so that a run that was stopped may go on by skipping; and how many processes and devices share it, and in which
+    parts.
     """
 
     def plain(value: Any) -> Any:
@@ -142,7 +149,7 @@ def to_dict(config: Config) -> dict[str, Any]:
         return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
     fields = plain(dataclasses.asdict(config))
-    for name in ("run_dir", "tensorboard", "keep_checkpoints", "on_nan", "feed", "workers", "cache"):
+    for name in ("run_dir", "tensorboard", "keep_checkpoints", "on_nan", "feed", "workers", "cache", "fsdp", "distributed"):
         del fields[name]
     fields["method"] = {"name": config.method.NAME, **fields["method"]}
     return fields
@@ -203,6 +210,7 @@ def check(config: Config) -> None:
         raise InputError('tensorboard is True, which needs a package; install it by pip install "tensorboardX>=2.6".')
     config.method.check(config)
     _check_network(config)
+    processes.check(config.distributed)
 
 
 def _check_network(config: Config) -> None:
