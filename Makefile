@@ -1,5 +1,6 @@
 # make demo   SimCLR on scikit-learn's digits: trains, prints a table, writes a report
 # make test   the whole test suite         make test PYTHON=python3.12 LATEST=1: on the newest releases
+# make soak   the same for an hour: thousands of hostile inputs, a thousand damaged image files, runs killed and resumed
 # make check  lint, format and types       make bench: every benchmark, each beside its rival (with DATA=folder:PATH the feeds)
 PYTHON ?= python3
 ifeq ($(LATEST),1)
@@ -16,12 +17,15 @@ EXTRAS := dev$(if $(GPU),$(comma)cuda)
 # The versions that the tests ran with; LATEST=1 and GPUs take the newest that pyproject.toml allows.
 PINS := $(if $(LATEST)$(GPU),,-r requirements.txt)
 
-.PHONY: demo test check bench
+.PHONY: demo test soak check bench
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.pretrain
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+soak: $(VENV)/installed
+	$(BIN)/python -m pytest tests/hostile --hypothesis-profile soak
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ from experiments.partial import Partial
 from experiments.runs import check_out, spec_of
 from sslax.data import Chunks, open_chunks
 from sslax.data.chunks import look_at
-from sslax.data.decode import Unreadable, read_image
+from sslax.data.decode import Unreadable, read_quietly
 from sslax.data.lazy import guessed_white_note, unreadable_note
 from sslax.errors import InputError
 from sslax.files import replacing
@@ -207,7 +207,7 @@ def show_neighbours(options: Options, out: pathlib.Path, network: Loaded, data: 
 
 def _query(path: pathlib.Path, side: int) -> tuple[np.ndarray, float]:
     try:
-        read = read_image(path, side)
+        read = read_quietly(path, side)
     except Unreadable as error:
         raise InputError(f"search is {printable(str(path))}, which cannot be read as an image: {error}.") from error
     return read.pixels, read.width / read.height

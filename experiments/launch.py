@@ -1,10 +1,11 @@
-"""Several processes of one run on this machine: `python -m experiments.launch --processes 2 [--devices-per-process 4] -- CONFIG …`.
+"""A run in several processes of this machine: `python -m experiments.launch --processes 2 [--devices-per-process 4] -- CONFIG …`.
 
 What follows `--` is for `experiments.pretrain`. When a process dies, the others are ended and one sentence says which it was;
 the same command then goes on from the last checkpoint. Ctrl-C and SIGTERM let all of them save and stop.
 """
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -44,7 +45,7 @@ class Options:
     processes: int = 2
     """Processes, each with devices of its own."""
     devices_per_process: int | None = None
-    """CPU devices of each process, made up for trying things out; None gives each process one GPU, or the CPU where there is none."""
+    """CPU devices of each process, to try things out; None gives each one GPU, or the CPU where there is none."""
     heartbeat: int = 20
     """Seconds without a sign of life after which a process is taken for dead."""
     arguments: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
@@ -82,10 +83,8 @@ class Process:
 
     def end(self, number: signal.Signals) -> None:
         """Send a signal: SIGTERM to the process, which ends its own, SIGKILL to all that it has started as well."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             (os.killpg if number == signal.SIGKILL else os.kill)(self._popen.pid, number)
-        except ProcessLookupError:
-            pass
 
     def show(self, *, until: float) -> None:
         """Pass on what was said up to a moment."""
@@ -111,10 +110,15 @@ def start(options: Options) -> list[Process]:
         if options.devices_per_process is None:
             environment["JAX_LOCAL_DEVICE_IDS"] = str(index)
         else:
-            flags = environment.get("XLA_FLAGS", "")
-            flags += f" --xla_force_host_platform_device_count={options.devices_per_process}"
-            environment |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags.strip()}
-        flags = {"coordinator": address, "processes": options.processes, "process": index, "heartbeat": options.heartbeat}
+            devices = f"--xla_force_host_platform_device_count={options.devices_per_process}"
+            xla = f"{environment.get('XLA_FLAGS', '')} {devices}".strip()
+            environment |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla}
+        flags = {
+            "coordinator": address,
+            "processes": options.processes,
+            "process": index,
+            "heartbeat": options.heartbeat,
+        }
         given = [word for name, value in flags.items() for word in (f"--distributed.{name}", str(value))]
         command = [sys.executable, "-m", "experiments.pretrain", *options.arguments, *given]
         processes.append(Process(index, command, environment))

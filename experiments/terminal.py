@@ -59,7 +59,8 @@ def exit_code(script: Callable[[], None]) -> int:
         if not processes.lost(error):
             raise
         errors.print(
-            "Another process of the run is gone. Run the same command again to go on from the last checkpoint.", markup=False
+            "Another process of the run is gone. Run the same command again to go on from the last checkpoint.",
+            markup=False,
         )
         return INTERRUPTED
     except OSError as error:

@@ -12,7 +12,20 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from sslax.checks import (
+    as_array,
+    check_at_least,
+    check_choice,
+    check_count,
+    check_finite,
+    check_positive,
+    check_probability,
+)
+from sslax.numerics import at_least_float32, unit_and_norm
+
 Schedule = Callable[[Array | int], Array]
+
+_SQUARABLE = 1e18
 
 
 def kernels_only(params: PyTree) -> PyTree:
@@ -20,11 +33,18 @@ def kernels_only(params: PyTree) -> PyTree:
 
     By number of dimensions and never by name, so that it holds for any network.
     """
-    return jax.tree.map(lambda p: p.ndim > 1, params)
+    return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
 
 
 def scaled_learning_rate(lr: float, batch_size: int, *, rule: Literal["none", "linear", "sqrt"] = "linear") -> float:
-    """The learning rate for a batch: `lr`, `lr · batch / 256`, or `lr · √batch` (Chen et al. 2020, appendix B.1)."""
+    """The learning rate for a batch: `lr`, `lr · batch / 256`, or `lr · √batch` (Chen et al. 2020, appendix B.1).
+
+    Raises:
+      ValueError: on a rate that is negative or not finite, a batch below 1 or an unknown rule.
+    """
+    check_at_least("lr", lr)
+    check_count("batch_size", batch_size)
+    check_choice("rule", rule, ("none", "linear", "sqrt"))
     return {"none": lr, "linear": lr * batch_size / 256, "sqrt": lr * batch_size**0.5}[rule]
 
 
@@ -50,22 +70,26 @@ def warmup_cosine(
         (`utils.cosine_scheduler` of DINO's release).
 
     Raises:
-      ValueError: on a warmup longer than the schedule or negative lengths.
+      ValueError: on a warmup longer than the schedule, negative lengths, values that are not finite or an unknown convention.
+      TypeError: on lengths that are not whole numbers.
     """
-    if steps < 1:
-        raise ValueError(f"steps is {steps}; it must be at least 1.")
-    if not 0 <= warmup_steps <= steps:
+    check_count("steps", steps)
+    check_count("warmup_steps", warmup_steps, least=0)
+    if warmup_steps > steps:
         raise ValueError(f"warmup_steps is {warmup_steps}; it must lie between 0 and steps, which is {steps}.")
-    if convention not in ("step", "dino"):
-        raise ValueError(f'convention is {convention!r}; it must be "step" or "dino".')
+    for name, value in (("peak", peak), ("start", start), ("end", end)):
+        check_finite(name, value)
+    check_choice("convention", convention, ("step", "dino"))
     # A linspace of w points has w - 1 intervals; with one point it is just its first value, 0.
-    rise = max(warmup_steps - 1, 1) if convention == "dino" else max(warmup_steps, 1)
+    rise = float(max(warmup_steps - 1, 1) if convention == "dino" else max(warmup_steps, 1))
+    # As floats, since whole numbers beyond 2^31 do not fit into JAX's.
+    first, fall = float(warmup_steps), float(max(steps - warmup_steps, 1))
 
     def schedule(step):
-        step = jnp.asarray(step, jnp.float32)
-        progress = jnp.clip((step - warmup_steps) / max(steps - warmup_steps, 1), 0, 1)
+        step = jnp.maximum(jnp.asarray(step, jnp.float32), 0)
+        progress = jnp.clip((step - first) / fall, 0, 1)
         cosine = end + 0.5 * (peak - end) * (1 + jnp.cos(jnp.pi * progress))
-        return jnp.where(step < warmup_steps, start + (peak - start) * step / rise, cosine)
+        return jnp.where(step < first, start + (peak - start) * (step / rise), cosine)
 
     return schedule
 
@@ -78,13 +102,11 @@ def cosine_ema_decay(base: float, steps: int) -> Schedule:
     Raises:
       ValueError: on a base outside [0, 1] or fewer than one step.
     """
-    if not 0 <= base <= 1:
-        raise ValueError(f"base is {base}; a decay must lie in [0, 1].")
-    if steps < 1:
-        raise ValueError(f"steps is {steps}; it must be at least 1.")
+    check_probability("base", base)
+    check_count("steps", steps)
 
     def schedule(step):
-        progress = jnp.clip(jnp.asarray(step, jnp.float32) / steps, 0, 1)
+        progress = jnp.clip(jnp.asarray(step, jnp.float32) / float(steps), 0, 1)
         return 1 - (1 - base) * (jnp.cos(jnp.pi * progress) + 1) / 2
 
     return schedule
@@ -95,21 +117,25 @@ def ema_update(target: PyTree, online: PyTree, decay: Float[Array, ""] | float) 
 
     Raises:
       ValueError: on trees of different structure or leaves of different shape, or a concrete decay outside [0, 1].
+      TypeError: on leaves that are not floating-point: an average of whole numbers would be rounded to where it was.
     """
-    if not isinstance(decay, jax.core.Tracer) and not 0 <= decay <= 1:
-        raise ValueError(f"decay is {float(decay):g}; it must lie in [0, 1].")
+    check_probability("decay", decay)
     structures = str(jax.tree.structure(target)), str(jax.tree.structure(online))
     if structures[0] != structures[1]:
         raise ValueError(f"target is a tree {structures[0]} and online {structures[1]}; they must be the same.")
 
     def move(path, t, o):
-        if jnp.shape(t) != jnp.shape(o):
-            where = jax.tree_util.keystr(path)
-            raise ValueError(
-                f"target{where} has shape {jnp.shape(t)} and online{where} {jnp.shape(o)}; they must agree."
-            )
-        # Written as a step towards `online`, equal trees stay equal to the last bit.
-        return (t + (1 - decay) * (o - t)).astype(jnp.asarray(t).dtype)
+        where = jax.tree_util.keystr(path)
+        t, o = as_array(f"target{where}", t), as_array(f"online{where}", o)
+        if t.shape != o.shape:
+            raise ValueError(f"target{where} has shape {t.shape} and online{where} {o.shape}; they must agree.")
+        for name, leaf in (("target", t), ("online", o)):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                raise TypeError(f"{name}{where} has dtype {leaf.dtype}; it must be a floating-point array.")
+        # Written as a step towards `online`, equal trees stay equal to the last bit. In float32 at least: bfloat16 loses
+        # steps of less than a 256th.
+        wide = at_least_float32(t)
+        return (wide + (1 - decay) * (at_least_float32(o) - wide)).astype(t.dtype)
 
     return jax.tree_util.tree_map_with_path(move, target, online)
 
@@ -137,14 +163,38 @@ def lars(
         False is SimCLR's (and `optax.lars`'): it goes into the momentum. The two part as soon as the rate changes.
       mask: which parameters are decayed and adapted, a tree of booleans or a function to one. None: those of two
         dimensions or more. `optax.lars` by default takes all, which no paper does.
+
+    Raises:
+      ValueError: on a negative rate or decay, a momentum outside [0, 1], a trust coefficient that is not positive.
     """
+    _check_rate("learning_rate", learning_rate)
+    check_at_least("weight_decay", weight_decay)
+    check_probability("momentum", momentum)
+    check_positive("trust_coefficient", trust_coefficient)
     mask = kernels_only if mask is None else mask
     adapted = [
         optax.masked(optax.add_decayed_weights(weight_decay), mask),
-        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), mask),
+        optax.masked(_scale_by_trust_ratio(trust_coefficient), mask),
     ]
     moving = [optax.trace(decay=momentum), optax.scale_by_learning_rate(learning_rate)]
     return optax.chain(*adapted, *(moving if lr_after_momentum else moving[::-1]))
+
+
+def _scale_by_trust_ratio(coefficient: float) -> optax.GradientTransformation:
+    """`optax.scale_by_trust_ratio` with norms that gradients of 1e30 do not overflow and those of 1e-30 do not lose."""
+
+    def scale(gradient, param):
+        direction, length = unit_and_norm(gradient)
+        _, size = unit_and_norm(param)
+        moved = direction * (coefficient * size)
+        return jnp.where((length == 0) | (size == 0), gradient, moved).astype(gradient.dtype)
+
+    return optax.stateless(lambda gradients, params: jax.tree.map(scale, gradients, params))
+
+
+def _check_rate(name: str, value: float | Schedule) -> None:
+    if not callable(value):
+        check_at_least(name, value)
 
 
 def sgd(
@@ -155,7 +205,10 @@ def sgd(
     nesterov: bool = False,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> optax.GradientTransformation:
-    """SGD with momentum and weight decay added to the gradient, as torch has it; `mask` as for `lars`."""
+    """SGD with momentum and weight decay added to the gradient, as torch has it; `mask` and what is raised as for `lars`."""
+    _check_rate("learning_rate", learning_rate)
+    check_at_least("weight_decay", weight_decay)
+    check_probability("momentum", momentum)
     mask = kernels_only if mask is None else mask
     return optax.chain(
         optax.masked(optax.add_decayed_weights(weight_decay), mask),
@@ -171,9 +224,26 @@ def adamw(
     b2: float = 0.999,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); `mask` as for `lars`, and the decay may be a schedule (DINO's)."""
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); `mask` as for `lars`, and the decay may be a schedule (DINO's).
+
+    Gradients beyond ±1e18, whose squares float32 cannot hold, count as that: their step is as long, as Adam divides by
+    their size. With an infinite second moment a parameter would never move again.
+
+    Raises:
+      ValueError: on a negative rate or decay, or betas outside [0, 1).
+    """
+    _check_rate("learning_rate", learning_rate)
+    _check_rate("weight_decay", weight_decay)
+    check_probability("b1", b1, below_one=True)
+    check_probability("b2", b2, below_one=True)
     mask = kernels_only if mask is None else mask
-    return optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=mask)
+    adam = optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=mask)
+
+    def update(gradients, state, params=None):
+        bounded = jax.tree.map(lambda g: jnp.clip(g, -_SQUARABLE, _SQUARABLE).astype(g.dtype), gradients)
+        return adam.update(bounded, state, params)
+
+    return optax.GradientTransformation(adam.init, update)
 
 
 def clip_each(max_norm: float) -> optax.GradientTransformation:
@@ -185,11 +255,11 @@ def clip_each(max_norm: float) -> optax.GradientTransformation:
     Raises:
       ValueError: on a norm that is not positive.
     """
-    if not max_norm > 0:
-        raise ValueError(f"max_norm is {max_norm}; it must be above 0.")
+    check_positive("max_norm", max_norm)
 
     def clip(gradient):
-        return gradient * jnp.minimum(1.0, max_norm / (jnp.linalg.norm(gradient.ravel()) + 1e-6))
+        _, length = unit_and_norm(gradient)
+        return (gradient * jnp.minimum(1.0, max_norm / (length + 1e-6))).astype(gradient.dtype)
 
     return optax.stateless(lambda updates, params: jax.tree.map(clip, updates))
 
@@ -221,9 +291,13 @@ def hold(
       held: parameters -> tree of booleans.
       steps: how many updates; 0 holds nothing.
 
+    Raises:
+      ValueError: on negative steps.
+
     Source: `cancel_gradients_last_layer` of DINO's released `utils.py`, where torch's optimisers skip what has no gradient.
     """
-    if steps <= 0:
+    check_count("steps", steps, least=0)
+    if steps == 0:
         return tx
     rest = optax.masked(tx, lambda params: jax.tree.map(lambda marked: not marked, held(params)))
     own = optax.masked(tx, held)

@@ -22,7 +22,17 @@ from sslax.errors import InputError
 T = TypeVar("T")
 
 # What the runtimes say when they have lost a process: gloo, NCCL, and the service by which the processes know each other.
-_SIGNS = ("gloo", "nccl", "unavailable", "deadline_exceeded", "heartbeat", "barrier", "coordination", "connection", "peer")
+_SIGNS = (
+    "gloo",
+    "nccl",
+    "unavailable",
+    "deadline_exceeded",
+    "heartbeat",
+    "barrier",
+    "coordination",
+    "connection",
+    "peer",
+)
 # Seconds to wait for the others in leaving; those that are in the middle of a step will not come.
 _FAREWELL = 5.0
 

@@ -7,6 +7,7 @@ import pathlib
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.environ.get("XLA_FLAGS", "")
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -20,6 +21,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # XLA's compilation is most of the suite's time, so it is kept between runs.
 jax.config.update("jax_compilation_cache_dir", str(_ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+# How many examples a property test draws that does not say it: few, the same in every run, or by `--hypothesis-profile soak`
+# many, other ones in every run.
+hypothesis.settings.register_profile("quick", max_examples=20, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("soak", max_examples=200, deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("quick")
 
 # Every annotated shape in the package is checked by beartype, in the tests only.
 install_import_hook("sslax", "tests.checker.check")

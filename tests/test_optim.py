@@ -220,5 +220,5 @@ def test_clip_is_each_tensors_own():
     np.testing.assert_allclose(clipped["long"], [0.6, 0.8], rtol=1e-6)
     np.testing.assert_array_equal(clipped["short"], gradients["short"])
     np.testing.assert_array_equal(clipped["zero"], 0)
-    with pytest.raises(ValueError, match="max_norm is 0; it must be above 0"):
+    with pytest.raises(ValueError, match="max_norm is 0; it must be a finite number above 0"):
         optim.clip_each(0)

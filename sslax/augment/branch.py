@@ -6,7 +6,7 @@ A `Branch` is all that `sample_view` (draws) and `render_view` (applies) know; t
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,16 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from sslax.augment import color, crop, ops
 from sslax.augment.jitter import Jitter, jitter_planes, sample_jitter, sample_order
+from sslax.checks import (
+    as_array,
+    as_images,
+    check_choice,
+    check_count,
+    check_positive,
+    check_probability,
+    is_concrete,
+    value_range,
+)
 
 Channels = tuple[float, float, float]
 Range = tuple[float, float]
@@ -71,7 +81,12 @@ def sample_view(
     image_aspect: float | Float[Array, ""] | None = None,
     order: Int[Array, "4"] | None = None,
 ) -> View:
-    """Draw one view of a canvas of `height` x `width` whose true width / height is `image_aspect`; a key for each op."""
+    """Draw one view of a canvas of `height` x `width` whose true width / height is `image_aspect`; a key for each op.
+
+    Raises ValueError where a field of the branch is out of its range.
+    """
+    for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
+        check_probability(name, getattr(branch, name))
     keys = jax.random.split(key, 8)
     box = crop.sample_crop(
         keys[0],
@@ -100,7 +115,8 @@ def sample_view(
 def render_view(
     image: Float[Array, "h w 3"], view: View, branch: Branch
 ) -> Float[Array, "{branch.size} {branch.size} 3"]:
-    """The view that was drawn."""
+    """The view that was drawn. Raises ValueError as the ops do."""
+    image = as_images("image", image, rgb=True, unit=True)
     size = branch.size
     planes = crop.crop_planes(image, view.box, size, method=branch.interpolation, flip=view.flip)
     red, green, blue = jnp.clip(planes, 0.0, 1.0).reshape(3, -1)
@@ -127,8 +143,10 @@ def branch_view(
 ) -> Float[Array, "{branch.size} {branch.size} 3"]:
     """One view of one image (uint8 is scaled to [0, 1]).
 
-    `image_aspect` is the true width / height of a squashed image; `order` is the jitter's, for a whole batch.
+    `image_aspect` is the true width / height of a squashed image; `order` is the jitter's, for a whole batch. Raises
+    ValueError or TypeError as `sample_view`, and for an image that is no uint8 and not in [0, 1].
     """
+    image = as_images("image", image, rgb=True, unit=True, levels=True)
     height, width, _ = image.shape
     view = sample_view(key, height, width, branch, image_aspect=image_aspect, order=order)
     return render_view(to_float(image), view, branch)
@@ -142,7 +160,13 @@ def branch_views(
     jitter_order: JitterOrder = "image",
     aspects: Float[Array, " n"] | None = None,
 ) -> tuple[Float[Array, "n _ _ 3"], ...]:
-    """A view of each image for each branch; `aspects` are the true widths / heights of squashed images."""
+    """A view of each image for each branch; `aspects` are the true widths / heights of squashed images.
+
+    Raises ValueError or TypeError as `branch_view`, and for aspects that are not n positive numbers.
+    """
+    images = as_images("images", images, ndim=4, rgb=True, unit=True, levels=True)
+    aspects = None if aspects is None else _checked_aspects(aspects, len(images))
+    check_choice("jitter_order", jitter_order, get_args(JitterOrder))
     key_images, key_orders = jax.random.split(key)
     keys = view_keys(key_images, len(images), views=len(branches))
     orders = jax.random.split(key_orders, len(branches))
@@ -184,7 +208,12 @@ def _same_programs(branches: Sequence[Branch]) -> list[list[int]]:
 
 
 def view_keys(key: Key[Array, ""], images: int, *, views: int = 2) -> Key[Array, "{views} {images}"]:
-    """A key for each view of each image: a key shared by a batch would give all of its images the same draws."""
+    """A key for each view of each image: a key shared by a batch would give all of its images the same draws.
+
+    Raises ValueError for fewer than one of either.
+    """
+    check_count("images", images)
+    check_count("views", views)
     return jax.random.split(key, (views, images))
 
 
@@ -203,14 +232,19 @@ def eval_view(
     The square's side is `central` times the true image's shorter side, `aspects` being the true widths / heights (None:
     the images are not squashed). `central=None` is all of an image that is already `size` x `size` (CIFAR's protocol,
     where nothing is resized) and 0.875 of any other: SimCLR's central crop, and DINO's resize to 256, crop to 224.
-    Raises ValueError for a `central` outside (0, 1], or as `crop_and_resize` and `normalize` do.
+    Raises ValueError for a `central` outside (0, 1], or as `branch_views`, `crop_and_resize` and `normalize` do.
     """
+    images = as_images("images", images, ndim=4, rgb=True, unit=True, levels=True)
+    aspects = None if aspects is None else _checked_aspects(aspects, len(images))
+    check_count("size", size, what=" pixel")
+    check_choice("interpolation", interpolation, get_args(crop.Interpolation))
     _, height, width, _ = images.shape
     same = height == width == size
     if central is None:
         central = 1.0 if same else 0.875
-    if not 0 < central <= 1:
-        raise ValueError(f"central is {central}; it has to be in (0, 1], a share of the shorter side.")
+    check_positive("central", central)
+    if central > 1:
+        raise ValueError(f"central is {central}; it must lie in (0, 1], a share of the shorter side.")
 
     def one(image: Array, aspect: Array) -> Array:
         image = to_float(image)
@@ -223,6 +257,19 @@ def eval_view(
         return _normalized(image, mean, std)
 
     return jax.vmap(one)(images, jnp.full(len(images), width / height) if aspects is None else aspects)
+
+
+def _checked_aspects(aspects: Float[Array, " n"], count: int) -> Float[Array, " n"]:
+    aspects = as_array("aspects", aspects)
+    if not jnp.issubdtype(aspects.dtype, jnp.floating):
+        raise TypeError(f"aspects has dtype {aspects.dtype}; it must be a floating-point array.")
+    if aspects.shape != (count,):
+        raise ValueError(f"aspects has shape {aspects.shape}; it must be ({count},), one for each image.")
+    if is_concrete(aspects):
+        low, high = value_range(aspects)
+        if not 0 < low <= high < float("inf"):
+            raise ValueError(f"aspects has values from {low:g} to {high:g}; they must be positive and finite.")
+    return aspects.astype(jnp.float32)
 
 
 def _present(probability: ops.Scalar) -> bool:

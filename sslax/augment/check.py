@@ -1,5 +1,8 @@
 """Checks of a recipe as a user gave it, before anything is compiled."""
 
+import dataclasses
+import math
+from numbers import Real
 from typing import Any, get_args
 
 from sslax.augment import color, crop, ops
@@ -13,23 +16,31 @@ def check_views(recipe: Any, canvas: int, *, prefix: str = "method.views") -> No
     Any recipe with fields of these names can be checked.
     """
     fields = vars(recipe)
+    declared = dataclasses.fields(recipe) if dataclasses.is_dataclass(recipe) else ()
+    default = {field.name: field.default for field in declared}
 
     def check(name: str, right: bool, wanted: str) -> None:
         # Not a number fails every comparison, and so every check.
         if name in fields and not right:
             raise InputError(f"{prefix}.{name} is {fields[name]}; it has to be {wanted}.")
 
-    def is_range(name: str, most: float = float("inf")) -> bool:
+    def is_range(name: str, most: float = math.inf) -> bool:
         low, high = fields.get(name, (1, 1))
-        return 0 < low <= high <= most
+        return 0 < low <= high <= most and high < math.inf
 
+    for name, value in fields.items():
+        usual = default.get(name)
+        if isinstance(usual, tuple):
+            right = isinstance(value, tuple) and len(value) == len(usual) and all(isinstance(x, Real) for x in value)
+            check(name, right or (value is None and name in ("mean", "std")), f"{len(usual)} numbers")
     for name in ("size", "local_size"):
-        check(
-            name, 1 <= fields.get(name, 1) <= canvas, f"from 1 to {canvas} pixels, the size that the images are kept in"
-        )
+        value = fields.get(name, 1)
+        right = isinstance(value, int) and 1 <= value <= canvas
+        check(name, right, f"from 1 to {canvas} pixels, the size that the images are kept in")
     for name in ("crop_area", "global_area", "local_area"):
         check(name, is_range(name, 1.0), "two shares in (0, 1], the smaller first")
-    check("local_crops", fields.get("local_crops", 0) >= 0, "at least 0")
+    crops = fields.get("local_crops", 0)
+    check("local_crops", isinstance(crops, int) and crops >= 0, "at least 0, and whole")
     for name in ("crop_aspect", "blur_sigma"):
         check(name, is_range(name), "two positive numbers, the smaller first")
     for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
@@ -53,5 +64,6 @@ def check_views(recipe: Any, canvas: int, *, prefix: str = "method.views") -> No
     )
     for name in ("mean", "std"):
         value = fields.get(name)
-        check(name, value is None or len(value) == 3, "three numbers, one a channel")
+        right = value is None or (len(value) == 3 and all(math.isfinite(x) for x in value))
+        check(name, right, "three finite numbers, one a channel")
     check("std", not fields.get("std") or min(fields["std"]) > 0, "three positive numbers, one a channel")

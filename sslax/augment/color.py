@@ -1,7 +1,8 @@
 """Colour: each op a pure function of one image.
 
-Images are float32 [h, w, 3] in [0, 1], RGB, and so is every result: each op clips. Factors are plain ratios (1 changes
-nothing), hue is in turns (0.5 is the opposite colour), probabilities are in [0, 1].
+Images are float32 [h, w, 3] in [0, 1], RGB, and so is every result: each op clips. Half precision becomes float32; other
+types, other shapes and, where they are concrete, values outside [0, 1] raise TypeError or ValueError. Factors are plain
+ratios (1 changes nothing), hue is in turns (0.5 is the opposite colour), probabilities are in [0, 1].
 
 Three semantics are in use, and they differ:
 
@@ -16,13 +17,14 @@ about twice as long (experiments/benchmarks/augmentation.py), on interleaved cha
 Inside, an image is three planes of pixels: XLA:CPU vectorises over a plane, and hardly over a last axis of three.
 """
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from sslax.augment.ops import Scalar, check_probability
+from sslax.augment.ops import Scalar
+from sslax.checks import as_images, check_at_least, check_choice, check_finite, check_probability
 
 Semantics = Literal["torchvision", "simclr", "tensorflow"]
 Planes: TypeAlias = tuple[Float[Array, "*p"], Float[Array, "*p"], Float[Array, "*p"]]
@@ -48,9 +50,14 @@ def adjust_brightness(
 ) -> Float[Array, "h w 3"]:
     """Times `amount` (a factor), or plus `amount` (in units of the range) in TensorFlow's semantics. In [0, 1].
 
-    Raises ValueError for unknown semantics.
+    Raises ValueError for unknown semantics, a negative factor or an amount that is not finite.
     """
     check_semantics(semantics)
+    image = as_images("image", image, rgb=True, unit=True)
+    if semantics == "tensorflow":
+        check_finite("amount", amount)
+    else:
+        check_at_least("amount", amount)
     factor, offset = (1.0, amount) if semantics == "tensorflow" else (amount, None)
     return from_planes(blend(to_planes(image), factor, semantics, offset=offset), *image.shape[:2])
 
@@ -61,9 +68,11 @@ def adjust_contrast(
     """Each pixel's difference from the mean (of the gray, or of its channel) times `factor`. In [0, 1].
 
     torchvision rounds that mean to a whole level on PIL images; here it is exact, as on its tensors.
-    Raises ValueError for unknown semantics.
+    Raises ValueError for unknown semantics or a negative factor.
     """
     check_semantics(semantics)
+    image = as_images("image", image, rgb=True, unit=True)
+    check_at_least("factor", factor)
     return from_planes(blend(to_planes(image), factor, semantics, contrast=True), *image.shape[:2])
 
 
@@ -72,22 +81,29 @@ def adjust_saturation(
 ) -> Float[Array, "h w 3"]:
     """Each pixel's difference from its gray times `factor`, or its saturation in HSV times `factor`. In [0, 1].
 
-    Raises ValueError for unknown semantics.
+    Raises ValueError for unknown semantics or a negative factor.
     """
     check_semantics(semantics)
+    image = as_images("image", image, rgb=True, unit=True)
+    check_at_least("factor", factor)
     return from_planes(blend(to_planes(image), factor, semantics, saturation=True), *image.shape[:2])
 
 
 def adjust_hue(image: Float[Array, "h w 3"], delta: Scalar) -> Float[Array, "h w 3"]:
     """The hue in HSV turned by `delta` turns: the same in all semantics. In [0, 1].
 
-    Exact, where torchvision on PIL images goes through 8-bit HSV.
+    Exact, where torchvision on PIL images goes through 8-bit HSV. Raises ValueError for a turn that is not finite.
     """
-    return from_planes(turn_hue(to_planes(image), delta), *image.shape[:2])
+    image = as_images("image", image, rgb=True, unit=True)
+    check_finite("delta", delta)
+    # Whole turns are taken off, which a large number would round away; turns up to a half are what they were.
+    delta = jnp.asarray(delta, image.dtype)
+    return from_planes(turn_hue(to_planes(image), delta - jnp.round(delta)), *image.shape[:2])
 
 
 def to_grayscale(image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
     """The gray of ITU-R 601 in all three channels. dm_pix's weights sum to 0.9999: white would not stay white."""
+    image = as_images("image", image, rgb=True)
     return jnp.broadcast_to(_gray(to_planes(image)).reshape(*image.shape[:2], 1), image.shape)
 
 
@@ -95,6 +111,7 @@ def random_grayscale(
     key: Key[Array, ""], image: Float[Array, "h w 3"], *, probability: float = 0.2
 ) -> Float[Array, "h w 3"]:
     """`to_grayscale` with a probability. Raises ValueError for a probability outside [0, 1]."""
+    image = as_images("image", image, rgb=True)
     check_probability("probability", probability)
     applied = jax.random.bernoulli(key, probability)
     return jnp.where(applied, to_grayscale(image), image)
@@ -109,8 +126,7 @@ def grayscale_planes(planes: Planes, applied: Bool[Array, ""]) -> Planes:
 
 def check_semantics(semantics: str) -> None:
     """Raise ValueError for unknown semantics."""
-    if semantics not in ("torchvision", "simclr", "tensorflow"):
-        raise ValueError(f"semantics is {semantics!r}; it has to be 'torchvision', 'simclr' or 'tensorflow'.")
+    check_choice("semantics", semantics, get_args(Semantics))
 
 
 def _gray(planes: Planes) -> Float[Array, "*p"]:

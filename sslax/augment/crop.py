@@ -1,17 +1,29 @@
 """Crops: draw a box of the image, cut it out and resize it; each a pure function of one image.
 
-Images are float32 [h, w, c] in [0, 1]. A box is (y, x, height, width) in pixels of the image at hand, a canvas: the whole
-true image, perhaps squashed. Aspects are width / height and areas shares of the whole, both of the true image.
+Images are float32 [h, w, c] in [0, 1]: half precision becomes float32, other types and shapes raise TypeError or
+ValueError. A box is (y, x, height, width) in pixels of the image at hand, a canvas: the whole true image, perhaps squashed.
+Aspects are width / height and areas shares of the whole, both of the true image.
 """
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Key, Num
 
-from sslax.augment.ops import Scalar, check_probability, check_range, draw_uniforms
+from sslax.augment.ops import Scalar, draw_uniforms
+from sslax.checks import (
+    as_array,
+    as_images,
+    check_choice,
+    check_count,
+    check_positive,
+    check_probability,
+    check_range,
+    is_concrete,
+)
 
 Sampling = Literal["torchvision", "tensorflow"]
 Interpolation = Literal["bicubic", "bilinear"]
@@ -42,20 +54,24 @@ def sample_crop(
       leave it at 0.1, which rejects areas below 0.1 whatever `area` says; 0, as here, is what the papers say.
       Deviation: TensorFlow never places a box at the very last row or column; here every position is as likely.
 
-    Raises ValueError for an empty canvas, ranges that are not increasing and positive, areas above 1, no tries.
+    Raises ValueError for an empty canvas, ranges that are not increasing and positive, areas above 1, no tries, an
+    image_aspect that is not positive.
     """
-    if height < 1 or width < 1:
-        raise ValueError(f"The canvas is {height} x {width} pixels; it has to have at least one.")
+    check_count("height", height, what=" pixel")
+    check_count("width", width, what=" pixel")
+    height, width = int(height), int(width)
     check_range("area", area, most=1.0)
     check_range("aspect", aspect)
-    if tries < 1:
-        raise ValueError(f"tries is {tries}; it has to be at least 1.")
+    check_count("tries", tries)
     check_probability("min_covered", min_covered)
-    if sampling not in ("torchvision", "tensorflow"):
-        raise ValueError(f"sampling is {sampling!r}; it has to be 'torchvision' or 'tensorflow'.")
+    check_choice("sampling", sampling, get_args(Sampling))
+    if image_aspect is not None:
+        check_positive("image_aspect", image_aspect)
 
     # A crop's aspect in canvas pixels is its true aspect times this; shares of the area are the same in both.
     stretch = jnp.float32(1.0) if image_aspect is None else width / height / jnp.asarray(image_aspect, jnp.float32)
+    # As floats, since the pixels of a large canvas are more than JAX's integers hold.
+    area = (float(area[0]), float(area[1]))
     uniforms = draw_uniforms(key, 2 * tries + 2)
     first, second, place = uniforms[:tries], uniforms[tries:-2], uniforms[-2:]
     propose = _propose_torchvision if sampling == "torchvision" else _propose_tensorflow
@@ -65,8 +81,9 @@ def sample_crop(
     if sampling == "torchvision":
         # The whole image, cut to the nearest allowed aspect.
         low, high = aspect[0] * stretch, aspect[1] * stretch
-        last_height = jnp.minimum(height, jnp.round(width / low))
-        last_width = jnp.minimum(width, jnp.round(height * high))
+        # At least a pixel: of a panorama squashed to a small canvas the rounded box would have none.
+        last_height = jnp.clip(jnp.round(width / low), 1, height)
+        last_width = jnp.clip(jnp.round(height * high), 1, width)
     else:
         last_height, last_width = jnp.float32(height), jnp.float32(width)
     some = fits.any()
@@ -80,7 +97,7 @@ def sample_crop(
 
 
 def _propose_torchvision(first, second, height, width, area, aspect, stretch):
-    areas = (area[0] + first * (area[1] - area[0])) * (height * width)
+    areas = (area[0] + first * (area[1] - area[0])) * float(height * width)
     low, high = math.log(aspect[0]), math.log(aspect[1])
     aspects = jnp.exp(low + second * (high - low)) * stretch
     widths, heights = jnp.round(jnp.sqrt(areas * aspects)), jnp.round(jnp.sqrt(areas / aspects))
@@ -118,9 +135,29 @@ def crop_and_resize(
     As PIL and torch resize an image that was cut first: no pixel outside the box is read (`jax.image.scale_and_translate`
     reads them). The box may be traced, and has to lie in the image and hold a pixel's centre in either direction.
     Bicubic results overshoot [0, 1] and are not clipped here. Deviation: SimCLR's code shrinks without antialiasing.
-    Raises ValueError for a size below 1 or an unknown method.
+    Raises ValueError for a size below 1, an unknown method or a box, where it is concrete, that is not as said.
     """
+    image = as_images("image", image)
+    box = _checked_box(box, *image.shape[:2])
     return jnp.moveaxis(crop_planes(image, box, size, method=method), 0, -1)
+
+
+def _checked_box(box: Num[Array, "4"], height: int, width: int) -> Num[Array, "4"]:
+    box = as_array("box", box)
+    if not (jnp.issubdtype(box.dtype, jnp.floating) or jnp.issubdtype(box.dtype, jnp.integer)):
+        raise TypeError(f"box has dtype {box.dtype}; it must be an array of real numbers.")
+    if box.shape != (4,):
+        raise ValueError(f"box has shape {box.shape}; it must be the four numbers y, x, height, width.")
+    if is_concrete(box):
+        start, length = np.asarray(box, np.float64).reshape(2, 2)
+        # The first centre of a pixel beyond the box's edge; not a number fails every comparison.
+        centre = np.floor(start + 0.5) + 0.5
+        if not ((start >= 0) & (centre < start + length) & (start + length <= (height, width))).all():
+            raise ValueError(
+                f"box is {np.asarray(box).tolist()}; it must lie in the image of {height} x {width} pixels and hold the "
+                "centre of one."
+            )
+    return box
 
 
 def crop_planes(
@@ -132,10 +169,8 @@ def crop_planes(
     flip: Bool[Array, ""] | None = None,
 ) -> Float[Array, "c {size} {size}"]:
     """`crop_and_resize` with the channels first and, where `flip` is true, left and right exchanged at no cost."""
-    if size < 1:
-        raise ValueError(f"size is {size}; it has to be at least 1 pixel.")
-    if method not in ("bicubic", "bilinear"):
-        raise ValueError(f"method is {method!r}; it has to be 'bicubic' or 'bilinear'.")
+    check_count("size", size, what=" pixel")
+    check_choice("method", method, get_args(Interpolation))
     height, width, channels = image.shape
     y, x, box_height, box_width = box.astype(jnp.float32)
     planes = jnp.moveaxis(image, -1, 0)
@@ -199,6 +234,7 @@ def random_resized_crop(
 
     Ours, as dm_pix has no crop of random size. Raises ValueError as `sample_crop` and `crop_and_resize` do.
     """
+    image = as_images("image", image)
     height, width, _ = image.shape
     box = sample_crop(
         key,

@@ -26,7 +26,8 @@ from sslax.augment.color import (
     to_planes,
     turn_hue,
 )
-from sslax.augment.ops import Scalar, check_probability, draw_uniforms
+from sslax.augment.ops import Scalar, draw_uniforms
+from sslax.checks import as_array, as_images, check_at_least, check_probability, is_concrete
 
 _ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
 
@@ -61,16 +62,17 @@ def sample_jitter(
     turn from U[-x, x], and the order unless it is given.
 
     With probability 1 - `probability` every amount is the one that changes nothing. Raises ValueError for a negative
-    strength, a hue above 0.5, a probability outside [0, 1] or unknown semantics.
+    strength, a hue above 0.5, a probability outside [0, 1], unknown semantics or an order that is no permutation.
     """
     check_semantics(semantics)
     check_probability("probability", probability)
-    if not 0 <= hue <= 0.5:
-        raise ValueError(f"hue is {hue}; it has to be in [0, 0.5], as turns.")
     strengths = (brightness, contrast, saturation, hue)
     for name, strength in zip(OPS, strengths, strict=True):
-        if not 0 <= strength < float("inf"):
-            raise ValueError(f"{name} is {strength}; a strength has to be at least 0.")
+        check_at_least(name, strength)
+    if hue > 0.5:
+        raise ValueError(f"hue is {hue}; it must lie in [0, 0.5], as turns.")
+    if order is not None:
+        order = _checked_order(order)
     uniforms = draw_uniforms(key, 6)
     applied = uniforms[4] < probability
 
@@ -103,6 +105,7 @@ def color_jitter(
     one for each image. Ours, as dm_pix has no random order and does not clip. Raises ValueError as `sample_jitter` does.
     """
     strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
+    image = as_images("image", image, rgb=True, unit=True)
     jitter = sample_jitter(key, **strengths, semantics=semantics, order=order)
     planes = jitter_planes(to_planes(image), jitter, semantics=semantics)
     return from_planes(planes, *image.shape[:2])
@@ -181,3 +184,13 @@ def _blend_now(
 
 def _order_at(uniform: Float[Array, ""]) -> Int[Array, "4"]:
     return jnp.asarray(_ORDERS)[(uniform * len(_ORDERS)).astype(int)]
+
+
+def _checked_order(order: Int[Array, "4"]) -> Int[Array, "4"]:
+    order = as_array("order", order)
+    if not jnp.issubdtype(order.dtype, jnp.integer):
+        raise TypeError(f"order has dtype {order.dtype}; it must be an array of integers.")
+    if order.shape != (4,) or (is_concrete(order) and sorted(order.tolist()) != [0, 1, 2, 3]):
+        shown = order.tolist() if is_concrete(order) else f"of shape {order.shape}"
+        raise ValueError(f"order is {shown}; it must be a permutation of 0, 1, 2, 3.")
+    return order

@@ -1,16 +1,27 @@
 """Flip, blur and the rest: each op a pure function of one image. `crop.py` has the crops, `color.py` the colours.
 
-Images are float32 [h, w, c] in [0, 1]; sigmas and sizes are pixels, probabilities are in [0, 1].
+Images are float32 [h, w, c] in [0, 1]: half precision becomes float32, other types and shapes raise TypeError or
+ValueError; sigmas and sizes are pixels, probabilities are in [0, 1].
 """
 
-import math
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import dm_pix
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
+
+from sslax.checks import (
+    as_images,
+    check_at_least,
+    check_choice,
+    check_count,
+    check_finite,
+    check_positive,
+    check_probability,
+    check_range,
+)
 
 Padding = Literal["reflect", "zeros"]
 Scalar: TypeAlias = float | Float[Array, ""]
@@ -30,12 +41,13 @@ def gaussian_blur(
 
     Beyond the edge the image is reflected (d c b a | a b c d). Deviation: SimCLR's and BYOL's codes continue it with
     zeros, which darkens the edges: that is `padding="zeros"`. Ours, a sum of shifted images: dm_pix's depthwise
-    convolution takes over ten times as long under vmap on CPU. Raises ValueError for a negative radius or unknown padding.
+    convolution takes over ten times as long under vmap on CPU. Raises ValueError for a negative radius or sigma or unknown
+    padding.
     """
-    if padding not in ("reflect", "zeros"):
-        raise ValueError(f"padding is {padding!r}; it has to be 'reflect' or 'zeros'.")
-    if radius < 0:
-        raise ValueError(f"radius is {radius}; it has to be at least 0 pixels.")
+    image = as_images("image", image)
+    check_choice("padding", padding, get_args(Padding))
+    check_count("radius", radius, least=0, what=" pixels")
+    check_at_least("sigma", sigma)
     height, width, channels = image.shape
     offsets = jnp.arange(radius + 1) / jnp.maximum(jnp.asarray(sigma, jnp.float32), 1e-4)
     taps = jnp.exp(-0.5 * offsets**2)
@@ -74,8 +86,7 @@ def random_blur(
     Raises ValueError as `gaussian_blur` does, for a kernel below 1, sigmas that are not increasing and positive, or a
     probability outside [0, 1].
     """
-    if kernel_size < 1:
-        raise ValueError(f"kernel_size is {kernel_size}; it has to be at least 1 pixel.")
+    check_count("kernel_size", kernel_size, what=" pixel")
     drawn = sample_blur(key, probability=probability, sigma=sigma)
     return gaussian_blur(image, drawn, radius=kernel_size // 2, padding=padding)
 
@@ -99,14 +110,19 @@ def random_apply(
 ) -> Float[Array, "h w c"]:
     """`op(image)` with a probability, else the image. Under vmap both are computed for every image, then one is kept.
 
-    Raises ValueError for a probability outside [0, 1].
+    Raises ValueError for a probability outside [0, 1] or an op that changes the shape.
     """
+    image = as_images("image", image)
     check_probability("probability", probability)
-    return jnp.where(jax.random.bernoulli(key, probability), op(image), image)
+    changed = op(image)
+    if jnp.shape(changed) != image.shape:
+        raise ValueError(f"op makes {image.shape} an image of {jnp.shape(changed)}; it must keep the shape.")
+    return jnp.where(jax.random.bernoulli(key, probability), changed, image)
 
 
 def solarize(image: Float[Array, "h w c"], *, threshold: float = 0.5) -> Float[Array, "h w c"]:
     """Values of at least `threshold` inverted: 1 - x. Raises ValueError for a threshold outside [0, 1]."""
+    image = as_images("image", image, unit=True)
     check_probability("threshold", threshold)
     return dm_pix.solarize(image, threshold)
 
@@ -123,31 +139,19 @@ def normalize(
 ) -> Float[Array, "h w c"]:
     """(image - mean) / std in each channel; always the last op, as the others need [0, 1].
 
-    Raises ValueError unless there are as many means and as many positive stds as channels.
+    Raises ValueError unless there are as many finite means and as many positive stds as channels.
     """
+    image = as_images("image", image)
     channels = image.shape[-1]
     if len(mean) != channels or len(std) != channels:
-        raise ValueError(
-            f"mean has {len(mean)} and std {len(std)} numbers; there have to be {channels}, one a channel."
-        )
-    if min(std) <= 0:
-        raise ValueError(f"std is {std}; every number has to be positive.")
+        raise ValueError(f"mean has {len(mean)} and std {len(std)} numbers; there must be {channels}, one a channel.")
+    for value in mean:
+        check_finite("mean", value)
+    for value in std:
+        check_positive("std", value)
     return (image - jnp.asarray(mean).reshape(1, 1, -1)) / jnp.asarray(std).reshape(1, 1, -1)
-
-
-def check_range(name: str, value: tuple[float, float], *, most: float = math.inf) -> None:
-    """Raise ValueError unless `value` is two positive numbers, the lower first, and the other at most `most`."""
-    if not 0 < value[0] <= value[1] <= most:
-        limit = f" and at most {most:g}" if math.isfinite(most) else ""
-        raise ValueError(f"{name} is {value}; it has to be two positive numbers, the lower first{limit}.")
 
 
 def draw_uniforms(key: Key[Array, ""], count: int) -> Float[Array, "{count}"]:
     """`count` numbers from U[0, 1), in one call and as a multiple of eight: XLA:CPU compiles that in half the time."""
     return jax.random.uniform(key, (-(-count // 8) * 8,), jnp.float32)[:count]
-
-
-def check_probability(name: str, value: Scalar) -> None:
-    """Raise ValueError unless `value`, where it is concrete, is in [0, 1]."""
-    if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
-        raise ValueError(f"{name} is {value}; it has to be in [0, 1].")

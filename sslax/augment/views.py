@@ -248,7 +248,13 @@ def make_views(
 
     Returns:
       For each branch, views [n, size, size, 3] of the branch's size.
+
+    Raises:
+      ValueError: as `branch_views`.
+      TypeError: as `branch_views`, and on what is no recipe.
     """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe is {recipe!r}; it must have branches() and jitter_order, as SimCLRViews has.")
     branches = tuple(recipe.branches().values())
     return branch_views(key, images, branches, jitter_order=recipe.jitter_order, aspects=aspects)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from sslax.data.decode import Decoded, decode_all, read_image
+from sslax.data.decode import Decoded, decode_all, read_quietly
 from sslax.data.lazy import LazyDataset
 from sslax.data.sources import Dataset, open_lazily
 
@@ -130,9 +130,9 @@ def look_at(file: Path | bytes, side: int) -> tuple[UInt8[np.ndarray, "s s 3"], 
     Raises:
         sslax.data.decode.Unreadable: as `read_image`.
     """
-    picture = read_image(file, side)
+    picture = read_quietly(file, side)
     if (longest := max(picture.width, picture.height)) < side:
-        picture = read_image(file, longest)
+        picture = read_quietly(file, longest)
     return picture.pixels, picture.width / picture.height
 
 

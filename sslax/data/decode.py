@@ -11,8 +11,11 @@ size, as long as three pixels a canvas pixel are left in each direction: that co
 photographs and on noise the canvas differed by 7 levels of 255 at most, at over 50 dB PSNR, from the full decode's.
 """
 
+import contextlib
 import io
 import os
+import stat
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +32,11 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 # Named, so that a file that only pretends to be an image never reaches a reader that runs other programs (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-MAX_PIXELS = 2**27  # 400 MB as RGB, for each thread: more than a 108-megapixel photograph.
+MAX_PIXELS = 2**27  # 400 MB as RGB: more than a 108-megapixel photograph.
+# More pixels than this (100 MB as RGB), after a JPEG's reduction, are decoded by one thread at a time: a small file can
+# claim them, and in every thread at once they would fill the memory.
+_LARGE_PIXELS = 2**25
+_large = threading.Lock()
 DEFAULT_CANVAS = 256
 _DRAFT_MARGIN = 3
 _CHUNK = 32
@@ -138,6 +145,9 @@ def read_image(file: Path | bytes, canvas: int) -> Picture:
         Unreadable: the file is missing, cut off, no image, has more than 2^27 pixels or values of unknown meaning.
     """
     try:
+        # Opening a pipe would wait for someone to write into it.
+        if not isinstance(file, bytes) and not stat.S_ISREG(os.stat(file).st_mode):
+            raise Unreadable("not a file")
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
@@ -149,15 +159,23 @@ def read_image(file: Path | bytes, canvas: int) -> Picture:
             enough = canvas * _DRAFT_MARGIN
             if min(width, height) >= 2 * enough and (draft := image.draft(None, (enough, enough))):
                 box = draft[1]
-            rgb, guessed_white = _as_rgb(image)
-        if rgb.size != (canvas, canvas):
-            rgb = rgb.resize((canvas, canvas), Image.Resampling.BICUBIC, box=box)
+            with _large if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
+                rgb, guessed_white = _as_rgb(image)
+                if rgb.size != (canvas, canvas):
+                    rgb = rgb.resize((canvas, canvas), Image.Resampling.BICUBIC, box=box)
         return Picture(np.asarray(rgb), width, height, guessed_white)
     except Unreadable:
         raise
     # Readers of broken files raise nearly anything: OSError, SyntaxError, struct.error, IndexError, MemoryError.
     except Exception as error:
         raise Unreadable(_reason(file, error)) from error
+
+
+def read_quietly(file: Path | bytes, canvas: int) -> Picture:
+    """`read_image` without Pillow's warnings, for the main thread: filters belong to the process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return read_image(file, canvas)
 
 
 def _reason(file: Path | bytes, error: Exception) -> str:

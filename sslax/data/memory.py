@@ -66,7 +66,7 @@ def choose_feed(
     host = host_memory() + (nbytes if held == "memory" else 0)
     limits = ([] if devices is None else [devices]) + ([] if devices is not None and held == "disk" else [host])
     # All processes have to come to the same.
-    free = processes.least_of(min(limits))
+    free = int(processes.least_of(min(limits)))
     if wanted == "auto":
         return "resident" if nbytes <= RESIDENT_SHARE * free else "streamed"
     if nbytes > free:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from sslax.checks import check_count, check_labels
+
 
 class PerClass(NamedTuple):
     """Figures of each class, in [0, 1]; NaN where there is nothing to divide by.
@@ -28,17 +30,34 @@ def confusion_matrix(
     """How many images of each class (row) were taken for each class (column).
 
     Raises:
-      ValueError: where a label or a prediction is not in [0, num_classes).
+      ValueError: where a label or a prediction is not in [0, num_classes), or there are not as many of both.
+      TypeError: where they are not integers.
     """
-    for name, values in (("labels", labels), ("predicted", predicted)):
-        if len(values) and not 0 <= values.min() <= values.max() < num_classes:
-            raise ValueError(f"{name} has {values.min()} to {values.max()}; it must lie in [0, {num_classes}).")
-    pairs = np.asarray(labels, np.int64) * num_classes + predicted
+    check_count("num_classes", num_classes)
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    check_labels("labels", labels, num_classes=num_classes)
+    check_labels("predicted", predicted, num_classes=num_classes)
+    if labels.shape != predicted.shape:
+        raise ValueError(f"labels has shape {labels.shape} and predicted {predicted.shape}; they must be the same.")
+    pairs = labels.astype(np.int64) * num_classes + predicted
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def per_class(confusion: Int[np.ndarray, "c c"]) -> PerClass:
-    """Precision, recall, F1 and support of each class from a confusion matrix, true classes in rows."""
+    """Precision, recall, F1 and support of each class from a confusion matrix, true classes in rows.
+
+    Raises:
+      ValueError: on another shape than [c, c] or negative counts.
+      TypeError: on counts that are not integers.
+    """
+    confusion = np.asarray(confusion)
+    if not np.issubdtype(confusion.dtype, np.integer):
+        raise TypeError(f"confusion has dtype {confusion.dtype}; it must be an array of integers.")
+    if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1] or not confusion.size:
+        raise ValueError(f"confusion has shape {confusion.shape}; it must be a square [c, c].")
+    if confusion.min() < 0:
+        raise ValueError(f"confusion has the value {confusion.min()}; counts must be at least 0.")
+    confusion = confusion.astype(np.int64)
     right = np.diagonal(confusion).astype(np.float64)
     taken, support = confusion.sum(0), confusion.sum(1)
 

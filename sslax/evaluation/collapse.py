@@ -3,6 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sslax.checks import as_array, check_floating
+from sslax.numerics import at_least_float32, l2_normalize
+
 
 def feature_std(features: Float[Array, "n d"]) -> Float[Array, ""]:
     """How much the directions of features vary: ℓ2-normalise, deviation over the batch of each dimension, mean of those.
@@ -11,14 +14,11 @@ def feature_std(features: Float[Array, "n d"]) -> Float[Array, ""]:
 
     Raises:
       ValueError: on other than two dimensions or fewer than two rows.
+      TypeError: on features that are not floating-point.
 
     Source: Chen & He 2021, arXiv:2011.10566, section 4.1; lightly's `std_of_l2_normalized`.
     """
-    _check_rows(features)
-    largest = jnp.max(jnp.abs(features), axis=1, keepdims=True)
-    x = features / jnp.where(largest == 0, 1, largest)
-    norms = jnp.linalg.norm(x, axis=1, keepdims=True)
-    return jnp.std(x / jnp.where(norms == 0, 1, norms), axis=0, ddof=1).mean()
+    return jnp.std(l2_normalize(_rows(features)), axis=0, ddof=1).mean()
 
 
 def effective_rank(features: Float[Array, "n d"]) -> Float[Array, ""]:
@@ -26,10 +26,11 @@ def effective_rank(features: Float[Array, "n d"]) -> Float[Array, ""]:
 
     Raises:
       ValueError: on other than two dimensions or fewer than two rows.
+      TypeError: on features that are not floating-point.
 
     Source: Garrido et al. 2023, arXiv:2210.02885, equation 1, with its ε of 1e-7 added to each share.
     """
-    _check_rows(features)
+    features = _rows(features)
     largest = jnp.max(jnp.abs(features))
     values = jnp.linalg.svd(features / jnp.where(largest == 0, 1, largest), compute_uv=False)
     total = values.sum()
@@ -37,6 +38,9 @@ def effective_rank(features: Float[Array, "n d"]) -> Float[Array, ""]:
     return jnp.exp(-jnp.sum(shares * jnp.log(shares)))
 
 
-def _check_rows(features: Array) -> None:
-    if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"features have shape {features.shape}; they must be [n, d] with n of at least 2.")
+def _rows(features: Array) -> Array:
+    features = as_array("features", features)
+    check_floating("features", features, 2)
+    if len(features) < 2:
+        raise ValueError(f"features has shape {features.shape}; it must have at least 2 rows to have a spread.")
+    return at_least_float32(features)

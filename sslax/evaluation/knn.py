@@ -1,11 +1,15 @@
 """The weighted nearest-neighbour classifier that features are judged by without training anything."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
+
+from sslax.checks import as_array, check_count, check_floating, check_labels, check_positive
+from sslax.numerics import at_least_float32, l2_normalize
 
 # Similarities of one block of queries: 2^23 float32 are 32 MB, whatever the number of queries.
 _BLOCK_SIMILARITIES = 2**23
@@ -31,48 +35,48 @@ def knn_scores(
       temperature: of the weights, above 0.
 
     Returns:
-      The summed votes [m, c]; `argmax` predicts. Temperatures below 1/80, whose weights float32 cannot hold, have them scaled
-      so that the largest possible one is exp(80): no prediction changes.
+      The summed votes [m, c]; `argmax` predicts. At temperatures below about 1/75 the weights, which float32 cannot hold,
+      are scaled so that no sum exceeds exp(80): no prediction changes.
 
     Raises:
-      ValueError: on k outside [1, n], a temperature that is not positive, or arrays that do not fit each other.
+      ValueError: on k outside [1, n], a temperature that is not positive, labels that are concrete and out of range, or arrays
+        that are empty or do not fit each other.
+      TypeError: on features that are not floating-point or labels that are not integers.
 
     Source: Wu et al. 2018, arXiv:1805.01978, section 3.4; `eval_knn.py` of DINO's release.
     """
-    queries, features, labels = jnp.asarray(queries), jnp.asarray(features), jnp.asarray(labels)
-    if queries.ndim != 2 or features.ndim != 2 or queries.shape[1] != features.shape[1]:
+    queries, features = as_array("queries", queries), as_array("features", features)
+    labels = as_array("labels", labels)
+    check_floating("queries", queries, 2)
+    check_floating("features", features, 2)
+    if queries.shape[1] != features.shape[1]:
         raise ValueError(
-            f"queries have shape {queries.shape} and features {features.shape}; they must be [m, d] and [n, d]."
+            f"queries has shape {queries.shape} and features {features.shape}; they must be [m, d] and [n, d]."
         )
-    if labels.shape != features.shape[:1]:
-        raise ValueError(f"labels have shape {labels.shape}; they must be one for each of {len(features)} features.")
-    if not 1 <= k <= len(features):
+    check_count("num_classes", num_classes)
+    check_labels("labels", labels, count=len(features), num_classes=num_classes)
+    check_count("k", k)
+    if k > len(features):
         raise ValueError(f"k is {k}; it must lie between 1 and the number of features, which is {len(features)}.")
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}; it must be above 0.")
+    check_positive("temperature", temperature)
     return _scores(queries, features, labels, temperature, num_classes=num_classes, k=k)
-
-
-def _normalize(x: Array) -> Array:
-    x = x.astype(jnp.float32)
-    # Scaled before squaring, so that no finite feature overflows; a zero row has cosine 0 to everything.
-    x = x / jnp.maximum(jnp.max(jnp.abs(x), axis=1, keepdims=True), jnp.finfo(jnp.float32).tiny)
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), jnp.finfo(jnp.float32).tiny)
 
 
 @functools.partial(jax.jit, static_argnames=("num_classes", "k"))
 def _scores(queries, features, labels, temperature, *, num_classes, k):
     m = len(queries)
-    keys = _normalize(features).T
+    keys = l2_normalize(at_least_float32(features)).T
+    largest = jnp.minimum(1 / temperature, 80 - math.log(k))
 
     def block(rows):
         cosines = jnp.matmul(rows, keys, precision=lax.Precision.HIGHEST)
         nearest, index = lax.top_k(cosines, k)
-        votes = jnp.exp((nearest - 1) / temperature + jnp.minimum(1 / temperature, 80))
+        # Rounding brings a cosine above 1, which at a tiny temperature would overflow.
+        votes = jnp.exp((jnp.minimum(nearest, 1) - 1) / temperature + largest)
         here = jnp.broadcast_to(jnp.arange(len(rows))[:, None], index.shape)
-        return jnp.zeros((len(rows), num_classes)).at[here, labels[index]].add(votes)
+        return jnp.zeros((len(rows), num_classes), votes.dtype).at[here, labels[index]].add(votes)
 
     size = min(m, max(1, _BLOCK_SIMILARITIES // len(features)))
     blocks = -(-m // size)
-    rows = jnp.pad(_normalize(queries), ((0, blocks * size - m), (0, 0)))
+    rows = jnp.pad(l2_normalize(at_least_float32(queries)), ((0, blocks * size - m), (0, 0)))
     return lax.map(block, rows.reshape(blocks, size, -1)).reshape(blocks * size, num_classes)[:m]

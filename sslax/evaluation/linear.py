@@ -9,6 +9,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
+from sslax.checks import as_array, check_at_least, check_count, check_floating, check_labels, check_positive
+
 # Features are scaled to unit variance first, so one grid serves pixels and networks alike.
 LEARNING_RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 WEIGHT_DECAYS = (1e-2, 1e-3, 1e-4, 0.0)
@@ -59,23 +61,42 @@ def linear_probe(
       weight_decays: to choose from; the bias is not decayed.
 
     Raises:
-      ValueError: on fewer than two training features or arrays that do not fit each other.
+      ValueError: on fewer than two training features, arrays that are empty or do not fit each other, labels out of range,
+        or options that are.
+      TypeError: on features that are not floating-point or labels that are not integers.
 
     Source: the protocol of Chen et al. 2020, appendix B.6, with BYOL's choice on held-out training data. Deviations: weight
     decay is swept too, which matters for pixels and small sets; features are centred and scaled as a whole, which keeps
     their relative sizes (dividing each by its own deviation would blow up pixels that are nearly always black); no
     augmentation.
     """
-    train_x, test_x = jnp.asarray(train_features, jnp.float32), jnp.asarray(test_features, jnp.float32)
-    train_y, test_y = jnp.asarray(train_labels, jnp.int32), jnp.asarray(test_labels, jnp.int32)
+    train_x, test_x = (
+        as_array(name, x) for name, x in (("train_features", train_features), ("test_features", test_features))
+    )
+    train_y, test_y = as_array("train_labels", train_labels), as_array("test_labels", test_labels)
+    check_floating("train_features", train_x, 2)
+    check_floating("test_features", test_x, 2)
     n = len(train_x)
     if n < 2:
-        raise ValueError(f"there are {n} training features; a probe needs at least 2.")
-    if train_y.shape != (n,) or test_y.shape != (len(test_x),) or train_x.shape[1:] != test_x.shape[1:]:
+        raise ValueError(f"train_features has shape {train_x.shape}; a probe needs at least 2 rows.")
+    if train_x.shape[1] != test_x.shape[1]:
         raise ValueError(
-            f"train features {train_x.shape} and labels {train_y.shape}, test features {test_x.shape} and labels "
-            f"{test_y.shape} do not fit each other; they must be [n, d], [n], [m, d], [m]."
+            f"train_features has shape {train_x.shape} and test_features {test_x.shape}; they must be [n, d] and [m, d]."
         )
+    for name, count in (("num_classes", num_classes), ("steps", steps), ("batch_size", batch_size)):
+        check_count(name, count)
+    check_labels("train_labels", train_y, count=n, num_classes=num_classes)
+    check_labels("test_labels", test_y, count=len(test_x), num_classes=num_classes)
+    if not learning_rates or not weight_decays:
+        raise ValueError("learning_rates and weight_decays must each have at least one number.")
+    for rate in learning_rates:
+        check_positive("learning_rates", rate)
+    for decay in weight_decays:
+        check_at_least("weight_decays", decay)
+    train_x, test_x = train_x.astype(jnp.float32), test_x.astype(jnp.float32)
+    # Before anything is squared, so that neither 1e30 overflows nor 1e-30 vanishes; by a power of two, which rounds nothing.
+    _, exponent = jnp.frexp(jnp.max(jnp.abs(train_x)))
+    train_x, test_x = jnp.ldexp(train_x, -exponent), jnp.ldexp(test_x, -exponent)
     mean = train_x.mean(0, keepdims=True)
     scale = jnp.sqrt(train_x.var(0).mean())
     scale = jnp.where(scale > 0, scale, 1)

@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Int
 
+from sslax.checks import check_at_least, check_count
+
 
 def balanced_subset(
     labels: Int[np.ndarray, "n"], *, fraction: float | None = None, per_class: int | None = None, seed: int = 0
@@ -16,14 +18,24 @@ def balanced_subset(
       seed: which ones.
 
     Raises:
-      ValueError: unless exactly one of `fraction` and `per_class` is given and in its range.
+      ValueError: unless exactly one of `fraction` and `per_class` is given and in its range, and on other labels than [n], n
+        at least 1.
+      TypeError: on labels that are not integers.
     """
+    labels = np.asarray(labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels has dtype {labels.dtype}; it must be an array of integers.")
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(f"labels has shape {labels.shape}; it must be [n], with n of at least 1.")
     if (fraction is None) == (per_class is None):
         raise ValueError("exactly one of fraction and per_class must be given.")
-    if fraction is not None and not 0 < fraction <= 1:
-        raise ValueError(f"fraction is {fraction}; it must lie in (0, 1].")
-    if per_class is not None and per_class < 1:
-        raise ValueError(f"per_class is {per_class}; it must be at least 1.")
+    if fraction is not None:
+        check_at_least("fraction", fraction)
+        if not 0 < fraction <= 1:
+            raise ValueError(f"fraction is {fraction}; it must lie in (0, 1].")
+    if per_class is not None:
+        check_count("per_class", per_class)
+    check_count("seed", seed, least=0)
     rng = np.random.default_rng(seed)
     chosen = []
     for label in np.unique(labels):

@@ -9,7 +9,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from sslax.losses._numerics import AxisName, at_least_float32, check_pair, check_positive, l2_normalize
+from sslax.checks import as_array, check_count, check_pair, check_positive, is_concrete, value_range
+from sslax.numerics import AxisName, at_least_float32, l2_normalize
 
 # A matrix product of float32 may run in TF32 or bfloat16 on accelerators; at temperature 0.1 that costs the third digit.
 _dot = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
@@ -55,7 +56,8 @@ def nt_xent(
       float32, or float64 for float64 input.
 
     Raises:
-      ValueError: on other shapes than two equal [n, d], a temperature or block size that is not positive.
+      ValueError: on other shapes than two equal [n, d], a temperature or block size that is not positive, or plain inner
+        products (`normalize=False`) over temperature that overflow; of traced arrays these come out as inf or NaN.
       TypeError: on arrays that are not floating-point.
 
     References:
@@ -63,15 +65,17 @@ def nt_xent(
       one (it adds the two directions); `optax.losses.ntxent` agrees. A row of zeros, whose cosine is undefined, counts
       as having cosine 0 to all.
     """
-    z1, z2 = jnp.asarray(z1), jnp.asarray(z2)
+    z1, z2 = as_array("z1", z1), as_array("z2", z2)
     check_pair("z1", z1, "z2", z2)
     check_positive("temperature", temperature)
-    if block_size is not None and block_size < 1:
-        raise ValueError(f"block_size is {block_size}; it must be at least 1, or None.")
+    if block_size is not None:
+        check_count("block_size", block_size, what=", or None")
 
-    z = at_least_float32(jnp.stack([z1, z2]))
+    z = jnp.stack([at_least_float32(z1), at_least_float32(z2)])
     if normalize:
         z = l2_normalize(z)
+    else:
+        _check_products(z, temperature)
     # Both factors of an inner product carry half of 1/τ, so the gradient of τ needs no code of its own.
     z = z * lax.rsqrt(jnp.asarray(temperature, z.dtype))
 
@@ -87,6 +91,16 @@ def nt_xent(
         # Multiples of 8 keep the rows of a block aligned to vector registers.
         losses = _blocked_rows(z, axis_name, block_size or max(128, _BLOCK_LOGITS // keys // 8 * 8))
     return losses.mean(axis=0)
+
+
+def _check_products(z: Array, temperature: Array | float) -> None:
+    if is_concrete(z) and is_concrete(temperature):
+        largest = max(map(abs, value_range(z)))
+        if not largest**2 * z.shape[-1] / float(temperature) < float(jnp.finfo(z.dtype).max) or largest == np.inf:
+            raise ValueError(
+                f"z1 and z2 have values up to {largest:g}, whose inner products over a temperature of {float(temperature):g} "
+                f"{z.dtype} cannot hold; normalize them, or scale them down."
+            )
 
 
 def _gather(z: Array, axis_name: AxisName | None) -> Array:

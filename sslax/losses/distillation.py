@@ -1,11 +1,11 @@
 """Losses of networks that learn from a moving average of themselves: BYOL's and DINO's, and DINO's centre."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from sslax.losses._numerics import AxisName, at_least_float32, check_floating, check_pair, check_positive, l2_normalize
+from sslax.checks import as_array, check_floating, check_pair, check_positive, check_probability
+from sslax.numerics import AxisName, at_least_float32, l2_normalize, lowest_logit, shifted_logits
 
 
 def byol(prediction: Float[Array, "n d"], target: Float[Array, "n d"]) -> Float[Array, "n"]:
@@ -28,7 +28,7 @@ def byol(prediction: Float[Array, "n d"], target: Float[Array, "n d"]) -> Float[
       Grill et al. 2020, arXiv:2006.07733, equation 2; `regression_loss` of the released `byol/utils/helpers.py`. As there,
       a row of zeros, which has no direction, is at distance 1 from every unit vector.
     """
-    prediction, target = jnp.asarray(prediction), jnp.asarray(target)
+    prediction, target = as_array("prediction", prediction), as_array("target", target)
     check_pair("prediction", prediction, "target", target)
     # The target is what is predicted, not a second learner: with a gradient both could meet in a constant.
     target = lax.stop_gradient(target)
@@ -68,7 +68,7 @@ def dino(
     References:
       Caron et al. 2021, arXiv:2104.14294, equation 3 and Algorithm 1; `DINOLoss` of the released `main_dino.py`.
     """
-    student, teacher, center = jnp.asarray(student), jnp.asarray(teacher), jnp.asarray(center)
+    student, teacher, center = as_array("student", student), as_array("teacher", teacher), as_array("center", center)
     check_floating("student", student, 3)
     _check_teacher(teacher, center)
     if student.shape[1:] != teacher.shape[1:]:
@@ -83,15 +83,18 @@ def dino(
         )
     check_positive("student_temperature", student_temperature)
     check_positive("teacher_temperature", teacher_temperature)
-    student, teacher = at_least_float32(student), at_least_float32(teacher)
-    log_p = jax.nn.log_softmax(student / student_temperature, axis=-1)
+    student, teacher, center = at_least_float32(student), at_least_float32(teacher), at_least_float32(center)
+    shifted = shifted_logits(student, student_temperature)
+    # Bounded, as the teacher's probability of 0 times a logarithm of -∞ would be NaN.
+    log_p = jnp.maximum(shifted - jnp.log(jnp.exp(shifted).sum(axis=-1, keepdims=True)), lowest_logit(shifted))
     # The teacher is an average of students, not a learner: with a gradient it would meet the student half way.
-    q = lax.stop_gradient(jax.nn.softmax((teacher - center[None, None]) / teacher_temperature, axis=-1))
+    weights = lax.stop_gradient(jnp.exp(shifted_logits(teacher - center[None, None], teacher_temperature)))
+    q = weights / weights.sum(axis=-1, keepdims=True)
     # All pairs in one product over k; in full precision, which accelerators would not take for float32 by themselves.
     all_pairs = -jnp.einsum("tnk,snk->nts", q, log_p, precision=lax.Precision.HIGHEST)
     # A crop tells nothing new about itself.
-    other = 1 - jnp.eye(own, crops, dtype=all_pairs.dtype)
-    return jnp.einsum("nts,ts->n", all_pairs, other, precision=lax.Precision.HIGHEST) / pairs
+    other = (1 - jnp.eye(own, crops, dtype=all_pairs.dtype)) / pairs
+    return jnp.einsum("nts,ts->n", all_pairs, other, precision=lax.Precision.HIGHEST)
 
 
 def update_center(
@@ -119,10 +122,9 @@ def update_center(
     References:
       Caron et al. 2021, arXiv:2104.14294, equation 4; `update_center` of the released `main_dino.py`.
     """
-    center, teacher = jnp.asarray(center), jnp.asarray(teacher)
+    center, teacher = as_array("center", center), as_array("teacher", teacher)
     _check_teacher(teacher, center)
-    if not isinstance(momentum, jax.core.Tracer) and not 0 <= momentum <= 1:
-        raise ValueError(f"momentum is {float(momentum):g}; it must lie in [0, 1].")
+    check_probability("momentum", momentum)
     # The centre is a statistic of the teacher; no loss should ever see how it came about.
     mean = lax.stop_gradient(at_least_float32(teacher)).mean(axis=(0, 1))
     if axis_name is not None:

@@ -112,6 +112,7 @@ class ViT(nn.Module):
       init_std: of the weights of attention and MLPs at the start; the release's .02 suits widths of hundreds.
       positions: how positions are resized for other resolutions: "dino" as the release, to a scale a tenth of a patch too
         large, "size" to the grid itself, as timm and later code do.
+      remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
       dtype: of the computation; parameters, softmaxes and features are float32.
     """
 
@@ -124,6 +125,7 @@ class ViT(nn.Module):
     drop_path: float = 0.1
     init_std: float = 0.02
     positions: str = "dino"
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -163,9 +165,10 @@ class ViT(nn.Module):
         norm = LayerNorm(dtype=self.dtype, name="norm")
         wide = jnp.promote_types(self.dtype, jnp.float32)
         class_tokens, attention = [], jnp.zeros(0)
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for index in range(self.depth):
             rate = self.drop_path * index / max(self.depth - 1, 1)
-            x, attention = Block(self.heads, self.mlp_ratio, rate, self.init_std, self.dtype, name=f"block{index + 1}")(
+            x, attention = block(self.heads, self.mlp_ratio, rate, self.init_std, self.dtype, name=f"block{index + 1}")(
                 x, train
             )
             class_tokens.append(x[:, 0])

@@ -1,8 +1,10 @@
 """Training a method: state, step, loop, checkpoints; knows a method only as `Method`."""
 
+from sslax.training.accumulate import accumulation_note, loss_and_gradient
 from sslax.training.api import pretrain
 from sslax.training.build import Built, build, build_for, make_backbone
 from sslax.training.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
+from sslax.training.dry_run import Estimate, Program, estimate, step_seconds, training_program
 from sslax.training.finetune import Finetuner, held_out
 from sslax.training.finetune_options import FinetuneOptions
 from sslax.training.images import feed_of, open_images
@@ -24,6 +26,7 @@ __all__ = [
     "Collapsed",
     "DamagedCheckpoint",
     "Embedder",
+    "Estimate",
     "Faults",
     "FinetuneOptions",
     "Finetuner",
@@ -33,10 +36,12 @@ __all__ = [
     "NonFinite",
     "OnlineProbe",
     "ProbeState",
+    "Program",
     "RunDir",
     "Seen",
     "TrainState",
     "Watch",
+    "accumulation_note",
     "asked_to_stop",
     "build",
     "build_for",
@@ -46,6 +51,7 @@ __all__ = [
     "compile_update",
     "config_from",
     "data_mesh",
+    "estimate",
     "feed_of",
     "fit",
     "held_out",
@@ -54,6 +60,7 @@ __all__ = [
     "load",
     "load_classifier",
     "looked_at_note",
+    "loss_and_gradient",
     "make_backbone",
     "make_step",
     "make_update",
@@ -65,6 +72,8 @@ __all__ = [
     "save_classifier",
     "scalars",
     "start_state",
+    "step_seconds",
+    "training_program",
     "update_probe",
     "write_scalars",
 ]

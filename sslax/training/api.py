@@ -55,6 +55,8 @@ def pretrain(
       InputError: where configuration and images cannot work.
       Interrupted, Collapsed, NonFinite: as `sslax.training.fit`.
     """
+    if config.dry_run:
+        raise InputError("dry_run is True, which is the script's; sslax.training.estimate tells what a run would take.")
     processes.connect(config.distributed)
     if images is None:
         data: Dataset | LazyDataset = open_images(config)

@@ -83,6 +83,7 @@ def make_backbone(config: Config) -> Any:
         depth=network.depth,
         patch_size=network.patch_size,
         drop_path=network.drop_path,
+        remat=config.remat,
         dtype=compute_dtype(config.precision),
     )
 

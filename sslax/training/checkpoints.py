@@ -85,7 +85,10 @@ class Checkpoints:
 
     def is_best(self, knn: float | None) -> bool:
         """Whether a checkpoint of this kNN accuracy would be the best so far; never where nothing was measured."""
-        return knn is not None and all(score is None or knn > score for score in self._known_scores().values())
+        if knn is None:
+            return False
+        known = processes.from_first(lambda: list(self._known_scores().values()))
+        return all(score is None or knn > score for score in known)
 
     def save(self, state: TrainState, observers: PyTree | None = None, *, knn: float | None = None) -> None:
         """Write `state`, and what observers of the run have learned, under its step; a step that is saved already is left.

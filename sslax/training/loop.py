@@ -62,7 +62,9 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 def start_state(config: Config, built: Built) -> TrainState:
     """The state that this configuration's run starts from: the untrained network."""
-    return init_state(built.method, built.tx, jax.random.key(config.seed), built.image_shape, built.mesh, fsdp=config.fsdp)
+    return init_state(
+        built.method, built.tx, jax.random.key(config.seed), built.image_shape, built.mesh, fsdp=config.fsdp
+    )
 
 
 def fit(
@@ -116,16 +118,16 @@ def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
     """Gives `advance(state, step, most)`: some steps, at most `most`, from `step`, and how many they were."""
     placed = jax.tree.map(lambda leaf: leaf.sharding, state)
     if feed_of(config, data, built.mesh) == "streamed":
-        run = compile_update(guarded(make_update(built.method, built.tx), config.on_nan), built.mesh, placed=placed)
+        update = make_update(built.method, built.tx, accumulate=config.accumulate)
+        run = compile_update(guarded(update, config.on_nan), built.mesh, placed=placed)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch}
         reads = {"start": int(state.step), "steps": built.steps, "workers": config.workers}
         with closing(stream(data.train, state.key, built.mesh, **sizes, **reads)) as batches:
             yield lambda state, step, most: (1, run(state, next(batches)))
         return
 
-    take = make_step(
-        built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
-    )
+    sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch, "accumulate": config.accumulate}
+    take = make_step(built.method, built.tx, built.mesh, **sizes)
     steps = compile_steps(guarded(take, config.on_nan), built.mesh, placed=placed)
     images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
     per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
@@ -202,7 +204,7 @@ def _train(config, built, data, run, lines, checkpoints, state, probe, clock, fo
                     save(knn)
                     raise _collapsed(line)
             due_now = ends_epoch and _due(epoch + 1, config.checkpoint_every, config.epochs)
-            if stopping or due_now or (knn is not None and processes.from_first(lambda knn=knn: checkpoints.is_best(knn))):
+            if stopping or due_now or checkpoints.is_best(knn):
                 save(knn)
             if stopping and step < built.steps:
                 raise Interrupted(f"Stopped after step {step} of {built.steps}; its state is saved.")

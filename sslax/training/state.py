@@ -54,7 +54,7 @@ def init_state(
     *,
     fsdp: bool = False,
 ) -> TrainState:
-    """The state before the first step, for views of `image_shape` [h, w, c], on every device of the mesh or spread over them."""
+    """The state before the first step, for views of `image_shape` [h, w, c], on every device or spread over them."""
 
     # XLA spends ten seconds of a CPU on optimising random numbers that are drawn once.
     unhurried = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}

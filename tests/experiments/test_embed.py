@@ -85,6 +85,23 @@ def test_unlabelled_images_and_the_runs_own(run_dir, tmp_path):
     assert contents(tmp_path / "few.npz")["names"].shape == (6,)
 
 
+def test_names_of_any_kind_are_written_into_the_file_and_nowhere_else(run_dir, tmp_path, monkeypatch):
+    folder, work = tmp_path / "photos", tmp_path / "work"
+    work.mkdir()
+    classes = ["up\\..\\..", "%2e%2e%2fup", "<script>alert(1)<", "$(touch up)", "new\nline", "-rf"]
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for index in range(2):
+            Image.new("RGB", (8, 8)).save(folder / name / f"'; touch up {index}.png")
+    monkeypatch.chdir(work)
+    assert run(run_dir, work / "features.npz", data=f"folder:{folder}") == terminal.DONE
+    found = contents(work / "features.npz")
+    assert sorted(found["classes"]) == sorted(classes)
+    assert {name.rpartition("/")[0] for name in found["names"].tolist()} == set(classes)
+    assert [path.name for path in work.iterdir()] == ["features.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "work"]
+
+
 @pytest.mark.parametrize("ending", ["npz", "parquet"])
 def test_stopped_and_gone_on_gives_the_same_bytes(run_dir, tmp_path, monkeypatch, capsys, ending):
     folder = photos(tmp_path / "photos", shape=(9, 12))

@@ -1,0 +1,170 @@
+"""Right and wrong calls of sslax.losses, against float64 NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import strategies as st
+
+from sslax import losses
+from tests.hostile.pools import (
+    Case,
+    arrays,
+    bad_array,
+    bad_positive,
+    bad_probability,
+    bad_shape,
+    both,
+    exact,
+    finite,
+    held,
+    scalars,
+    values,
+    wide,
+)
+
+TEMPERATURES = (1e-3, 0.1, 1.0, 1e3)
+SHAPES = st.sampled_from([(1, 1), (1, 3), (4, 3)])
+
+
+def unit(x):
+    largest = np.abs(x).max(axis=-1, keepdims=True)
+    x = x / np.where(largest == 0, 1, largest)
+    length = np.linalg.norm(x, axis=-1, keepdims=True)
+    return x / np.where(length == 0, 1, length)
+
+
+def log_softmax(x):
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+@st.composite
+def _nt_xent(draw):
+    shape = draw(SHAPES)
+    normalize = draw(st.booleans())
+    z1, z2 = draw(arrays(shape, shape, **({} if normalize else {"scales": (1e-30, 1.0, 1e4)})))
+    options = {"normalize": normalize, "block_size": draw(st.sampled_from([None, 1, 3]))}
+    return {"z1": z1, "z2": z2, "temperature": draw(scalars(*TEMPERATURES)), **options}
+
+
+@jax.jit
+def _nt_xent_gradients(z1, z2, temperature):
+    return jax.grad(lambda *a: losses.nt_xent(*a[:2], temperature=a[2]).sum(), (0, 1, 2))(z1, z2, temperature)
+
+
+def _check_nt_xent(a, result):
+    z, temperature = np.concatenate([exact(a["z1"]), exact(a["z2"])]), float(a["temperature"])
+    logits = (unit(z) @ unit(z).T if a["normalize"] else z @ z.T) / temperature
+    n = len(z) // 2
+    partner = logits[np.arange(2 * n), (np.arange(2 * n) + n) % (2 * n)]
+    np.fill_diagonal(logits, -np.inf)
+    peak = logits.max(axis=1, keepdims=True)
+    wanted = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0] - partner
+    wide(result)
+    finite(result, shape=(n,))
+    size = np.abs(np.where(np.isfinite(logits), logits, 0)).max()
+    np.testing.assert_allclose(result, wanted.reshape(2, n).mean(0), rtol=2e-5, atol=2e-5 + 5e-6 * size)
+    if a["normalize"]:
+        rows = [jnp.asarray(exact(a[name]), jnp.float32) for name in ("z1", "z2")]
+        finite(*_nt_xent_gradients(*rows, jnp.float32(temperature)))
+
+
+@st.composite
+def _byol(draw):
+    shape = draw(SHAPES)
+    prediction, target = draw(arrays(shape, shape))
+    return {"prediction": prediction, "target": target}
+
+
+_byol_gradient = jax.jit(jax.grad(lambda prediction, target: losses.byol(prediction, target).sum()))
+
+
+def _check_byol(a, result):
+    prediction, target = exact(a["prediction"]), exact(a["target"])
+    wide(result)
+    finite(result, shape=prediction.shape[:1])
+    wanted = np.sum((unit(prediction) - unit(target)) ** 2, axis=-1)
+    np.testing.assert_allclose(result, wanted, rtol=1e-5, atol=2e-6)
+    finite(_byol_gradient(jnp.asarray(prediction, jnp.float32), jnp.asarray(target, jnp.float32)))
+
+
+@st.composite
+def _dino(draw):
+    s, t, n, k = draw(st.sampled_from([(2, 1, 1, 1), (2, 2, 3, 4)]))
+    student, teacher, center = draw(arrays((s, n, k), (t, n, k), (k,)))
+    temperatures = {name: draw(scalars(*TEMPERATURES)) for name in ("student_temperature", "teacher_temperature")}
+    return {"student": student, "teacher": teacher, "center": center, **temperatures}
+
+
+@jax.jit
+def _dino_gradient(student, teacher, center, **temperatures):
+    return jax.grad(lambda student: losses.dino(student, teacher, center, **temperatures).sum())(student)
+
+
+def _check_dino(a, result):
+    student, teacher, center = exact(a["student"]), exact(a["teacher"]), exact(a["center"])
+    warm, cold = float(a["student_temperature"]), float(a["teacher_temperature"])
+    wide(result)
+    finite(result, shape=student.shape[1:2])
+    # The teacher's logits in float32, as at small temperatures the last bit of one decides which is the largest.
+    teacher = (np.float32(teacher) - np.float32(center)).astype(np.float64)
+    log_p, q = log_softmax(student / warm), np.exp(log_softmax(teacher / cold))
+    pairs = [-(q[t] * log_p[s]).sum(-1) for t in range(len(q)) for s in range(len(log_p)) if s != t]
+    np.testing.assert_allclose(
+        result, np.mean(pairs, axis=0), rtol=5e-5, atol=1e-5 + 2e-6 * np.abs(student).max() / warm
+    )
+    rows = [jnp.asarray(exact(a[name]), jnp.float32) for name in ("student", "teacher", "center")]
+    finite(_dino_gradient(*rows, student_temperature=jnp.float32(warm), teacher_temperature=jnp.float32(cold)))
+
+
+@st.composite
+def _update_center(draw):
+    t, n, k = draw(st.sampled_from([(1, 1, 1), (2, 3, 4)]))
+    center, teacher = draw(arrays((k,), (t, n, k)))
+    return {"center": center, "teacher": teacher, "momentum": draw(scalars(0.0, 0.9, 1.0))}
+
+
+def _check_update_center(a, result):
+    center, teacher, momentum = exact(a["center"]), exact(a["teacher"]), float(a["momentum"])
+    wanted = momentum * center + (1 - momentum) * teacher.mean((0, 1))
+    assert result.shape == center.shape
+    assert not np.isnan(np.asarray(result, np.float64)).any()
+    wanted = held(wanted, result.dtype)
+    tolerance = 1e-2 if result.dtype.itemsize == 2 else 1e-5
+    largest = max(np.abs(center).max(), np.abs(teacher).max())
+    np.testing.assert_allclose(np.asarray(result, np.float64), wanted, rtol=tolerance, atol=tolerance * largest)
+
+
+def _pair(first, second):
+    return {name: both(bad_array(name), bad_shape(name)) for name in (first, second)}
+
+
+CASES = {
+    "losses.nt_xent": Case(
+        losses.nt_xent,
+        _nt_xent(),
+        _check_nt_xent,
+        {**_pair("z1", "z2"), "temperature": bad_positive, "block_size": values(0, -3, 1.5, "8")},
+    ),
+    "losses.byol": Case(losses.byol, _byol(), _check_byol, _pair("prediction", "target")),
+    "losses.dino": Case(
+        losses.dino,
+        _dino(),
+        _check_dino,
+        {
+            **{name: both(bad_array(name), bad_shape(name)) for name in ("student", "teacher", "center")},
+            "student_temperature": bad_positive,
+            "teacher_temperature": bad_positive,
+        },
+    ),
+    "losses.update_center": Case(
+        losses.update_center,
+        _update_center(),
+        _check_update_center,
+        {
+            "center": both(bad_array("center"), bad_shape("center")),
+            "teacher": bad_array("teacher"),
+            "momentum": bad_probability,
+        },
+    ),
+}
