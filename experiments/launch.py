@@ -1,4 +1,4 @@
-"""A run in several processes of this machine: `python -m experiments.launch --processes 2 [--devices-per-process 4] -- CONFIG …`.
+"""A run in several processes of this machine: `python -m experiments.launch --processes 2 [--devices-per-process 4] -- CONFIG`.
 
 What follows `--` is for `experiments.pretrain`. When a process dies, the others are ended and one sentence says which it was;
 the same command then goes on from the last checkpoint. Ctrl-C and SIGTERM let all of them save and stop.
