@@ -15,9 +15,10 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import terminal
+from experiments import dry_run, terminal
 from experiments.configs import CONFIGS
 from experiments.reports import write_run_report
+from sslax import processes
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
@@ -25,8 +26,10 @@ from sslax.training import (
     Built,
     Embedder,
     RunDir,
+    accumulation_note,
     build,
     can_measure,
+    estimate,
     feed_of,
     fit,
     looked_at_note,
@@ -71,8 +74,14 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     """Train, measure, report; raises what `terminal.exit_code` turns into sentences."""
     name, config = parse(arguments, configs)
     check(config)
+    if config.dry_run:
+        show_needs(name, config)
+        return
+    processes.connect(config.distributed)
+    # Of several processes one speaks.
+    terminal.console.quiet = not processes.first()
     run_path = pathlib.Path(config.run_dir or f"runs/{name}")
-    run = RunDir(run_path, to_dict(config))
+    run = RunDir(run_path, to_dict(config), extendable=True)
     method_name = type(config.method).__name__
     result = run.result()
     if result is not None:
@@ -90,9 +99,12 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     for note in data.notes:
         terminal.say(note)
     built = build(config, data)
+    if note := accumulation_note(config, built.method, built.image_shape):
+        terminal.say(note)
+        data = dataclasses.replace(data, notes=(*data.notes, note))
     terminal.say(
         f"{name}: {len(data.train):,} training images, {built.steps:,} steps of {config.batch_size} "
-        f"on {jax.device_count()} x {jax.devices()[0].device_kind}, images {feed_of(config, data, built.mesh)}."
+        f"on {devices_told()}, images {feed_of(config, data, built.mesh)}."
     )
     with terminal.training_progress(built.steps, config.epochs) as show, scalars(config, run, show) as follow:
         state = fit(config, built, data, run, follow=follow)
@@ -107,6 +119,21 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     else:
         terminal.say(f"{data.name} has no labels or no test split, so there is no table of accuracies.")
     terminal.say(f"The report is {run.report}.")
+    # Who leaves earlier would be taken for dead.
+    processes.together("run done")
+
+
+def devices_told() -> str:
+    """How many devices there are, of what kind, in how many processes."""
+    told = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    return f"{told} in {jax.process_count()} processes" if processes.several() else told
+
+
+def show_needs(name: str, config: Config) -> None:
+    """What the run would take, as a table; nothing is written."""
+    with terminal.reading_progress() as progress:
+        needs = estimate(config, progress=progress)
+    terminal.console.print(dry_run.table(name, needs))
 
 
 def measure_all(config: Config, built: Built, data: Dataset | LazyDataset, state) -> dict[str, dict[str, float]]:

@@ -1,10 +1,16 @@
 """What the scripts show on a terminal: progress, tables, and errors as one sentence with an exit code."""
 
 import contextlib
+import errno
 import io
+import os
 import pathlib
+import signal
 import sys
+import threading
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,12 +19,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sslax import processes
 from sslax.errors import InputError
-from sslax.training import Collapsed, Interrupted, NonFinite
+from sslax.training import Collapsed, DamagedCheckpoint, Interrupted, NonFinite
 
 DONE, INPUT, COLLAPSE, NON_FINITE, INTERRUPTED = 0, 2, 3, 4, 75
 # Seconds between lines where there is no terminal to draw a bar on.
 _PLAIN_INTERVAL = 10.0
+# Seconds until a SIGTERM that ended nothing is sent again.
+_AGAIN = 5.0
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -32,7 +41,8 @@ def say(text: str) -> None:
 def exit_code(script: Callable[[], None]) -> int:
     """Run a script; what the user can do something about becomes one sentence on stderr and an exit code."""
     try:
-        script()
+        with _plain_warnings():
+            script()
     except InputError as error:
         errors.print(f"error: {error}", markup=False)
         return INPUT
@@ -45,11 +55,42 @@ def exit_code(script: Callable[[], None]) -> int:
     except Interrupted as error:
         errors.print(f"{error} Run the same command again to go on.", markup=False)
         return INTERRUPTED
+    except jax.errors.JaxRuntimeError as error:
+        if not processes.lost(error):
+            raise
+        errors.print(
+            "Another process of the run is gone. Run the same command again to go on from the last checkpoint.",
+            markup=False,
+        )
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        errors.print(f"error: {where}{error.strerror}; make room, and run the same command again.", markup=False)
+        return INPUT
     except KeyboardInterrupt as error:
         said = str(error) or "Interrupted. Run the same command again to go on from the last checkpoint."
         errors.print(said, markup=False)
         return INTERRUPTED
     return DONE
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """What is said of a damaged checkpoint comes as its sentence, without a line of code."""
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, DamagedCheckpoint):
+            errors.print(f"{message}", markup=False)
+        else:
+            shown(message, category, *rest, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DamagedCheckpoint)
+        warnings.showwarning = show
+        yield
 
 
 @contextlib.contextmanager
@@ -73,9 +114,10 @@ def training_progress(total: int, epochs: int) -> Iterator[Callable[[Mapping[str
         seen: dict[str, float] = {}
 
         def follow(line: Mapping[str, Any]) -> None:
-            if "resumed_at" in line:
-                say(_resumed(line["resumed_at"], total))
-                progress.update(task, completed=line["resumed_at"])
+            if "step" not in line:
+                _tell(line, total)
+                if "resumed_at" in line:
+                    progress.update(task, completed=line["resumed_at"])
                 return
             if "collapse" in line:
                 say(_collapsed(line))
@@ -92,8 +134,8 @@ def _plain_lines(total: int, epochs: int) -> Callable[[Mapping[str, Any]], None]
 
     def follow(line: Mapping[str, Any]) -> None:
         nonlocal last
-        if "resumed_at" in line:
-            say(_resumed(line["resumed_at"], total))
+        if "step" not in line:
+            _tell(line, total)
             return
         if "collapse" in line:
             say(_collapsed(line))
@@ -105,8 +147,21 @@ def _plain_lines(total: int, epochs: int) -> Callable[[Mapping[str, Any]], None]
     return follow
 
 
-def _resumed(step: int, total: int) -> str:
-    return f"Going on from step {step} of {total}, where the run stopped."
+def _tell(event: Mapping[str, Any], total: int) -> None:
+    """What happens as a run goes on, as `sslax.training.fit` tells it, in sentences."""
+    for sentence in event.get("passed_over", ()):
+        say(sentence)
+    if "resumed_at" in event:
+        say(f"Going on from step {event['resumed_at']} of {total}, where the run stopped.")
+    if "restarted" in event:
+        reached = event["restarted"]
+        say(f"The run had come to step {reached} and ended before its first checkpoint, so it starts from step 0.")
+    if "extended" in event:
+        (before, epochs), (rate, new), step = (event["extended"][name] for name in ("epochs", "lr", "step"))
+        say(
+            f"Extended from {before} to {epochs} epochs: every schedule is stretched to the new length, so at step {step} the "
+            f"learning rate goes from {rate:.4g} to {new:.4g}."
+        )
 
 
 def _collapsed(line: Mapping[str, Any]) -> str:
@@ -118,6 +173,7 @@ def _numbers(line: Mapping[str, Any]) -> str:
     shown = ("knn1", "knn20", "probe", "validation")
     parts += [f"{name} {100 * line[name]:.1f} %" for name in shown if name in line]
     parts += [f"{line['images_per_s']:,.0f} images/s"] if "images_per_s" in line else []
+    parts += [f"{line['skipped']} skipped"] if line.get("skipped") else []
     return "  ".join(parts)
 
 
@@ -185,4 +241,22 @@ def run_script(script: Callable[[], None]) -> None:
         sys.stdout.reconfigure(line_buffering=True)
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path.home() / ".cache" / "sslax" / "xla"))
-    sys.exit(exit_code(script))
+
+    def terminate(number: int, frame: Any) -> None:
+        # Python loses what is raised while it clears an object away, so that it is asked again.
+        again = threading.Timer(_AGAIN, os.kill, (os.getpid(), signal.SIGTERM))
+        again.daemon = True
+        again.start()
+        raise KeyboardInterrupt("Asked to end. Run the same command again to go on from the last checkpoint.")
+
+    # While it trains, the loop takes signals itself and saves; before and after, it is enough to leave.
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        code = exit_code(script)
+    except Exception:
+        if not processes.several():
+            raise
+        # Python's own end would wait for the other processes, and they for this one.
+        traceback.print_exc()
+        code = 1
+    processes.leave(code)

@@ -8,9 +8,11 @@ import dataclasses
 import importlib.util
 from typing import Any, ClassVar, Literal, Protocol
 
+from sslax import processes
 from sslax.augment import view_sizes
 from sslax.errors import InputError
 from sslax.networks import heads_of, patch_side
+from sslax.processes import DistributedConfig
 
 
 class MethodOptions(Protocol):
@@ -106,8 +108,16 @@ class Config:
     """Seed of initialisation, order and views."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    remat: bool = False
+    """Keep only what goes from block to block of the backbone for the gradient, and compute what is inside again: less memory
+    for a third more arithmetic."""
+    accumulate: int = 1
+    """Micro-batches that a batch is cut into, one after the other, their gradients averaged: less memory. Exact where nothing
+    crosses the batch, as DINO on a ViT; BatchNorm and negatives are then of the micro-batch."""
     online_probe: bool = False
     """Train a linear classifier on the features along the way; it sees the labels, the network does not see it."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """What to do when loss or gradient are not finite: stop the run, or skip that update and count it."""
     on_collapse: Literal["warn", "stop", "ignore"] = "warn"
     """What to do when the features collapse: say so and go on, stop the run, or not watch at all."""
     steps_per_call: int | None = None
@@ -118,17 +128,27 @@ class Config:
     """Epochs between kNN evaluations; 0 is never."""
     checkpoint_every: int = 10
     """Epochs between checkpoints."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints stay; the best by kNN stays as well, and is saved when it is met."""
     tensorboard: bool = False
     """Write the metrics as TensorBoard's scalars too, to the folder tensorboard of the run; needs tensorboardX."""
     run_dir: str | None = None
     """Folder of the run; None is runs/CONFIG. The same command on it again goes on where it stopped."""
+    dry_run: bool = False
+    """Show what the run would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
+    fsdp: bool = False
+    """Spread parameters, optimiser and the method's state over the devices in place of a copy on each; for networks that do
+    not fit otherwise."""
+    distributed: DistributedConfig = DistributedConfig()
 
 
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as JSON has it (tuples as lists), with the method's name.
 
-    Left out is what makes no other run: `run_dir`, as runs may be moved, `tensorboard`, which only watches, and what changes
-    only the way that the same images take, which may be another on another machine.
+    Left out is what makes no other run: `run_dir`, as runs may be moved, `dry_run`, which is none, `tensorboard`, which only
+    watches, `keep_checkpoints`, what changes only the way that the same images take, or the memory of the same step, which may
+    be another on another machine, as may the devices and how the run is spread over them, and `on_nan`, so that a run that was
+    stopped may go on by skipping.
     """
 
     def plain(value: Any) -> Any:
@@ -137,7 +157,8 @@ def to_dict(config: Config) -> dict[str, Any]:
         return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
     fields = plain(dataclasses.asdict(config))
-    for name in ("run_dir", "tensorboard", "feed", "workers", "cache"):
+    own = ("run_dir", "dry_run", "tensorboard", "keep_checkpoints", "on_nan", "feed", "workers", "cache", "remat")
+    for name in (*own, "fsdp", "distributed"):
         del fields[name]
     fields["method"] = {"name": config.method.NAME, **fields["method"]}
     return fields
@@ -164,9 +185,13 @@ def check(config: Config) -> None:
     """Raise InputError, one sentence, on the first value that cannot work; needs neither data nor devices."""
     _at_least("epochs", config.epochs, 1)
     _at_least("batch_size", config.batch_size, 2)
+    _at_least("accumulate", config.accumulate, 1)
+    if config.batch_size % config.accumulate:
+        raise InputError(f"accumulate is {config.accumulate}; it must divide batch_size, which is {config.batch_size}.")
     _at_least("log_every", config.log_every, 1)
     _at_least("eval_every", config.eval_every, 0)
     _at_least("checkpoint_every", config.checkpoint_every, 1)
+    _at_least("keep_checkpoints", config.keep_checkpoints, 1)
     _at_least("workers", config.workers, 0)
     _at_least("seed", config.seed, 0)
     _at_least("split_seed", config.split_seed, 0)
@@ -197,6 +222,9 @@ def check(config: Config) -> None:
         raise InputError('tensorboard is True, which needs a package; install it by pip install "tensorboardX>=2.6".')
     config.method.check(config)
     _check_network(config)
+    processes.check(config.distributed)
+    if config.dry_run and (config.distributed.auto or config.distributed.coordinator):
+        raise InputError("dry_run is True, which is of one process; leave the flags of distributed out.")
 
 
 def _check_network(config: Config) -> None:
@@ -229,6 +257,11 @@ def check_against_data(config: Config, *, images: int, canvas: int, devices: int
         )
     if config.batch_size % devices:
         raise InputError(f"batch_size is {config.batch_size}; it must be a multiple of the {devices} devices.")
+    if config.batch_size // config.accumulate % devices:
+        raise InputError(
+            f"accumulate is {config.accumulate}; the micro-batches of {config.batch_size // config.accumulate} images must be "
+            f"a multiple of the {devices} devices."
+        )
     for name in ("size", "local_size"):
         size = getattr(config.method.views, name, 0)
         if size > canvas:

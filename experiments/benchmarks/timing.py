@@ -2,8 +2,11 @@
 
 import json
 import os
+import pathlib
 import platform
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -29,10 +32,10 @@ def alternate(functions: Mapping[str, Callable[[], Any]], *, rounds: int) -> dic
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def report(name: str, figure: float, unit: str, *, rival: str, rival_figure: float | None, **more: Any) -> None:
+def report(name: str, figure: float | None, unit: str, *, rival: str, rival_figure: float | None, **more: Any) -> None:
     """Print one JSON line: the figure, the rival's and their ratio (above 1: the figure is the larger)."""
     line = {"name": name, "figure": figure, "unit": unit, "rival": rival, "rival_figure": rival_figure}
-    line["ratio"] = None if not rival_figure else figure / rival_figure
+    line["ratio"] = None if figure is None or not rival_figure else figure / rival_figure
     print(json.dumps({**line, **more, **where()}), flush=True)
 
 
@@ -48,6 +51,15 @@ def where() -> dict[str, Any]:
     return {
         "device": jax.devices()[0].device_kind,
         "cores": len(os.sched_getaffinity(0)),
+        # Of the whole machine over the last minute; what is measured is a part of it.
+        "load": round(os.getloadavg()[0], 1),
+        "command": shlex.join(["python", "-m", *_module(), *sys.argv[1:]]),
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def _module() -> list[str]:
+    """The name of the script that runs, as `python -m` takes it."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return [spec.name if spec is not None else pathlib.Path(sys.argv[0]).name]

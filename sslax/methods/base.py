@@ -68,7 +68,8 @@ class Method(NamedTuple):
     Attributes:
       init: (key, image_shape) -> (params, aux), for views of image_shape [h, w, c]. `params` are what gradients reach; `aux`
         is all other state: BatchNorm statistics, target networks, centres, queues.
-      views: (key, images, aspects) -> views; images uint8 [n, s, s, 3], aspects [n] their true width over height.
+      views: (key, images, aspects) -> views; images uint8 [n, s, s, 3], aspects [n] their true width over height. Arrays have
+        the images first.
       loss: (params, aux, batch, key, step) -> (scalar, Output); features carry no gradient.
       embed: (params, aux, images, aspects) -> features [n, d] of uint8 images (aspects None: not squashed), by the
         evaluation view and the network that the paper evaluates.
@@ -76,6 +77,10 @@ class Method(NamedTuple):
       optimizer: tx -> tx: freezing, clipping, parameter groups.
       evaluated: (params, aux) -> the parameters and BatchNorm statistics of the backbone that the paper evaluates, which is
         what fine-tuning starts from and export writes; None where there is no such backbone.
+      means: names of those entries of aux that are moving averages of a batch's mean, as a centre is; gradient accumulation
+        then gives them what the whole batch would.
+      crosses: what of the loss is of the batch and not of an image, in a few words, as an image's negatives are; empty where
+        nothing is. BatchNorm need not be named.
       attention: (params, aux, images, aspects) -> attention maps [n, heads, rows, columns] of the last block's [CLS] token
         over the patches, on a ViT; None for methods that have none to show.
     """
@@ -88,6 +93,8 @@ class Method(NamedTuple):
     optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _as_it_is
     evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]] | None = None
     attention: Callable[..., Array] | None = None
+    means: tuple[str, ...] = ()
+    crosses: str = ""
 
 
 def ema_schedule(decay: float, schedule: Literal["cosine", "constant"], steps: int) -> optim.Schedule:

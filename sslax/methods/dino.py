@@ -200,6 +200,7 @@ def dino(options: DINO, setup: Setup) -> Method:
         optimizer=optimizer,
         evaluated=evaluated,
         attention=attention_with(teacher_encoder, options.views, evaluated),
+        means=("center",),
     )
 
 

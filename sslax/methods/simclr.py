@@ -102,4 +102,5 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
         embed=embed_with(encoder, options.views, evaluated),
         evaluated=evaluated,
         attention=attention_with(encoder, options.views, evaluated),
+        crosses="the negatives of an image",
     )

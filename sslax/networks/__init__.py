@@ -52,6 +52,7 @@ def build_backbone(
     depth: int | None = None,
     patch_size: int | None = None,
     drop_path: float = 0.1,
+    remat: bool = False,
     dtype: Any = jnp.float32,
 ) -> nn.Module:
     """A backbone from the table of names.
@@ -65,6 +66,7 @@ def build_backbone(
       depth: blocks of a ViT; None is what the name says.
       patch_size: of a ViT or a "patch" stem, pixels; None is what the name says.
       drop_path: of a ViT's last block in training.
+      remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
       dtype: of the computation.
 
     Raises:
@@ -73,12 +75,12 @@ def build_backbone(
     given = {"width": width, "depth": depth, "patch_size": patch_size}
     given = {field: value for field, value in given.items() if value is not None}
     if name in VITS:
-        return VITS[name](image_size=image_size, drop_path=drop_path, dtype=dtype, **given)
+        return VITS[name](image_size=image_size, drop_path=drop_path, remat=remat, dtype=dtype, **given)
     given.pop("depth", None)
     if stem == "auto":
         small = "small" if image_size <= 32 else "imagenet"
         stem = "patch" if name == "patch-resnet" else small
-    return RESNETS[name](stem=stem, dtype=dtype, **given)
+    return RESNETS[name](stem=stem, remat=remat, dtype=dtype, **given)
 
 
 def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) -> int | None:

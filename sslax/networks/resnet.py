@@ -76,6 +76,7 @@ class ResNet(nn.Module):
       stem: "imagenet", 7x7 of stride 2 and 3x3 max-pool of stride 2; "small", 3x3 of stride 1, for images up to 32 pixels;
         "patch", non-overlapping patches, which bring a CPU to its fastest maps at once.
       patch_size: of the "patch" stem, pixels.
+      remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
       dtype: of the computation; parameters and statistics are float32.
     """
 
@@ -85,11 +86,13 @@ class ResNet(nn.Module):
     widths: Sequence[int] | None = None
     stem: Stem = "imagenet"
     patch_size: int = 4
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], train: bool = False) -> Float[Array, "n d"]:
         x = x.astype(self.dtype)
+        block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
         widths = self.widths or [self.width * 2**stage for stage in range(len(self.stages))]
         conv = partial(Conv, dtype=self.dtype, name="stem_conv")
         if self.stem == "imagenet":
@@ -105,9 +108,9 @@ class ResNet(nn.Module):
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
                 name = f"stage{stage + 1}_block{index + 1}"
-                x = self.block(widths[stage], stride, self.dtype, name=name)(x, train)
+                x = block(widths[stage], stride, self.dtype, name=name)(x, train)
         # The mean of up to 49 bfloat16 numbers is worth taking in float32.
-        return x.astype(jnp.float32).mean(axis=(1, 2))
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))
 
 
 resnet18 = partial(ResNet, stages=(2, 2, 2, 2), block=BasicBlock)

@@ -1,17 +1,20 @@
 """Training a method: state, step, loop, checkpoints; knows a method only as `Method`."""
 
+from sslax.training.accumulate import accumulation_note, loss_and_gradient
 from sslax.training.api import pretrain
 from sslax.training.build import Built, build, build_for, make_backbone
 from sslax.training.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
+from sslax.training.dry_run import Estimate, Program, estimate, step_seconds, training_program
 from sslax.training.finetune import Finetuner, held_out
 from sslax.training.finetune_options import FinetuneOptions
 from sslax.training.images import feed_of, open_images
-from sslax.training.load import Loaded, config_from, load
-from sslax.training.loop import Collapsed, Interrupted, NonFinite, asked_to_stop, fit, start_state
+from sslax.training.load import DamagedCheckpoint, Loaded, config_from, load
+from sslax.training.loop import Collapsed, Interrupted, asked_to_stop, fit, start_state
+from sslax.training.nonfinite import NonFinite
 from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
 from sslax.training.quality import can_measure, looked_at_note, measure, raw_pixels
 from sslax.training.run_dir import RunDir
-from sslax.training.state import TrainState, init_state
+from sslax.training.state import Faults, TrainState, init_state
 from sslax.training.step import Embedder, Seen, compile_steps, compile_update, data_mesh, make_step, make_update
 from sslax.training.tensorboard import scalars, write_scalars
 from sslax.training.watch import Alarm, Watch, collapse, observe
@@ -21,7 +24,10 @@ __all__ = [
     "Built",
     "Classifier",
     "Collapsed",
+    "DamagedCheckpoint",
     "Embedder",
+    "Estimate",
+    "Faults",
     "FinetuneOptions",
     "Finetuner",
     "Interrupted",
@@ -30,10 +36,12 @@ __all__ = [
     "NonFinite",
     "OnlineProbe",
     "ProbeState",
+    "Program",
     "RunDir",
     "Seen",
     "TrainState",
     "Watch",
+    "accumulation_note",
     "asked_to_stop",
     "build",
     "build_for",
@@ -43,6 +51,7 @@ __all__ = [
     "compile_update",
     "config_from",
     "data_mesh",
+    "estimate",
     "feed_of",
     "fit",
     "held_out",
@@ -51,6 +60,7 @@ __all__ = [
     "load",
     "load_classifier",
     "looked_at_note",
+    "loss_and_gradient",
     "make_backbone",
     "make_step",
     "make_update",
@@ -62,6 +72,8 @@ __all__ = [
     "save_classifier",
     "scalars",
     "start_state",
+    "step_seconds",
+    "training_program",
     "update_probe",
     "write_scalars",
 ]

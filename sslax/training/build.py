@@ -14,6 +14,7 @@ from sslax.data import Dataset, LazyDataset
 from sslax.export import from_torch, load_safetensors
 from sslax.methods import METHODS, Method, Setup
 from sslax.networks import build_backbone, init
+from sslax.training.sharding import gathering
 from sslax.training.step import data_mesh
 
 
@@ -53,15 +54,22 @@ def build_for(config: Config, *, images: int, canvas: int, devices: Sequence[jax
     backbone = make_backbone(config)
     start = None if config.init_from is None else weights_of(config.init_from, backbone, (size, size, 3))
     method = METHODS[config.method.NAME](config.method, Setup(backbone, steps, steps_per_epoch, mesh, start))
-    schedule = optim.warmup_cosine(
+    if config.fsdp:
+        method = gathering(method, mesh)
+    schedule = make_schedule(config, steps_per_epoch)
+    tx = method.optimizer(make_optimizer(config, schedule, steps))
+    return Built(method, tx, schedule, mesh, steps, steps_per_epoch, (size, size, 3), backbone)
+
+
+def make_schedule(config: Config, steps_per_epoch: int) -> optim.Schedule:
+    """The learning rate of `config` at every step of its epochs."""
+    return optim.warmup_cosine(
         optim.scaled_learning_rate(config.optim.lr, config.batch_size, rule=config.optim.lr_scaling),
         warmup_steps=round(config.optim.warmup_epochs * steps_per_epoch),
-        steps=steps,
+        steps=config.epochs * steps_per_epoch,
         end=config.optim.end_lr,
         convention=config.optim.warmup,
     )
-    tx = method.optimizer(make_optimizer(config, schedule, steps))
-    return Built(method, tx, schedule, mesh, steps, steps_per_epoch, (size, size, 3), backbone)
 
 
 def make_backbone(config: Config) -> Any:
@@ -75,6 +83,7 @@ def make_backbone(config: Config) -> Any:
         depth=network.depth,
         patch_size=network.patch_size,
         drop_path=network.drop_path,
+        remat=config.remat,
         dtype=compute_dtype(config.precision),
     )
 

@@ -6,6 +6,7 @@ import os
 import pathlib
 import types
 import typing
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,10 @@ from sslax.training.checkpoints import Checkpoints
 from sslax.training.loop import start_state
 from sslax.training.state import TrainState
 from sslax.training.step import Embedder
+
+
+class DamagedCheckpoint(UserWarning):
+    """The newest checkpoint of a run is damaged, and an older one was loaded."""
 
 
 class Loaded:
@@ -90,14 +95,16 @@ def as_batch(
 
 
 def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded:
-    """The network of the run in `run_dir`, from its newest checkpoint.
+    """The network of the run in `run_dir`, from its newest whole checkpoint.
+
+    Warns with `DamagedCheckpoint` where a newer one is damaged.
 
     Args:
       run_dir: a folder that `experiments.pretrain` or `sslax.pretrain` wrote.
       unfinished: take a run that has not come to its end as well.
 
     Raises:
-      InputError: where the folder is no run, the run never finished, or its method is not in `METHODS`.
+      InputError: where the folder is no run, the run never finished, no checkpoint is whole, or its method is not in `METHODS`.
     """
     path = pathlib.Path(run_dir)
     if not (path / "config.json").is_file():
@@ -108,15 +115,25 @@ def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded
     check(config)
     data = _read(path / "data.json")
     built = build_for(config, images=data["images"], canvas=data["canvas"], devices=jax.devices()[:1])
-    checkpoints = Checkpoints(path / "checkpoints")
+    none = InputError(f"RUN is {path}, which holds no checkpoint; run the command that began it again.")
+    if not (path / "checkpoints").exists():
+        raise none
+    # Another process may be writing the next one.
+    checkpoints = Checkpoints(path / "checkpoints", read_only=True)
     try:
-        newest = checkpoints.latest()
-        if newest is None:
-            raise InputError(f"RUN is {path}, which holds no checkpoint; run the command that began it again.")
-        state = checkpoints.restore(newest, like=start_state(config, built))
+        found = checkpoints.newest_whole(start_state(config, built))
     finally:
         checkpoints.close()
-    return Loaded(config, data, built, state)
+    if found is None:
+        raise none
+    if found.passed_over:
+        damaged = "; ".join(map(str, found.passed_over))
+        warnings.warn(
+            f"RUN is {path}, whose newest checkpoints are damaged: {damaged}; this is the one of step {found.step}.",
+            DamagedCheckpoint,
+            stacklevel=2,
+        )
+    return Loaded(config, data, built, found.state)
 
 
 def config_from(fields: Mapping[str, Any]) -> Config:

@@ -1,7 +1,6 @@
 """The loop of a run: steps, metrics, evaluation, checkpoints, and stopping when asked to."""
 
 import functools
-import math
 import signal
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 import jax
 
+from sslax import processes
 from sslax.config import Config
 from sslax.data import Dataset, LazyDataset
 from sslax.data.feed import epoch_order, resident
@@ -19,8 +19,10 @@ from sslax.errors import InputError
 from sslax.training.build import Built
 from sslax.training.checkpoints import Checkpoints
 from sslax.training.images import feed_of
+from sslax.training.nonfinite import check_finite, check_weights, guarded
 from sslax.training.probe import OnlineProbe, feature_width
 from sslax.training.quality import can_measure, measure
+from sslax.training.resume import resume
 from sslax.training.run_dir import RunDir, facts
 from sslax.training.state import TrainState, init_state
 from sslax.training.step import Embedder, compile_steps, compile_update, make_step, make_update
@@ -33,10 +35,6 @@ class Interrupted(Exception):
 
 class Collapsed(Exception):
     """The features have collapsed and the configuration says to stop; the state is saved."""
-
-
-class NonFinite(Exception):
-    """The loss is no longer a finite number; nothing was saved since the last checkpoint."""
 
 
 @contextmanager
@@ -64,7 +62,9 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 def start_state(config: Config, built: Built) -> TrainState:
     """The state that this configuration's run starts from: the untrained network."""
-    return init_state(built.method, built.tx, jax.random.key(config.seed), built.image_shape, built.mesh)
+    return init_state(
+        built.method, built.tx, jax.random.key(config.seed), built.image_shape, built.mesh, fsdp=config.fsdp
+    )
 
 
 def fit(
@@ -75,45 +75,40 @@ def fit(
     *,
     follow: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> TrainState:
-    """Train to the end, from the newest checkpoint of `run` where there is one.
+    """Train to the end, from the newest whole checkpoint of `run` where there is one.
 
     Args:
       config: a configuration that `check` has passed.
       built: what it became for `data`.
       data: the images; listed ones are streamed, others as `config.feed` says.
       run: the folder that metrics and checkpoints go to.
-      follow: called with each line of metrics as it is written, and first with {"resumed_at": step} when a run goes on.
+      follow: called with each line of metrics as it is written, and first, when a run goes on, with what `resume` tells.
 
     Returns:
       The state after the last step.
 
     Raises:
-      InputError: where the folder cannot be written to, an image that is streamed cannot be decoded, or an online probe is to
-        learn from images without labels.
+      InputError: where the folder cannot be written to, its checkpoints are all damaged, an image that is streamed cannot be
+        decoded, or an online probe is to learn from images without labels.
       Interrupted: after Ctrl-C or SIGTERM, with the state saved.
       Collapsed: where the watch trips and the configuration says to stop.
-      NonFinite: when the loss stops being a number.
+      NonFinite: when the loss or its gradient stops being finite, and the configuration says to stop.
     """
     if config.online_probe and not data.train.labelled:
         raise InputError(f"online_probe is on, but {data.name} has no labels for it; it must be off.")
     run.begin(facts(data))
-    checkpoints = Checkpoints(run.checkpoints)
+    checkpoints = Checkpoints(run.checkpoints, keep=config.keep_checkpoints)
     try:
         state = start_state(config, built)
         probe = None
         if config.online_probe:
             width = feature_width(built.method.embed, state.params, state.aux, facts(data)["canvas"])
             probe = OnlineProbe(width, len(data.classes), built.mesh)
-        newest = checkpoints.latest()
-        if newest is not None:
-            state = checkpoints.restore(newest, like=state)
-            if probe is not None:
-                probe.state = checkpoints.restore_observers(newest, like=probe.state)
-            follow({"resumed_at": newest})
-        run.rewind(newest or 0)
-        clock = _Clock(int(state.step), spent=max((line["seconds"] for line in run.metrics()), default=0.0))
+        state = resume(config, built, run, checkpoints, state, probe, follow)
+        lines = processes.from_first(run.metrics)
+        clock = _Clock(int(state.step), spent=max((line["seconds"] for line in lines), default=0.0))
         with asked_to_stop() as stop, _fed(config, built, data, state) as advance:
-            return _train(config, built, data, run, checkpoints, state, probe, clock, follow, stop, advance)
+            return _train(config, built, data, run, lines, checkpoints, state, probe, clock, follow, stop, advance)
     finally:
         checkpoints.close()
 
@@ -121,18 +116,19 @@ def fit(
 @contextmanager
 def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
     """Gives `advance(state, step, most)`: some steps, at most `most`, from `step`, and how many they were."""
+    placed = jax.tree.map(lambda leaf: leaf.sharding, state)
     if feed_of(config, data, built.mesh) == "streamed":
-        run = compile_update(make_update(built.method, built.tx), built.mesh)
+        update = make_update(built.method, built.tx, accumulate=config.accumulate)
+        run = compile_update(guarded(update, config.on_nan), built.mesh, placed=placed)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch}
         reads = {"start": int(state.step), "steps": built.steps, "workers": config.workers}
         with closing(stream(data.train, state.key, built.mesh, **sizes, **reads)) as batches:
             yield lambda state, step, most: (1, run(state, next(batches)))
         return
 
-    take = make_step(
-        built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
-    )
-    steps = compile_steps(take, built.mesh)
+    sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch, "accumulate": config.accumulate}
+    take = make_step(built.method, built.tx, built.mesh, **sizes)
+    steps = compile_steps(guarded(take, config.on_nan), built.mesh, placed=placed)
     images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
     per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
     of, order = -1, None
@@ -148,16 +144,26 @@ def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
     yield advance
 
 
-def _train(config, built, data, run, checkpoints, state, probe, clock, follow, stop, advance) -> TrainState:
+def _train(config, built, data, run, lines, checkpoints, state, probe, clock, follow, stop, advance) -> TrainState:
     embedder = Embedder(built.method, built.mesh)
     evaluates = config.eval_every > 0 and can_measure(data)
 
-    lines = run.metrics()
     for line in lines:
         # What has collapsed and was to stop does not go on by being started again.
         if config.on_collapse == "stop" and "collapse" in line:
             raise _collapsed(line)
     watch = Watch(lines, warmup_steps=round(config.optim.warmup_epochs * built.steps_per_epoch))
+
+    def finite():
+        check_finite(config, built, state, images=len(data.train), metrics=run.metrics, saved=checkpoints.latest())
+
+    def save(knn=None):
+        finite()
+        check_weights(state, saved=checkpoints.latest())
+        jax.block_until_ready(state)
+        with clock.paused():
+            run.settle()
+            checkpoints.save(state, None if probe is None else probe.state, knn=knn)
 
     step = int(state.step)
     while step < built.steps:
@@ -172,17 +178,17 @@ def _train(config, built, data, run, checkpoints, state, probe, clock, follow, s
             step += count
             ends_epoch = step == epoch_end
             evaluate_now = evaluates and ends_epoch and _due(epoch + 1, config.eval_every, config.epochs)
-            stopping = stop()
-            if step % config.log_every == 0 or evaluate_now or step == built.steps:
+            due_line = step % config.log_every == 0 or evaluate_now or step == built.steps
+            stopping, knn = _agreed(stop, due_line or ends_epoch, metrics), None
+            if due_line:
                 line = {"step": step, "epoch": step / built.steps_per_epoch}
                 line |= {name: float(value) for name, value in metrics.items()}
-                line["lr"] = float(built.schedule(step - 1))
+                skipped = int(state.faults.total) if config.on_nan == "skip" else 0
+                line |= {"skipped": skipped} if config.on_nan == "skip" else {}
+                # The optimiser counts its own updates, and a step that was skipped was none.
+                line["lr"] = float(built.schedule(step - 1 - skipped))
                 line |= clock.lap(step, config.batch_size)
-                if not math.isfinite(line["loss"]):
-                    raise NonFinite(
-                        f"The loss is {line['loss']} at step {step}; the last checkpoint is of step "
-                        f"{checkpoints.latest()}. A lower optim.lr or a longer warmup usually helps."
-                    )
+                finite()
                 alarm = None
                 with clock.paused():
                     if evaluate_now:
@@ -193,16 +199,26 @@ def _train(config, built, data, run, checkpoints, state, probe, clock, follow, s
                     line |= {"collapse": alarm.mode, "collapse_sign": alarm.sentence}
                 run.append(line)
                 follow(line)
+                knn = line.get("knn20")
                 if alarm is not None and config.on_collapse == "stop":
-                    checkpoints.save(state, None if probe is None else probe.state)
+                    save(knn)
                     raise _collapsed(line)
-            if stopping or (ends_epoch and _due(epoch + 1, config.checkpoint_every, config.epochs)):
-                jax.block_until_ready(state)
-                with clock.paused():
-                    checkpoints.save(state, None if probe is None else probe.state)
+            due_now = ends_epoch and _due(epoch + 1, config.checkpoint_every, config.epochs)
+            if stopping or due_now or checkpoints.is_best(knn):
+                save(knn)
             if stopping and step < built.steps:
                 raise Interrupted(f"Stopped after step {step} of {built.steps}; its state is saved.")
     return state
+
+
+def _agreed(stop: Callable[[], bool], due: bool, metrics: dict[str, Any]) -> bool:
+    """Whether to stop. Several processes ask each other where a line or an epoch ends, and stop at the same step."""
+    if not processes.several():
+        return stop()
+    if due:
+        # Programs that wait for each other across processes go one by one.
+        jax.block_until_ready(metrics)
+    return due and processes.any_of(stop())
 
 
 def _collapsed(line: dict[str, Any]) -> Collapsed:

@@ -58,6 +58,8 @@ def update_probe(
       The state afterwards, and `probe_loss`, the cross-entropy in nats on this batch before the step.
     """
     features = jax.lax.stop_gradient(features).astype(jnp.float32)
+    # One batch that is not finite, which the run may skip, would stay in the running mean for good.
+    before, finite = state, jnp.isfinite(features).all()
     mean = _DECAY * state.mean + (1 - _DECAY) * features.mean(0)
     variance = _DECAY * state.variance + (1 - _DECAY) * features.var(0).mean()
     state = state._replace(mean=mean, variance=variance, weight=_DECAY * state.weight + 1 - _DECAY)
@@ -69,7 +71,8 @@ def update_probe(
     value, gradient = jax.value_and_grad(loss)(state.params)
     updates, opt_state = _ADAM.update(gradient, state.opt_state)
     params = optax.apply_updates(state.params, updates)
-    return state._replace(params=params, opt_state=opt_state), {"probe_loss": value}
+    after = state._replace(params=params, opt_state=opt_state)
+    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, before), {"probe_loss": value}
 
 
 def _classify(state: ProbeState, features: Float[Array, "n d"]) -> Float[Array, "n c"]:
@@ -91,11 +94,11 @@ class OnlineProbe:
 
     def __init__(self, width: int, num_classes: int, mesh: Mesh):
         everywhere = NamedSharding(mesh, PartitionSpec())
-        self.state = jax.device_put(init_probe(width, num_classes), everywhere)
+        self.state = jax.jit(init_probe, static_argnums=(0, 1), out_shardings=everywhere)(width, num_classes)
         self._update: Callable[..., tuple[ProbeState, dict[str, Array]]] = jax.jit(
             update_probe, donate_argnums=0, out_shardings=everywhere
         )
-        self._classify = jax.jit(_classify)
+        self._classify = jax.jit(_classify, out_shardings=everywhere)
 
     def __call__(self, features: Float[Array, "n d"], labels: Int[Array, "n"]) -> dict[str, Float[Array, ""]]:
         """Take a step, and give its metrics, which stay on the device."""

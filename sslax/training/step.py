@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from sslax.data.feed import Placed, Resident, take
 from sslax.methods import Batch, Method
+from sslax.training.accumulate import loss_and_gradient
 from sslax.training.state import TrainState
 
 
@@ -28,39 +29,45 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def make_update(
-    method: Method, tx: optax.GradientTransformation
+    method: Method, tx: optax.GradientTransformation, *, accumulate: int = 1
 ) -> Callable[[TrainState, Placed], tuple[TrainState, dict[str, Array], Seen]]:
     """The training step as a pure function `(state, images) -> (state, metrics, seen)`, not yet compiled.
 
-    `images` are the batch, uint8, spread over the devices: what both feeds end in.
+    `images` are the batch, uint8, spread over the devices: what both feeds end in. It is taken in `accumulate` micro-batches.
     """
+    differentiate = loss_and_gradient(method, accumulate=accumulate)
 
     def update(state: TrainState, images: Placed):
         views_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         views = method.views(views_key, images.images, images.aspects)
         batch = Batch(jax.lax.stop_gradient(views), images.labels)
 
-        (loss, output), gradient = jax.value_and_grad(method.loss, has_aux=True)(
-            state.params, state.aux, batch, loss_key, state.step
-        )
+        (loss, output), gradient = differentiate(state.params, state.aux, batch, loss_key, state.step)
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         params, aux = method.after_update(params, output.aux, state.step)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **output.metrics}
         seen = Seen(jax.lax.stop_gradient(output.features), batch.labels)
-        return TrainState(state.step + 1, params, opt_state, aux, state.key), metrics, seen
+        new = state._replace(step=state.step + 1, params=params, opt_state=opt_state, aux=aux)
+        return new, metrics, seen
 
     return update
 
 
 def make_step(
-    method: Method, tx: optax.GradientTransformation, mesh: Mesh, *, batch_size: int, steps_per_epoch: int
+    method: Method,
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    steps_per_epoch: int,
+    accumulate: int = 1,
 ) -> Callable[..., tuple[TrainState, dict[str, Array], Seen]]:
     """The training step as a pure function `(state, data, order) -> (state, metrics, seen)`, not yet compiled.
 
     `data` is the resident set and `order` the epoch's permutation of it; the step takes its own batch out of them.
     """
-    update = make_update(method, tx)
+    update = make_update(method, tx, accumulate=accumulate)
 
     def step(state: TrainState, data: Resident, order: Int[Array, "n"]):
         start = state.step % steps_per_epoch * batch_size
@@ -70,17 +77,18 @@ def make_step(
     return step
 
 
-def compile_update(update: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """`run(state, images)`: one step on a batch that was streamed, the state donated."""
+def compile_update(update: Callable[..., Any], mesh: Mesh, *, placed: Any = None) -> jax.stages.Wrapped:
+    """`run(state, images)`: one step on a batch that was streamed, the state donated; `placed` as in `compile_steps`."""
     everywhere, rows = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
-    return jax.jit(update, donate_argnums=0, out_shardings=(everywhere, everywhere, rows))
+    out = placed or everywhere, everywhere, rows
+    return jax.jit(update, donate_argnums=0, out_shardings=out, compiler_options=step_options())
 
 
-def compile_steps(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def compile_steps(step: Callable[..., Any], mesh: Mesh, *, placed: Any = None) -> jax.stages.Wrapped:
     """`run(state, data, order, count)`: `count` steps in one call, the state donated; metrics and seen are the last step's.
 
     More than one go under `lax.scan`, which spares an accelerator the wait for the host. On CPU take one: XLA's
-    convolutions leave their fast path inside a loop.
+    convolutions leave their fast path inside a loop. `placed` are the shardings of the state; None is a copy on each device.
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
     rows = NamedSharding(mesh, PartitionSpec("data"))
@@ -96,7 +104,13 @@ def compile_steps(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
         state, shown = jax.lax.scan(body, state, length=count)
         return state, *jax.tree.map(lambda x: x[-1], shown)
 
-    return jax.jit(run, static_argnums=3, donate_argnums=0, out_shardings=(everywhere, everywhere, rows))
+    out = placed or everywhere, everywhere, rows
+    return jax.jit(run, static_argnums=3, donate_argnums=0, out_shardings=out, compiler_options=step_options())
+
+
+def step_options() -> dict[str, str]:
+    """XLA's options for a step: on CPU it drops the barriers by which rematerialisation and accumulation save memory."""
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
 
 
 class Embedder:
@@ -111,7 +125,8 @@ class Embedder:
     def __init__(self, method: Method, mesh: Mesh, *, batch_size: int = 500):
         self._batch_size = -(-batch_size // mesh.size) * mesh.size
         self._rows = NamedSharding(mesh, PartitionSpec("data"))
-        self._embed = jax.jit(method.embed)
+        # On every device, so that each process of several can read all of it.
+        self._embed = jax.jit(method.embed, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def __call__(
         self,
@@ -134,4 +149,4 @@ class Embedder:
         """`x` filled up to a whole batch and spread over the devices."""
         whole = np.full((self._batch_size, *x.shape[1:]), fill, x.dtype)
         whole[: len(x)] = x
-        return jax.device_put(whole, self._rows)
+        return jax.make_array_from_callback(whole.shape, self._rows, whole.__getitem__)

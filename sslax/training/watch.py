@@ -5,6 +5,7 @@ What it concludes is a function of the lines of metrics alone: a resumed run goe
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -126,7 +127,8 @@ class Watch:
     """
 
     def __init__(self, lines: Sequence[Mapping[str, Any]], *, warmup_steps: int):
-        self._lines = list(lines)
+        # A number that was not finite is null in the file.
+        self._lines = [{k: math.nan if v is None else v for k, v in line.items()} for line in lines]
         self._warmup_steps = warmup_steps
         self._spoken = any("collapse" in line for line in lines)
 

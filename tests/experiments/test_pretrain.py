@@ -140,14 +140,16 @@ def test_first_run_ctrl_c_and_the_same_command_again(tmp_path):
     assert "Traceback" not in said
     stopped_at = int(said.split("Stopped after step ")[1].split()[0])
 
-    other = run(*SMALL, "--epochs", "401", cwd=tmp_path)
+    other = run(*SMALL, "--epochs", "399", cwd=tmp_path)
     _, said = other.communicate(timeout=120)
     assert other.returncode == 2
-    assert "epochs: 400 there, 401 here" in said
+    assert "epochs: 400 there, 399 here" in said
 
-    second = run(*SMALL, "--epochs", "400", cwd=tmp_path)
+    # More epochs are the one thing that may change.
+    second = run(*SMALL, "--epochs", "401", cwd=tmp_path)
     while f"Going on from step {stopped_at} of" not in (line := second.stdout.readline()):
         assert line, second.communicate()
+    assert "Extended from 400 to 401 epochs" in second.stdout.readline()
     second.send_signal(signal.SIGINT)
     second.communicate(timeout=120)
     assert second.returncode == 75
@@ -182,15 +184,30 @@ def test_unlabelled_images_of_any_shape_streamed(tmp_path, monkeypatch, capsys):
     for i in range(24):
         pixels = np.random.default_rng(i).integers(0, 255, (9 + i % 3, 12, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
-    flags = ["--data", "folder:photos", "--canvas", "8", *SMALL, "--batch-size", "8", "--epochs", "1"]
-    flags += ["--feed", "streamed"]
+    flags = ["--data", "folder:photos", "--canvas", "8", *SMALL, "--batch-size", "16", "--epochs", "1"]
+    flags += ["--feed", "streamed", "--accumulate", "2"]
     assert terminal.exit_code(lambda: pretrain(flags)) == terminal.DONE
     folder = tmp_path / "runs" / "simclr-digits"
     assert json.loads((folder / "result.json").read_text()) == {}
     said = capsys.readouterr().out
     assert "no labels" in said
     assert "images streamed" in said
-    assert "no labels" in (folder / "report.html").read_text()
+    changed = "accumulate is 2, which trains otherwise than the whole batch of 16"
+    assert changed in said
+    page = (folder / "report.html").read_text()
+    assert "no labels" in page
+    assert changed in page
+
+    # More epochs, with the loss of a step that was skipped: the page tells of it.
+    metrics = folder / "metrics.jsonl"
+    steps = len(metrics.read_text().splitlines())
+    metrics.write_text(metrics.read_text().replace('"loss": ', '"loss": null, "was": ', 1))
+    assert terminal.exit_code(lambda: pretrain([*flags, "--epochs", "2"])) == terminal.DONE
+    assert "Extended from 1 to 2 epochs" in capsys.readouterr().out
+    assert "1 logged loss is not finite" in (folder / "report.html").read_text()
+    assert len(metrics.read_text().splitlines()) == 2 * steps
+    assert terminal.exit_code(lambda: pretrain([*flags, "--epochs", "2"])) == terminal.DONE
+    assert "is done" in capsys.readouterr().out
 
 
 def test_gains_are_paired():

@@ -1,0 +1,76 @@
+"""Where a run goes on: at its newest checkpoint that is whole, or at the start, and what is said of it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from sslax import processes
+from sslax.config import Config
+from sslax.errors import InputError
+from sslax.training.build import Built, make_schedule
+from sslax.training.checkpoints import Checkpoints
+from sslax.training.nonfinite import forgiven
+from sslax.training.probe import OnlineProbe
+from sslax.training.run_dir import RunDir
+from sslax.training.state import TrainState
+
+
+def resume(
+    config: Config,
+    built: Built,
+    run: RunDir,
+    checkpoints: Checkpoints,
+    state: TrainState,
+    probe: OnlineProbe | None,
+    follow: Callable[[dict[str, Any]], None],
+) -> TrainState:
+    """The state that `run` goes on from; its metrics are cut back to it, and `probe` gets what it had learned.
+
+    Args:
+      config: of the run, perhaps with more epochs than before.
+      built: what it became.
+      run: its folder.
+      checkpoints: of that folder.
+      state: the one at the start.
+      probe: the online probe, where there is one.
+      follow: told of what happens, each as one dictionary: {"passed_over": sentences} of damaged checkpoints,
+        {"resumed_at": step}, {"restarted": step} where metrics up to that step but no checkpoint are there, and
+        {"extended": {"epochs": [from, to], "step": step, "lr": [before, after]}}.
+
+    Raises:
+      InputError: where there are checkpoints and none is whole, or where there must have been one.
+    """
+    found = checkpoints.newest_whole(state, None if probe is None else probe.state)
+    at = 0
+    if found is not None:
+        at, state = found.step, forgiven(found.state, config.on_nan)
+        if probe is not None:
+            probe.state = found.observers
+        if found.passed_over:
+            checkpoints.set_aside(found.passed_over)
+            follow({"passed_over": [_sentence(step, reason, at) for step, reason in found.passed_over]})
+        follow({"resumed_at": at})
+    else:
+        reached = max((line["step"] for line in processes.from_first(run.metrics)), default=0)
+        # A checkpoint is written right after the line of its step.
+        first = min(config.checkpoint_every, (run.extends or config.epochs)) * built.steps_per_epoch
+        if reached > first:
+            raise InputError(
+                f"{run.checkpoints} holds no checkpoint, but the run has come to step {reached} and wrote its first at step "
+                f"{first}; bring them back, or take another folder for a new run."
+            )
+        if reached:
+            follow({"restarted": reached})
+    if run.extends is not None:
+        before = make_schedule(dataclasses.replace(config, epochs=run.extends), built.steps_per_epoch)
+        rates = [float(before(at)), float(built.schedule(at))]
+        epochs = [run.extends, config.epochs]
+        run.extend(at)
+        follow({"extended": {"epochs": epochs, "step": at, "lr": rates}})
+    run.rewind(at)
+    return state
+
+
+def _sentence(step: int, reason: str, at: int) -> str:
+    moved = "it was moved to checkpoints/damaged, and the run goes on from"
+    return f"The checkpoint of step {step} is damaged ({reason}); {moved} step {at}."

@@ -1,0 +1,95 @@
+"""A batch in micro-batches is the whole batch, where nothing crosses it; what changes where something does is said."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.config import check, check_against_data, differences, to_dict
+from sslax.errors import InputError
+from sslax.methods import Batch
+from sslax.training import accumulation_note, build, loss_and_gradient
+from tests import tiny
+
+# Stochastic depth draws by the row, and a micro-batch has other rows.
+VIT = dataclasses.replace(tiny.NETWORKS["dino"], drop_path=0.0)
+
+
+def taken(name, accumulate, *, devices=1, **options):
+    """Loss, output and gradient of 16 gray and slightly noisy views at the start, with a centre that has left its own."""
+    config = tiny.config(name, **({"network": VIT} if name == "dino" else {}))
+    b = build(config, tiny.dataset(), devices=jax.devices()[:devices])
+    params, aux = jax.jit(b.method.init, static_argnums=1)(jax.random.key(0), b.image_shape)
+    if "center" in aux:
+        aux["center"] = jnp.linspace(-1, 1, len(aux["center"]))
+    shapes = jax.eval_shape(b.method.views, jax.random.key(1), tiny.dataset().train.images[:16])
+    rng = np.random.default_rng(0)
+    views = jax.tree.map(lambda x: 0.5 + 0.01 * rng.standard_normal(x.shape, np.float32), shapes)
+    batch = jax.device_put(Batch(views), jax.NamedSharding(b.mesh, jax.P("data")))
+    run = jax.jit(loss_and_gradient(b.method, accumulate=accumulate, **options))
+    return run(params, aux, batch, jax.random.key(2), 3)
+
+
+def close(a, b):
+    largest = max(np.abs(x).max() for x in jax.tree.leaves(b))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-5 * largest)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return taken("dino", 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"scan": True, "devices": 4}], ids=str)
+def test_dino_on_a_vit_is_exact(whole, options):
+    (loss, output), gradient = taken("dino", 4, **options)
+    np.testing.assert_allclose(loss, whole[0][0], rtol=1e-5)
+    close(gradient, whole[1])
+    # The centre moves once, by the mean of the whole batch; features come in the batch's order.
+    close(output.aux["center"], whole[0][1].aux["center"])
+    close(output.features, whole[0][1].features)
+    close(output.metrics["kl"], whole[0][1].metrics["kl"])
+
+
+def test_batch_statistics_are_of_the_micro_batches_one_after_the_other():
+    (_, output), _ = taken("byol", 2)
+    means = output.aux["online"]["encoder"]["stem_norm"]["mean"]
+    b = build(tiny.config("byol"), tiny.dataset(), devices=jax.devices()[:1])
+    params, _ = jax.jit(b.method.init, static_argnums=1)(jax.random.key(0), b.image_shape)
+    gray = (0.5 * params["encoder"]["stem_conv"]["kernel"]).sum((0, 1, 2))
+    # Two views of two micro-batches move them from 0 four times.
+    np.testing.assert_allclose(means, (1 - 0.9**4) * gray, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("simclr", "micro-batch of 4 alone are the negatives of an image and BatchNorm's statistics, whose"),
+        ("byol", "micro-batch of 4 alone are BatchNorm's statistics, whose running averages move 4 times a step."),
+        ("dino", None),
+    ],
+)
+def test_what_changes_is_said(name, said):
+    config = tiny.config(name, accumulate=4)
+    b = build(config, tiny.dataset(), devices=jax.devices()[:1])
+    note = accumulation_note(config, b.method, b.image_shape)
+    assert note is None if said is None else said in note
+    assert accumulation_note(tiny.config(name), b.method, b.image_shape) is None
+
+
+def test_numbers_that_do_not_divide():
+    with pytest.raises(InputError, match="accumulate is 3; it must divide batch_size, which is 16"):
+        check(tiny.config(accumulate=3))
+    with pytest.raises(InputError, match="accumulate is 0; it must be at least 1"):
+        check(tiny.config(accumulate=0))
+    with pytest.raises(InputError, match="accumulate is 4; the micro-batches of 4 images must be a multiple of the 8"):
+        check_against_data(tiny.config(accumulate=4), images=64, canvas=8, devices=8)
+
+
+def test_accumulation_makes_another_run_and_rematerialisation_does_not():
+    fields = to_dict(tiny.config())
+    assert differences(fields, to_dict(tiny.config(accumulate=2))) == ["accumulate: 1 there, 2 here"]
+    assert to_dict(tiny.config(remat=True, dry_run=True)) == fields
