@@ -18,6 +18,7 @@ import tyro
 from experiments import dry_run, terminal
 from experiments.configs import CONFIGS
 from experiments.reports import write_run_report
+from sslax import processes
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
@@ -76,6 +77,9 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     if config.dry_run:
         show_needs(name, config)
         return
+    processes.connect(config.distributed)
+    # Of several processes one speaks.
+    terminal.console.quiet = not processes.first()
     run_path = pathlib.Path(config.run_dir or f"runs/{name}")
     run = RunDir(run_path, to_dict(config), extendable=True)
     method_name = type(config.method).__name__
@@ -100,7 +104,7 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
         data = dataclasses.replace(data, notes=(*data.notes, note))
     terminal.say(
         f"{name}: {len(data.train):,} training images, {built.steps:,} steps of {config.batch_size} "
-        f"on {jax.device_count()} x {jax.devices()[0].device_kind}, images {feed_of(config, data, built.mesh)}."
+        f"on {devices_told()}, images {feed_of(config, data, built.mesh)}."
     )
     with terminal.training_progress(built.steps, config.epochs) as show, scalars(config, run, show) as follow:
         state = fit(config, built, data, run, follow=follow)
@@ -115,6 +119,14 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     else:
         terminal.say(f"{data.name} has no labels or no test split, so there is no table of accuracies.")
     terminal.say(f"The report is {run.report}.")
+    # Who leaves earlier would be taken for dead.
+    processes.together("run done")
+
+
+def devices_told() -> str:
+    """How many devices there are, of what kind, in how many processes."""
+    told = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    return f"{told} in {jax.process_count()} processes" if processes.several() else told
 
 
 def show_needs(name: str, config: Config) -> None:

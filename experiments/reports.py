@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sslax import processes
 from sslax.config import Config, to_dict
 from sslax.data import Dataset, LazyDataset
 from sslax.report import Report, attention_overlay, environment, project_2d, write_report
@@ -29,21 +30,23 @@ def write_run_report(
     *,
     command: str,
 ) -> None:
-    """Write `report.html` of a run that has come to its end."""
+    """Write `report.html` of a run that has come to its end; of several processes all compute, and the first writes."""
     shown = data.test or data.train
     # Spread over the split, which stands in the order of its classes.
     index = np.linspace(0, len(shown) - 1, min(_PROJECTED, len(shown))).astype(int)
     projected = shown.read(index)
     features = Embedder(built.method, built.mesh)(state, projected.images, projected.aspects)
+    looked_at = np.linspace(0, len(shown) - 1, min(_GRID_ROWS, len(shown))).astype(int)
+    attended = shown.read(looked_at)
+    maps = attention(built, state, attended.images, attended.aspects)
+    if not processes.first():
+        return
     # What was not finite is null in the file, and said in the page.
     metrics = [{key: math.nan if value is None else value for key, value in line.items()} for line in run.metrics()]
     summary = (
         f"{method_name} on {data.name}: {config.epochs} epochs of {len(data.train):,} images, "
         f"{metrics[-1]['seconds']:,.0f} s of training on {jax.device_count()} x {jax.devices()[0].device_kind}."
     )
-    looked_at = np.linspace(0, len(shown) - 1, min(_GRID_ROWS, len(shown))).astype(int)
-    attended = shown.read(looked_at)
-    maps = attention(built, state, attended.images, attended.aspects)
     alarms = tuple(
         f"At step {line['step']}: {line['collapse']}; {line['collapse_sign']}" for line in metrics if "collapse" in line
     )
@@ -82,7 +85,9 @@ def attention(built: Built, state: TrainState, images: np.ndarray, aspects: np.n
     """Attention maps [n, heads, rows, columns] of the [CLS] token, or None where the network has none."""
     if built.method.attention is None:
         return None
-    maps = jax.jit(built.method.attention)(state.params, state.aux, images, aspects if (aspects != 1).any() else None)
+    # On every device, so that each process of several can read all of it.
+    attend = jax.jit(built.method.attention, out_shardings=jax.NamedSharding(built.mesh, jax.P()))
+    maps = attend(state.params, state.aux, images, aspects if (aspects != 1).any() else None)
     return np.asarray(maps)
 
 

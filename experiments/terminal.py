@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sslax import processes
 from sslax.errors import InputError
 from sslax.training import Collapsed, DamagedCheckpoint, Interrupted, NonFinite
 
@@ -52,6 +54,14 @@ def exit_code(script: Callable[[], None]) -> int:
         return NON_FINITE
     except Interrupted as error:
         errors.print(f"{error} Run the same command again to go on.", markup=False)
+        return INTERRUPTED
+    except jax.errors.JaxRuntimeError as error:
+        if not processes.lost(error):
+            raise
+        errors.print(
+            "Another process of the run is gone. Run the same command again to go on from the last checkpoint.",
+            markup=False,
+        )
         return INTERRUPTED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -241,4 +251,12 @@ def run_script(script: Callable[[], None]) -> None:
 
     # While it trains, the loop takes signals itself and saves; before and after, it is enough to leave.
     signal.signal(signal.SIGTERM, terminate)
-    sys.exit(exit_code(script))
+    try:
+        code = exit_code(script)
+    except Exception:
+        if not processes.several():
+            raise
+        # Python's own end would wait for the other processes, and they for this one.
+        traceback.print_exc()
+        code = 1
+    processes.leave(code)

@@ -8,9 +8,11 @@ import dataclasses
 import importlib.util
 from typing import Any, ClassVar, Literal, Protocol
 
+from sslax import processes
 from sslax.augment import view_sizes
 from sslax.errors import InputError
 from sslax.networks import heads_of, patch_side
+from sslax.processes import DistributedConfig
 
 
 class MethodOptions(Protocol):
@@ -134,6 +136,10 @@ class Config:
     """Folder of the run; None is runs/CONFIG. The same command on it again goes on where it stopped."""
     dry_run: bool = False
     """Show what the run would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
+    fsdp: bool = False
+    """Spread parameters, optimiser and the method's state over the devices in place of a copy on each; for networks that do
+    not fit otherwise."""
+    distributed: DistributedConfig = DistributedConfig()
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -141,7 +147,8 @@ def to_dict(config: Config) -> dict[str, Any]:
 
     Left out is what makes no other run: `run_dir`, as runs may be moved, `dry_run`, which is none, `tensorboard`, which only
     watches, `keep_checkpoints`, what changes only the way that the same images take, or the memory of the same step, which may
-    be another on another machine, and `on_nan`, so that a run that was stopped may go on by skipping.
+    be another on another machine, as may the devices and how the run is spread over them, and `on_nan`, so that a run that was
+    stopped may go on by skipping.
     """
 
     def plain(value: Any) -> Any:
@@ -151,7 +158,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
     fields = plain(dataclasses.asdict(config))
     own = ("run_dir", "dry_run", "tensorboard", "keep_checkpoints", "on_nan", "feed", "workers", "cache", "remat")
-    for name in own:
+    for name in (*own, "fsdp", "distributed"):
         del fields[name]
     fields["method"] = {"name": config.method.NAME, **fields["method"]}
     return fields
@@ -215,6 +222,9 @@ def check(config: Config) -> None:
         raise InputError('tensorboard is True, which needs a package; install it by pip install "tensorboardX>=2.6".')
     config.method.check(config)
     _check_network(config)
+    processes.check(config.distributed)
+    if config.dry_run and (config.distributed.auto or config.distributed.coordinator):
+        raise InputError("dry_run is True, which is of one process; leave the flags of distributed out.")
 
 
 def _check_network(config: Config) -> None:

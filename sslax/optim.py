@@ -273,7 +273,9 @@ class HoldState(NamedTuple):
 
 
 # What counts updates for a schedule, and not for a parameter's own memory.
-_CLOCKS = (optax.ScaleByScheduleState, type(optax.add_decayed_weights(lambda count: count).init(None)))
+# In a trace, since computing anything here would open the devices before several processes have found each other.
+_DecayState = type(jax.eval_shape(optax.add_decayed_weights(lambda count: count).init, None))
+_CLOCKS = (optax.ScaleByScheduleState, _DecayState)
 
 
 def hold(

@@ -54,7 +54,7 @@ def resident(
         return np.concatenate([rows, np.zeros((missing, *shape), np.uint8)]) if missing else rows
 
     def put(x: np.ndarray) -> Array:
-        return jax.device_put(x, everywhere)
+        return jax.make_array_from_callback(x.shape, everywhere, x.__getitem__)
 
     placed = jax.make_array_from_callback((padded, *shape), spread, part)
     return Resident(placed, put(aspects), None if labels is None else put(labels))

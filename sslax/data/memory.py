@@ -7,6 +7,7 @@ from typing import Literal
 import jax
 from jax.sharding import Mesh
 
+from sslax import processes
 from sslax.errors import InputError
 
 RESIDENT_SHARE = 0.4
@@ -64,7 +65,8 @@ def choose_feed(
     # What the set itself holds counts as free, or reading a set would change what is decided for it.
     host = host_memory() + (nbytes if held == "memory" else 0)
     limits = ([] if devices is None else [devices]) + ([] if devices is not None and held == "disk" else [host])
-    free = min(limits)
+    # All processes have to come to the same.
+    free = int(processes.least_of(min(limits)))
     if wanted == "auto":
         return "resident" if nbytes <= RESIDENT_SHARE * free else "streamed"
     if nbytes > free:

@@ -40,7 +40,7 @@ class SimCLRProjector(nn.Module):
             h = BatchNorm(use_running_average=not train, use_bias=not last, dtype=self.dtype)(h)
             if not last:
                 h = nn.relu(h)
-        return h.astype(jnp.float32)
+        return h.astype(jnp.promote_types(h.dtype, jnp.float32))
 
 
 class BYOLMLP(nn.Module):
@@ -67,7 +67,7 @@ class BYOLMLP(nn.Module):
             x = nn.Dense(self.hidden, dtype=self.dtype)(x)
             x = nn.relu(each_view(self.views, BatchNorm(use_running_average=not train, dtype=self.dtype), x))
             x = nn.Dense(self.features, use_bias=False, dtype=self.dtype)(x)
-        return x.astype(jnp.float32)
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class DINOHead(nn.Module):
@@ -108,7 +108,7 @@ class DINOHead(nn.Module):
                     x = BatchNorm(use_running_average=not train, dtype=self.dtype, name=f"norm{index + 1}")(x)
                 x = nn.gelu(x, approximate=False)
         # Torch's `normalize`: rows shorter than 1e-12 are divided by that, not by nothing.
-        x = x.astype(jnp.float32)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         x = x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24))
         return WeightNormDense(
             self.features, learn_scale=not self.norm_last_layer, dtype=self.dtype, name="last_layer"
@@ -134,7 +134,8 @@ class WeightNormDense(nn.Module):
         if self.learn_scale:
             # Two-dimensional as torch's, so that it is decayed as there.
             kernel = kernel * self.param("g", nn.initializers.ones, (1, self.features))
-        return jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), preferred_element_type=jnp.float32)
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        return jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), preferred_element_type=wide)
 
 
 class ClassifierHead(nn.Module):

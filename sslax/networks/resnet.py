@@ -125,7 +125,7 @@ class ResNet(nn.Module):
                 name = f"stage{stage + 1}_block{index + 1}"
                 x = block(widths[stage], stride, self.dtype, self.views, name=name)(x, train)
         # The mean of up to 49 bfloat16 numbers is worth taking in float32.
-        return x.astype(jnp.float32).mean(axis=(1, 2))
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))
 
 
 resnet18 = partial(ResNet, stages=(2, 2, 2, 2), block=BasicBlock)

@@ -54,7 +54,7 @@ class Attention(nn.Module):
         qkv = _each(dense(3 * d, name="qkv"), x).reshape(n, t, 3, self.heads, d // self.heads)
         q, k, v = jnp.moveaxis(qkv, 2, 0)
         # The exponentials of half-precision logits would be useless.
-        logits = jnp.einsum("nqhc,nkhc->nhqk", q, k, preferred_element_type=jnp.float32)
+        logits = jnp.einsum("nqhc,nkhc->nhqk", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
         attention = jax.nn.softmax(logits * (d // self.heads) ** -0.5, axis=-1)
         y = jnp.einsum("nhqk,nkhc->nqhc", attention.astype(self.dtype), v).reshape(n, t, d)
         return _each(dense(d, name="proj"), y), attention
@@ -163,6 +163,7 @@ class ViT(nn.Module):
         x = x + resize_positions(pos, side, grid, how=self.positions).astype(self.dtype)
 
         norm = LayerNorm(dtype=self.dtype, name="norm")
+        wide = jnp.promote_types(self.dtype, jnp.float32)
         class_tokens, attention = [], jnp.zeros(0)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for index in range(self.depth):
@@ -173,9 +174,9 @@ class ViT(nn.Module):
             class_tokens.append(x[:, 0])
         if not outputs:
             # The norm takes each token by itself: [CLS] is all that is needed.
-            return norm(x[:, 0]).astype(jnp.float32)
-        tokens = norm(x).astype(jnp.float32)
-        return ViTOutputs(tokens[:, 0], tokens, norm(jnp.stack(class_tokens)).astype(jnp.float32), attention)
+            return norm(x[:, 0]).astype(wide)
+        tokens = norm(x).astype(wide)
+        return ViTOutputs(tokens[:, 0], tokens, norm(jnp.stack(class_tokens)).astype(wide), attention)
 
 
 def _to_patches(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n t p"]:

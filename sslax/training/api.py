@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from sslax import processes
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset, Split
 from sslax.errors import InputError
@@ -56,6 +57,7 @@ def pretrain(
     """
     if config.dry_run:
         raise InputError("dry_run is True, which is the script's; sslax.training.estimate tells what a run would take.")
+    processes.connect(config.distributed)
     if images is None:
         data: Dataset | LazyDataset = open_images(config)
     else:
@@ -77,7 +79,8 @@ def pretrain(
             else:
                 METHODS[name] = before
     with tempfile.TemporaryDirectory() as temporary:
-        run = RunDir(pathlib.Path(run_dir or pathlib.Path(temporary) / "run"), to_dict(config), extendable=True)
+        place = run_dir or processes.from_first(lambda: f"{temporary}/run")
+        run = RunDir(pathlib.Path(place), to_dict(config), extendable=True)
         with scalars(config, run, follow) as following:
             state = fit(config, built, data, run, follow=following)
         if run_dir is not None and run.result() is None:

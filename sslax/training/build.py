@@ -14,6 +14,7 @@ from sslax.data import Dataset, LazyDataset
 from sslax.export import from_torch, load_safetensors
 from sslax.methods import METHODS, Method, Setup
 from sslax.networks import build_backbone, init
+from sslax.training.sharding import gathering
 from sslax.training.step import data_mesh
 
 
@@ -53,6 +54,8 @@ def build_for(config: Config, *, images: int, canvas: int, devices: Sequence[jax
     backbone = make_backbone(config)
     start = None if config.init_from is None else weights_of(config.init_from, backbone, (size, size, 3))
     method = METHODS[config.method.NAME](config.method, Setup(backbone, steps, steps_per_epoch, mesh, start))
+    if config.fsdp:
+        method = gathering(method, mesh)
     schedule = make_schedule(config, steps_per_epoch)
     tx = method.optimizer(make_optimizer(config, schedule, steps))
     return Built(method, tx, schedule, mesh, steps, steps_per_epoch, (size, size, 3), backbone)

@@ -15,11 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
+from sslax import processes
 from sslax.errors import InputError
 from sslax.files import write_atomically
 from sslax.training.state import TrainState
@@ -86,7 +85,10 @@ class Checkpoints:
 
     def is_best(self, knn: float | None) -> bool:
         """Whether a checkpoint of this kNN accuracy would be the best so far; never where nothing was measured."""
-        return knn is not None and all(score is None or knn > score for score in self._known_scores().values())
+        if knn is None:
+            return False
+        known = processes.from_first(lambda: list(self._known_scores().values()))
+        return all(score is None or knn > score for score in known)
 
     def save(self, state: TrainState, observers: PyTree | None = None, *, knn: float | None = None) -> None:
         """Write `state`, and what observers of the run have learned, under its step; a step that is saved already is left.
@@ -99,7 +101,7 @@ class Checkpoints:
         Raises:
           InputError: where it cannot be written, the disk being full for one; those from before stay whole.
         """
-        step, before = int(state.step), self.steps()
+        step, before = int(state.step), processes.from_first(self.steps)
         if step in before:
             return
         partial = self._folder / f"{step}.{_PARTIAL}"
@@ -108,20 +110,22 @@ class Checkpoints:
             self._orbax.save(
                 partial, args=ocp.args.Composite(**{name: ocp.args.StandardSave(part) for name, part in parts.items()})
             )
-            if jax.process_index() == 0:
+            if processes.first():
                 digest = {"knn20": knn, "arrays": _shapes(parts), "files": _files(partial, settle=True)}
                 write_atomically(partial / _DIGEST, json.dumps(digest))
                 os.rename(partial, self._folder / str(step))
                 self._scores[step] = knn
                 self._thin()
         except Exception as error:  # What a full or vanished disk makes of orbax and tensorstore is not one type.
+            if processes.lost(error):
+                raise
             self._sweep()
             kept = f"the one of step {before[-1]} is whole" if before else "there is none from before"
             raise InputError(
                 f"The checkpoint of step {step} cannot be written to {self._folder} ({_reason(error)}), but {kept}; "
                 "mend that, and run the same command again."
             ) from error
-        _together("checkpoint written")
+        processes.together("checkpoint written")
 
     def newest_whole(self, like: TrainState, observers: PyTree | None = None) -> Found | None:
         """The newest checkpoint that is whole, or None where there is none at all.
@@ -134,7 +138,7 @@ class Checkpoints:
           InputError: where there are checkpoints, and not one of them is whole.
         """
         passed: list[PassedOver] = []
-        for step in reversed(self.steps()):
+        for step in reversed(processes.from_first(self.steps)):
             try:
                 state, learned = self._restore(step, like, observers)
             except _Damaged as error:
@@ -155,7 +159,7 @@ class Checkpoints:
           InputError: where it cannot be moved.
         """
         aside = self._folder / _ASIDE
-        for step, reason in passed_over if jax.process_index() == 0 else ():
+        for step, reason in passed_over if processes.first() else ():
             try:
                 aside.mkdir(exist_ok=True)
                 _remove(aside / str(step))
@@ -164,7 +168,7 @@ class Checkpoints:
                 raise InputError(
                     f"{self._folder / str(step)} is damaged ({reason}) and cannot be moved out of the way: {error.strerror}."
                 ) from error
-        _together("damaged checkpoints set aside")
+        processes.together("damaged checkpoints set aside")
 
     def close(self) -> None:
         """Let go of what orbax holds."""
@@ -174,11 +178,16 @@ class Checkpoints:
         parts, folder = _parts(like, observers), self._folder / str(step)
         self._check(step, _shapes(parts))
         args = {name: ocp.args.StandardRestore(_abstract(part)) for name, part in parts.items()}
+        failed: Exception | None = None
         try:
             restored = self._orbax.restore(folder, args=ocp.args.Composite(**args))
             stored = dict(restored["state"])
         except Exception as error:  # Every file is what was written, but perhaps by another orbax.
-            raise _Damaged(_reason(error)) from error
+            if processes.lost(error):
+                raise
+            failed = error
+        if processes.any_of(failed is not None):
+            raise _Damaged("another process cannot read it" if failed is None else _reason(failed)) from failed
         if int(stored["step"]) != step:
             raise _Damaged(f"it is of step {int(stored['step'])}")
         key = jax.random.wrap_key_data(stored.pop("key"), impl=jax.random.key_impl(like.key))
@@ -186,9 +195,7 @@ class Checkpoints:
 
     def _check(self, step: int, wanted: Mapping[str, Any]) -> None:
         """Raise _Damaged, on every process alike, unless all files are as they were written and hold what is wanted."""
-        wrong = self._wrong_with(step, wanted) if jax.process_index() == 0 else None
-        if jax.process_count() > 1 and multihost_utils.broadcast_one_to_all(np.asarray(wrong is not None)):
-            wrong = wrong or "the first process says so"
+        wrong = processes.from_first(lambda: self._wrong_with(step, wanted))
         if wrong is not None:
             raise _Damaged(wrong)
 
@@ -247,7 +254,7 @@ class Checkpoints:
 
     def _sweep(self) -> None:
         """Remove what a write that failed or was killed has left: on a full disk it takes the room that is missing."""
-        if jax.process_index() == 0:
+        if processes.first():
             for name in os.listdir(self._folder):
                 number, _, rest = name.partition(".")
                 if number.isdecimal() and rest.startswith((_PARTIAL, "orbax-checkpoint-tmp")):
@@ -293,12 +300,6 @@ def _remove(path: pathlib.Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _together(what: str) -> None:
-    """Wait for the other processes of the run, where there are any."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What a run would take, before it is begun: the compiled step's needs, and its speed on a batch of the real images."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -91,18 +92,19 @@ def training_program(
       feed: of the run; a resident step takes its batch out of a set, which here is the batch.
       steps: of resident images that one call takes.
     """
+    placed = jax.tree.map(lambda leaf: leaf.sharding, state)
     if feed == "streamed":
         rows = jax.NamedSharding(built.mesh, jax.P("data"))
         inputs: tuple[Any, ...] = (Placed(*jax.device_put(images, rows)),)
         update = guarded(make_update(built.method, built.tx, accumulate=config.accumulate), config.on_nan)
-        lowered = compile_update(update, built.mesh).lower(state, *inputs)
+        lowered = compile_update(update, built.mesh, placed=placed).lower(state, *inputs)
         flops = flops_of(lowered)
     else:
         order = jax.device_put(np.arange(config.batch_size, dtype=np.int32), jax.NamedSharding(built.mesh, jax.P()))
         inputs = (resident(*images, built.mesh), order)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": 1, "accumulate": config.accumulate}
         take = make_step(built.method, built.tx, built.mesh, **sizes)
-        whole = compile_steps(guarded(take, config.on_nan), built.mesh)
+        whole = compile_steps(guarded(take, config.on_nan), built.mesh, placed=placed)
         lowered = whole.lower(state, *inputs, 1)
         flops = flops_of(lowered)
         if steps > 1:
@@ -187,7 +189,8 @@ def estimate(config: Config, *, progress: Callable[[int, int], None] | None = No
 
     state = start_state(config, built)
     parameters = {name: _count(part) for name, part in _parts(state.params).items()}
-    state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
+    leaves = jax.tree.leaves(state)
+    state_bytes = sum(x.nbytes for x in leaves)
     program = training_program(config, built, state, images, feed)
     step_rate = rate = config.batch_size / step_seconds(program, state)
     # What is decoded before the first step, or comes from a cache, is not decoded in each epoch.
@@ -199,7 +202,7 @@ def estimate(config: Config, *, progress: Callable[[int, int], None] | None = No
         config.batch_size,
         built.mesh.size,
         program.flops,
-        state_bytes,
+        sum(_on_each(x) for x in leaves),
         program.temporaries,
         len(data.train) * side**2 * 3 // built.mesh.size if feed == "resident" else 0,
         step_rate,
@@ -234,3 +237,8 @@ def _parts(params: PyTree) -> Mapping[str, PyTree]:
 
 def _count(tree: PyTree) -> int:
     return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def _on_each(leaf: jax.Array) -> int:
+    """Bytes of an array on one device, all of it or the piece that is there."""
+    return leaf.nbytes * math.prod(leaf.sharding.shard_shape(leaf.shape)) // max(leaf.size, 1)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from sslax import processes
 from sslax.config import Config
 from sslax.data import Dataset, LazyDataset, load, open_lazily
 from sslax.data.cache import open_cached
@@ -39,7 +40,8 @@ def open_images(
             raise InputError(f"cache is {config.cache}, but {config.data} needs no decoding; leave it out.")
         return data
     if config.cache is not None:
-        return open_cached(data, config.cache, chosen, progress)
+        with processes.first_before_others("cache made"):
+            return open_cached(data, config.cache, chosen, progress)
     if choose_feed(config.feed, data.name, data.nbytes(), data_mesh(devices)) == "resident":
         return load(data, progress)
     if config.canvas is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from sslax import processes
 from sslax.config import Config
 from sslax.data import Dataset, LazyDataset
 from sslax.data.feed import epoch_order, resident
@@ -61,7 +62,9 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 def start_state(config: Config, built: Built) -> TrainState:
     """The state that this configuration's run starts from: the untrained network."""
-    return init_state(built.method, built.tx, jax.random.key(config.seed), built.image_shape, built.mesh)
+    return init_state(
+        built.method, built.tx, jax.random.key(config.seed), built.image_shape, built.mesh, fsdp=config.fsdp
+    )
 
 
 def fit(
@@ -102,9 +105,10 @@ def fit(
             width = feature_width(built.method.embed, state.params, state.aux, facts(data)["canvas"])
             probe = OnlineProbe(width, len(data.classes), built.mesh)
         state = resume(config, built, run, checkpoints, state, probe, follow)
-        clock = _Clock(int(state.step), spent=max((line["seconds"] for line in run.metrics()), default=0.0))
+        lines = processes.from_first(run.metrics)
+        clock = _Clock(int(state.step), spent=max((line["seconds"] for line in lines), default=0.0))
         with asked_to_stop() as stop, _fed(config, built, data, state) as advance:
-            return _train(config, built, data, run, checkpoints, state, probe, clock, follow, stop, advance)
+            return _train(config, built, data, run, lines, checkpoints, state, probe, clock, follow, stop, advance)
     finally:
         checkpoints.close()
 
@@ -112,9 +116,10 @@ def fit(
 @contextmanager
 def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
     """Gives `advance(state, step, most)`: some steps, at most `most`, from `step`, and how many they were."""
+    placed = jax.tree.map(lambda leaf: leaf.sharding, state)
     if feed_of(config, data, built.mesh) == "streamed":
         update = make_update(built.method, built.tx, accumulate=config.accumulate)
-        run = compile_update(guarded(update, config.on_nan), built.mesh)
+        run = compile_update(guarded(update, config.on_nan), built.mesh, placed=placed)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch}
         reads = {"start": int(state.step), "steps": built.steps, "workers": config.workers}
         with closing(stream(data.train, state.key, built.mesh, **sizes, **reads)) as batches:
@@ -123,7 +128,7 @@ def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
 
     sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch, "accumulate": config.accumulate}
     take = make_step(built.method, built.tx, built.mesh, **sizes)
-    steps = compile_steps(guarded(take, config.on_nan), built.mesh)
+    steps = compile_steps(guarded(take, config.on_nan), built.mesh, placed=placed)
     images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
     per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
     of, order = -1, None
@@ -139,11 +144,10 @@ def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
     yield advance
 
 
-def _train(config, built, data, run, checkpoints, state, probe, clock, follow, stop, advance) -> TrainState:
+def _train(config, built, data, run, lines, checkpoints, state, probe, clock, follow, stop, advance) -> TrainState:
     embedder = Embedder(built.method, built.mesh)
     evaluates = config.eval_every > 0 and can_measure(data)
 
-    lines = run.metrics()
     for line in lines:
         # What has collapsed and was to stop does not go on by being started again.
         if config.on_collapse == "stop" and "collapse" in line:
@@ -174,8 +178,9 @@ def _train(config, built, data, run, checkpoints, state, probe, clock, follow, s
             step += count
             ends_epoch = step == epoch_end
             evaluate_now = evaluates and ends_epoch and _due(epoch + 1, config.eval_every, config.epochs)
-            stopping, knn = stop(), None
-            if step % config.log_every == 0 or evaluate_now or step == built.steps:
+            due_line = step % config.log_every == 0 or evaluate_now or step == built.steps
+            stopping, knn = _agreed(stop, due_line or ends_epoch, metrics), None
+            if due_line:
                 line = {"step": step, "epoch": step / built.steps_per_epoch}
                 line |= {name: float(value) for name, value in metrics.items()}
                 skipped = int(state.faults.total) if config.on_nan == "skip" else 0
@@ -204,6 +209,16 @@ def _train(config, built, data, run, checkpoints, state, probe, clock, follow, s
             if stopping and step < built.steps:
                 raise Interrupted(f"Stopped after step {step} of {built.steps}; its state is saved.")
     return state
+
+
+def _agreed(stop: Callable[[], bool], due: bool, metrics: dict[str, Any]) -> bool:
+    """Whether to stop. Several processes ask each other where a line or an epoch ends, and stop at the same step."""
+    if not processes.several():
+        return stop()
+    if due:
+        # Programs that wait for each other across processes go one by one.
+        jax.block_until_ready(metrics)
+    return due and processes.any_of(stop())
 
 
 def _collapsed(line: dict[str, Any]) -> Collapsed:

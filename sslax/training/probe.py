@@ -94,11 +94,11 @@ class OnlineProbe:
 
     def __init__(self, width: int, num_classes: int, mesh: Mesh):
         everywhere = NamedSharding(mesh, PartitionSpec())
-        self.state = jax.device_put(init_probe(width, num_classes), everywhere)
+        self.state = jax.jit(init_probe, static_argnums=(0, 1), out_shardings=everywhere)(width, num_classes)
         self._update: Callable[..., tuple[ProbeState, dict[str, Array]]] = jax.jit(
             update_probe, donate_argnums=0, out_shardings=everywhere
         )
-        self._classify = jax.jit(_classify)
+        self._classify = jax.jit(_classify, out_shardings=everywhere)
 
     def __call__(self, features: Float[Array, "n d"], labels: Int[Array, "n"]) -> dict[str, Float[Array, ""]]:
         """Take a step, and give its metrics, which stay on the device."""

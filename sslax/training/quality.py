@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
+from sslax import processes
 from sslax.data import Dataset, LazyDataset, LazySplit, Split
 from sslax.data.stream import Once, read_batches
 from sslax.evaluation import knn_scores, linear_probe
@@ -61,10 +62,16 @@ def measure(
     train, train_labels = _looked_at(features, data.train, workers)
     test, test_labels = _looked_at(features, data.test, workers)
     classes = len(data.classes)
-    accuracies = knn_accuracy(train, train_labels, test, test_labels, num_classes=classes)
-    if probe_key is not None:
-        linear = linear_probe(probe_key, train, train_labels, test, test_labels, num_classes=classes)
-        accuracies["linear"] = linear.accuracy
+
+    def judged() -> dict[str, float]:
+        accuracies = knn_accuracy(train, train_labels, test, test_labels, num_classes=classes)
+        if probe_key is not None:
+            linear = linear_probe(probe_key, train, train_labels, test, test_labels, num_classes=classes)
+            accuracies["linear"] = linear.accuracy
+        return accuracies
+
+    # The features come from the devices of all processes; they are judged once.
+    accuracies = processes.from_first(judged)
     if probe is not None:
         accuracies["probe"] = probe.accuracy(test, test_labels)
     return accuracies

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from sslax import processes
 from sslax.config import Config
 from sslax.errors import InputError
 from sslax.training.build import Built, make_schedule
@@ -50,7 +51,7 @@ def resume(
             follow({"passed_over": [_sentence(step, reason, at) for step, reason in found.passed_over]})
         follow({"resumed_at": at})
     else:
-        reached = max((line["step"] for line in run.metrics()), default=0)
+        reached = max((line["step"] for line in processes.from_first(run.metrics)), default=0)
         # A checkpoint is written right after the line of its step.
         first = min(config.checkpoint_every, (run.extends or config.epochs)) * built.steps_per_epoch
         if reached > first:

@@ -1,4 +1,7 @@
-"""A run's folder: its configuration, metrics and result, each file whole at any moment."""
+"""A run's folder: its configuration, metrics and result, each file whole at any moment.
+
+Of several processes the first alone writes to it.
+"""
 
 import json
 import math
@@ -6,6 +9,7 @@ import os
 import pathlib
 from typing import Any
 
+from sslax import processes
 from sslax.config import differences
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
@@ -56,16 +60,19 @@ class RunDir:
         Raises:
           InputError: where the folder cannot be made or written to, or the data is no longer what the run began with.
         """
+        # Every process has seen the folder as it was before one of them writes to it.
+        processes.together("run folder seen")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not self._config.exists():
+            if processes.first():
+                self.path.mkdir(parents=True, exist_ok=True)
+            if processes.first() and not self._config.exists():
                 write_atomically(self._config, json.dumps(self.settings, indent=2) + "\n")
-            if not self._data.exists():
+            if processes.first() and not self._data.exists():
                 write_atomically(self._data, json.dumps(data, indent=2) + "\n")
         except OSError as error:
             raise InputError(f"{self._flag} is {self.path}, which cannot be written to: {error.strerror}.") from error
 
-        found = differences(self.data(), json.loads(json.dumps(data)))
+        found = differences(processes.from_first(self.data), json.loads(json.dumps(data)))
         if found:
             raise InputError(
                 f"data is {data['name']}, which has changed since this run began ({'; '.join(found)}); "
@@ -103,10 +110,11 @@ class RunDir:
         Raises:
           InputError: where the folder cannot be written to.
         """
-        done = [entry for entry in self._extended() if entry["done"]]
-        new = {"from": self.extends, "to": self.settings["epochs"], "step": step, "done": False}
-        self._write(self._extensions, [*done, new])
-        self._write(self._config, self.settings)
+        if processes.first():
+            done = [entry for entry in self._extended() if entry["done"]]
+            new = {"from": self.extends, "to": self.settings["epochs"], "step": step, "done": False}
+            self._write(self._extensions, [*done, new])
+            self._write(self._config, self.settings)
         self.extends = None
 
     def _extended(self) -> list[dict[str, Any]]:
@@ -126,6 +134,8 @@ class RunDir:
         Raises:
           InputError: where the folder cannot be written to.
         """
+        if not processes.first():
+            return
         self._write(self._result, result)
         if extended := self._extended():
             self._write(self._extensions, [*extended[:-1], {**extended[-1], "done": True}])
@@ -155,6 +165,8 @@ class RunDir:
 
     def append(self, line: dict[str, Any]) -> None:
         """Add a line of metrics; a number that JSON does not know becomes null."""
+        if not processes.first():
+            return
         known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
         text = (json.dumps(known) + "\n").encode("utf-8")
         try:
@@ -177,7 +189,7 @@ class RunDir:
           InputError: where the disk does not take them.
         """
         try:
-            if self._metrics.exists():
+            if processes.first() and self._metrics.exists():
                 with open(self._metrics, "ab") as file:
                     os.fsync(file.fileno())
         except OSError as error:
@@ -189,6 +201,8 @@ class RunDir:
         Raises:
           InputError: where the folder cannot be written to.
         """
+        if not processes.first():
+            return
         kept = [line for line in self.metrics() if line["step"] <= step]
         try:
             write_atomically(self._metrics, "".join(json.dumps(line) + "\n" for line in kept))

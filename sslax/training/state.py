@@ -9,6 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key, PyTree
 
 from sslax.methods import Method
+from sslax.training.sharding import spread
 
 
 class Faults(NamedTuple):
@@ -50,18 +51,20 @@ def init_state(
     key: Key[Array, ""],
     image_shape: tuple[int, int, int],
     mesh: Mesh,
+    *,
+    fsdp: bool = False,
 ) -> TrainState:
-    """The state before the first step, for views of `image_shape` [h, w, c], on every device of the mesh."""
+    """The state before the first step, for views of `image_shape` [h, w, c], on every device or spread over them."""
 
     # XLA spends ten seconds of a CPU on optimising random numbers that are drawn once.
     unhurried = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
 
-    # Placed as the step will give it back: another placement would compile the step a second time.
-    @jax.jit(out_shardings=NamedSharding(mesh, PartitionSpec()), compiler_options=unhurried)
     def init(key):
         init_key, run_key = jax.random.split(key)
         params, aux = method.init(init_key, image_shape)
         faults = Faults(jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
         return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), aux, run_key, faults)
 
-    return init(key)
+    # Placed as the step will give it back: another placement would compile the step a second time.
+    placed = spread(jax.eval_shape(init, key), mesh) if fsdp else NamedSharding(mesh, PartitionSpec())
+    return jax.jit(init, out_shardings=placed, compiler_options=unhurried)(key)

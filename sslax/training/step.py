@@ -77,18 +77,18 @@ def make_step(
     return step
 
 
-def compile_update(update: Callable[..., Any], mesh: Mesh) -> jax.stages.Wrapped:
-    """`run(state, images)`: one step on a batch that was streamed, the state donated."""
+def compile_update(update: Callable[..., Any], mesh: Mesh, *, placed: Any = None) -> jax.stages.Wrapped:
+    """`run(state, images)`: one step on a batch that was streamed, the state donated; `placed` as in `compile_steps`."""
     everywhere, rows = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
-    out = everywhere, everywhere, rows
+    out = placed or everywhere, everywhere, rows
     return jax.jit(update, donate_argnums=0, out_shardings=out, compiler_options=step_options())
 
 
-def compile_steps(step: Callable[..., Any], mesh: Mesh) -> jax.stages.Wrapped:
+def compile_steps(step: Callable[..., Any], mesh: Mesh, *, placed: Any = None) -> jax.stages.Wrapped:
     """`run(state, data, order, count)`: `count` steps in one call, the state donated; metrics and seen are the last step's.
 
     More than one go under `lax.scan`, which spares an accelerator the wait for the host. On CPU take one: XLA's
-    convolutions leave their fast path inside a loop.
+    convolutions leave their fast path inside a loop. `placed` are the shardings of the state; None is a copy on each device.
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
     rows = NamedSharding(mesh, PartitionSpec("data"))
@@ -104,7 +104,7 @@ def compile_steps(step: Callable[..., Any], mesh: Mesh) -> jax.stages.Wrapped:
         state, shown = jax.lax.scan(body, state, length=count)
         return state, *jax.tree.map(lambda x: x[-1], shown)
 
-    out = everywhere, everywhere, rows
+    out = placed or everywhere, everywhere, rows
     return jax.jit(run, static_argnums=3, donate_argnums=0, out_shardings=out, compiler_options=step_options())
 
 
@@ -125,7 +125,8 @@ class Embedder:
     def __init__(self, method: Method, mesh: Mesh, *, batch_size: int = 500):
         self._batch_size = -(-batch_size // mesh.size) * mesh.size
         self._rows = NamedSharding(mesh, PartitionSpec("data"))
-        self._embed = jax.jit(method.embed)
+        # On every device, so that each process of several can read all of it.
+        self._embed = jax.jit(method.embed, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def __call__(
         self,
@@ -148,4 +149,4 @@ class Embedder:
         """`x` filled up to a whole batch and spread over the devices."""
         whole = np.full((self._batch_size, *x.shape[1:]), fill, x.dtype)
         whole[: len(x)] = x
-        return jax.device_put(whole, self._rows)
+        return jax.make_array_from_callback(whole.shape, self._rows, whole.__getitem__)

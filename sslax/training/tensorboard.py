@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from sslax import processes
 from sslax.config import Config
 from sslax.errors import InputError
 from sslax.training.run_dir import RunDir
@@ -31,7 +32,7 @@ def scalars(
     Raises:
       InputError: where the folder cannot be written to.
     """
-    if not config.tensorboard:
+    if not config.tensorboard or not processes.first():
         yield follow
         return
     writer = _Writer(run)
