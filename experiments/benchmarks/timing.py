@@ -14,6 +14,10 @@ from typing import Any
 
 import jax
 
+# Read by OpenMP when a rival first loads it. Its threads wait in a loop otherwise, which on a shared machine takes the cores
+# from the very threads that they wait for, and would make PyTorch slower than it is.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 def alternate(functions: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:
     """Median seconds of each function, called in turn `rounds` times after one call to warm up.
