@@ -76,11 +76,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *rows))
 
 
-def number(value: float | None, unit: str = "") -> str:
+def number(value: float | int | None, unit: str = "") -> str:
     """Three digits, or all of a larger whole number; a dash for what was not measured."""
     if value is None:
         return "–"
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+    whole = isinstance(value, int) or value == 0 or abs(value) >= 100
+    text = f"{value:,.0f}" if whole else f"{value:#.3g}"
     return text + unit
 
 
