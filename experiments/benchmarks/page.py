@@ -80,7 +80,7 @@ def number(value: float | None, unit: str = "") -> str:
     """Three digits, or all of a larger whole number; a dash for what was not measured."""
     if value is None:
         return "–"
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
     return text + unit
 
 
@@ -219,6 +219,9 @@ def rivals_figure(results: Mapping[str, Lines]) -> Figure:
         axes.text(side["x"], place, number(ratio), ha=side["ha"], va="center", fontsize=8.5)
     axes.set_yticks(range(len(lines)), [f"{_title(line)}\nbeside {line['rival']}" for line in lines], fontsize=7)
     axes.set_xscale("log")
+    powers = [10**power for power in range(4) if 10**power < 1.8 * max(ratios)]
+    axes.set_xticks(powers, [f"{power:,}" for power in powers])
+    axes.minorticks_off()
     axes.set_xlim(min(0.5, *ratios) / 1.3, 1.8 * max(ratios))
     axes.axvline(1, color=style.DARK, linewidth=0.8)
     axes.grid(False, axis="y")
@@ -233,7 +236,7 @@ def growth_figure(results: Mapping[str, Lines]) -> Figure:
     for row, (start, what) in enumerate((("nt_xent", "pairs"), ("kNN", "rows"))):
         lines = [line for line in results["growth"] if line["name"].startswith(start)]
         timed = [line for line in lines if line["figure"] is not None]
-        label = "NT-Xent, forward and backward" if start == "nt_xent" else "kNN"
+        label = "NT-Xent" if start == "nt_xent" else "kNN"
         _curve(panels[row][0], f"{label}: ms", [x["size"] for x in timed], [x["figure"] for x in timed], what)
         _curve(
             panels[row][1],
@@ -259,16 +262,17 @@ def bytes_figure(results: Mapping[str, Lines]) -> Figure:
     """What a step communicates over the devices, beside the gradient's own bytes."""
     lines = results["collectives"]
     names = list(dict.fromkeys(line["name"].removeprefix("bytes a step communicates, ") for line in lines))
-    figure = Figure(figsize=(8.6, 2.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    figure = Figure(figsize=(8.6, 2.8), layout="constrained")
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
         own = [line for line in lines if line["name"].endswith(f", {name}")]
-        axes.plot([line["devices"] for line in own], [line["figure"] for line in own], marker="o", color=style.BLUE)
-        axes.axhline(own[0]["rival_figure"], color=style.GREY, linestyle=":", label="the gradient alone")
-        axes.set_xticks([line["devices"] for line in own])
-        axes.set_ylim(bottom=0)
+        axes.bar(
+            [str(line["devices"]) for line in own], [line["figure"] for line in own], 0.6, color=style.BLUE, label="all"
+        )
+        axes.axhline(own[0]["rival_figure"], color=style.VERMILION, linestyle="--", label="the gradient alone")
         axes.set_title(f"{name}, MB a step")
         axes.set_xlabel("devices")
-        axes.legend(fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=9)
     return figure
 
 

@@ -4,6 +4,7 @@ Source: Grill et al. 2020, arXiv:2006.07733, section 3 and Algorithm 1; deepmind
 """
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import jax
@@ -15,7 +16,7 @@ from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import byol as byol_loss
 from sslax.methods.base import Batch, Method, Output, Setup, attention_with, ema_schedule, embed_with, spread
-from sslax.networks import BYOLMLP, forward, init, without_drop_path
+from sslax.networks import BYOLMLP, forward, init, with_views, without_drop_path
 
 if TYPE_CHECKING:
     from sslax.config import Config
@@ -58,6 +59,7 @@ def byol(options: BYOL, setup: Setup) -> Method:
     projector = BYOLMLP(hidden=options.projector_hidden, features=options.projector_dim, dtype=encoder.dtype)
     predictor = BYOLMLP(hidden=options.predictor_hidden, features=options.projector_dim, dtype=encoder.dtype)
     decay = ema_schedule(options.decay, options.decay_schedule, setup.steps)
+    both = functools.partial(with_views, views=2)
 
     def init_projection(key, image_shape):
         """An encoder and its projector: what online network and target both have."""
@@ -82,30 +84,29 @@ def byol(options: BYOL, setup: Setup) -> Method:
         return make_views(key, images, options.views, aspects=aspects)
 
     def project(network, params, statistics, x, key=None):
-        """Features and projection of one view, in training, and the statistics afterwards."""
-        h, encoder_aux = forward(network, params["encoder"], statistics["encoder"], x, train=True, key=key)
-        z, projector_aux = forward(projector, params["projector"], statistics["projector"], h, train=True)
+        """Features and projections of both views, in training, and the statistics afterwards."""
+        h, encoder_aux = forward(both(network), params["encoder"], statistics["encoder"], x, train=True, key=key)
+        z, projector_aux = forward(both(projector), params["projector"], statistics["projector"], h, train=True)
         return h, z, {**statistics, "encoder": encoder_aux, "projector": projector_aux}
 
     def loss(params, aux, batch: Batch, key, step):
-        online, target = aux["online"], aux["target"]["statistics"]
-        features, predictions, targets = [], [], []
-        # One view after the other, each with BatchNorm statistics of its own, as in the paper's code.
-        for view, view_key in zip(batch.views, jax.random.split(key), strict=True):
-            h, z, online = project(encoder, params, online, view, view_key)
-            p, predictor_aux = forward(predictor, params["predictor"], online["predictor"], z, train=True)
-            online = {**online, "predictor": predictor_aux}
-            # The target is a network of its own, with its own statistics; the loss stops the gradient at what it says.
-            _, target_z, target = project(target_encoder, aux["target"]["params"], target, view)
-            features.append(h)
-            predictions.append(p)
-            targets.append(target_z)
+        # Each view has BatchNorm statistics of its own, as in the paper's code, where it has a forward of its own. All else
+        # takes both at once: a weight then has one gradient, which is summed over the devices once. Side by side, so an
+        # image's views stay on the device that made them.
+        x = jnp.stack(batch.views, axis=1)
+        x = x.reshape(-1, *x.shape[2:])
+        h, z, online = project(encoder, params, aux["online"], x, key)
+        p, predictor_aux = forward(both(predictor), params["predictor"], online["predictor"], z, train=True)
+        online = {**online, "predictor": predictor_aux}
+        # The target is a network of its own, with its own statistics; the loss stops the gradient at what it says.
+        _, t, target = project(target_encoder, aux["target"]["params"], aux["target"]["statistics"], x)
+        features, predictions, targets = h[0::2], (p[0::2], p[1::2]), (t[0::2], t[1::2])
         # Each view's prediction meets the target of the other; the sum of both is not halved.
         losses = byol_loss(predictions[0], targets[1]) + byol_loss(predictions[1], targets[0])
         # Unrelated outputs are at distance 2 in each direction, constant ones at 0.
         metrics = {"projection_std": spread(targets[0]), "decay": decay(step)}
         new_aux = {"online": online, "target": {"params": aux["target"]["params"], "statistics": target}}
-        return losses.mean(), Output(new_aux, metrics, jax.lax.stop_gradient(features[0]))
+        return losses.mean(), Output(new_aux, metrics, jax.lax.stop_gradient(features))
 
     def after_update(params, aux, step):
         # With the parameters after the optimiser's step; the predictor has no counterpart.

@@ -35,6 +35,7 @@ __all__ = [
     "vit_micro",
     "vit_small",
     "vit_tiny",
+    "with_views",
     "without_drop_path",
 ]
 
@@ -98,6 +99,12 @@ def heads_of(name: str) -> int | None:
 def without_drop_path(module: nn.Module) -> nn.Module:
     """The same network, parameters and all, but for its stochastic depth: a target's or a teacher's."""
     return module.clone(drop_path=0.0) if isinstance(module, ViT) else module
+
+
+def with_views(module: nn.Module, views: int) -> nn.Module:
+    """The same network for batches in which so many views of each image lie side by side: in training each view is normalised
+    by its own statistics, as if it had a forward of its own, and running ones take in one view after the other."""
+    return module.clone(views=views) if isinstance(module, ResNet | BYOLMLP) else module
 
 
 def init(module: nn.Module, key: Key[Array, ""], example: Float[Array, "..."]) -> tuple[PyTree, PyTree]:

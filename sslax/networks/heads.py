@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sslax.networks.resnet import BatchNorm
+from sslax.networks.resnet import BatchNorm, each_view
 
 
 class SimCLRProjector(nn.Module):
@@ -52,18 +52,20 @@ class BYOLMLP(nn.Module):
     Attributes:
       hidden: width of the hidden layer; 0 is no MLP (the identity), for experiments without a predictor.
       features: width of the output.
+      views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
       dtype: of the computation; the output is float32.
     """
 
     hidden: int = 4096
     features: int = 256
+    views: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "n d"], train: bool = False) -> Float[Array, "n z"]:
         if self.hidden:
             x = nn.Dense(self.hidden, dtype=self.dtype)(x)
-            x = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype)(x))
+            x = nn.relu(each_view(self.views, BatchNorm(use_running_average=not train, dtype=self.dtype), x))
             x = nn.Dense(self.features, use_bias=False, dtype=self.dtype)(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 

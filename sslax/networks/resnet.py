@@ -22,25 +22,35 @@ BatchNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
 Conv = partial(nn.Conv, use_bias=False)
 
 
+def each_view(views: int, norm: nn.Module, x: Array) -> Array:
+    """`norm` on a batch in which so many views of each image lie side by side: each view by its own statistics, in turn."""
+    if views == 1:
+        return norm(x)
+    parts = x.reshape(-1, views, *x.shape[1:])
+    return jnp.stack([norm(parts[:, view]) for view in range(views)], axis=1).reshape(x.shape)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside an identity or a 1x1 projection."""
 
     width: int
     stride: int = 1
     dtype: Any = jnp.float32
+    views: int = 1
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         norm = partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
+        each = partial(each_view, self.views)
         conv = partial(Conv, dtype=self.dtype)
         y = conv(self.width, (3, 3), strides=self.stride, padding=1)(x)
-        y = nn.relu(norm()(y))
+        y = nn.relu(each(norm(), y))
         y = conv(self.width, (3, 3), padding=1)(y)
         # A last scale of zero makes every block the identity at the start.
-        y = norm(scale_init=nn.initializers.zeros)(y)
+        y = each(norm(scale_init=nn.initializers.zeros), y)
         if x.shape != y.shape:
             x = conv(self.width, (1, 1), strides=self.stride, name="shortcut_conv")(x)
-            x = norm(name="shortcut_norm")(x)
+            x = each(norm(name="shortcut_norm"), x)
         return nn.relu(x + y)
 
 
@@ -50,18 +60,20 @@ class Bottleneck(nn.Module):
     width: int
     stride: int = 1
     dtype: Any = jnp.float32
+    views: int = 1
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         norm = partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
+        each = partial(each_view, self.views)
         conv = partial(Conv, dtype=self.dtype)
-        y = nn.relu(norm()(conv(self.width, (1, 1))(x)))
+        y = nn.relu(each(norm(), conv(self.width, (1, 1))(x)))
         y = conv(self.width, (3, 3), strides=self.stride, padding=1)(y)
-        y = nn.relu(norm()(y))
-        y = norm(scale_init=nn.initializers.zeros)(conv(4 * self.width, (1, 1))(y))
+        y = nn.relu(each(norm(), y))
+        y = each(norm(scale_init=nn.initializers.zeros), conv(4 * self.width, (1, 1))(y))
         if x.shape != y.shape:
             x = conv(4 * self.width, (1, 1), strides=self.stride, name="shortcut_conv")(x)
-            x = norm(name="shortcut_norm")(x)
+            x = each(norm(name="shortcut_norm"), x)
         return nn.relu(x + y)
 
 
@@ -77,6 +89,7 @@ class ResNet(nn.Module):
         "patch", non-overlapping patches, which bring a CPU to its fastest maps at once.
       patch_size: of the "patch" stem, pixels.
       remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
+      views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
       dtype: of the computation; parameters and statistics are float32.
     """
 
@@ -87,6 +100,7 @@ class ResNet(nn.Module):
     stem: Stem = "imagenet"
     patch_size: int = 4
     remat: bool = False
+    views: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -101,14 +115,15 @@ class ResNet(nn.Module):
             x = conv(widths[0], (3, 3), padding=1)(x)
         else:
             x = conv(widths[0], (self.patch_size, self.patch_size), strides=self.patch_size, padding=0)(x)
-        x = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="stem_norm")(x))
+        norm = BatchNorm(use_running_average=not train, dtype=self.dtype, name="stem_norm")
+        x = nn.relu(each_view(self.views, norm, x))
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for stage, blocks in enumerate(self.stages):
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
                 name = f"stage{stage + 1}_block{index + 1}"
-                x = block(widths[stage], stride, self.dtype, name=name)(x, train)
+                x = block(widths[stage], stride, self.dtype, self.views, name=name)(x, train)
         # The mean of up to 49 bfloat16 numbers is worth taking in float32.
         return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))
 
