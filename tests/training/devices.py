@@ -1,7 +1,7 @@
-"""A tiny run in float64, for a process of its own: `python -m tests.training.devices FOLDER METHOD[:DEVICES[:fsdp]] … --epochs N`.
+"""Tiny runs in float64, in a process of their own: `python -m tests.training.devices FOLDER METHOD[:DEVICES[:fsdp]] …`.
 
-Each run's folder is FOLDER/METHOD-DEVICES[-fsdp]. Views, schedules and what observers see stay float32; parameters, networks and
-losses do not. Views are the same to the last bit whatever the devices: their digest is printed.
+Each run's folder is FOLDER/METHOD-DEVICES[-fsdp]. Views, schedules and what observers see stay float32; parameters,
+networks and losses do not. Views are the same to the last bit whatever the devices: their digest is printed.
 """
 
 import argparse
@@ -62,7 +62,8 @@ def train(folder, spec, epochs, term_at):
     name, devices, *rest = [*spec.split(":"), str(jax.device_count())][: max(2, spec.count(":") + 1)]
     # Channels that eight devices divide.
     network = dataclasses.replace(tiny.config(name).network, width=8)
-    config = tiny.config(name, network=network, epochs=epochs, log_every=1, eval_every=epochs, online_probe=True, fsdp="fsdp" in rest)
+    lengths = {"epochs": epochs, "eval_every": epochs, "log_every": 1}
+    config = tiny.config(name, network=network, online_probe=True, fsdp="fsdp" in rest, **lengths)
     data = tiny.dataset()
     built = build_wide(config, data, jax.devices()[: int(devices)])
     path = folder / "-".join([name, devices, *rest])
