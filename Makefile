@@ -1,7 +1,7 @@
 # make demo   SimCLR on scikit-learn's digits: trains, prints a table, writes a report
 # make test   the whole test suite         make test PYTHON=python3.12 LATEST=1: on the newest releases
-# make soak   the same for an hour: thousands of hostile inputs, a thousand damaged image files, runs killed and resumed
-# make check  lint, format and types       make bench: every benchmark, each beside its rival (with DATA=folder:PATH the feeds)
+# make soak   thousands of hostile inputs to every public function, a thousand damaged image files, runs killed and resumed
+# make check  lint, format and types       make bench: every benchmark, each beside its rival
 PYTHON ?= python3
 ifeq ($(LATEST),1)
 VENV ?= .venv-latest
@@ -26,6 +26,7 @@ test: $(VENV)/installed
 
 soak: $(VENV)/installed
 	$(BIN)/python -m pytest tests/hostile --hypothesis-profile soak
+	$(BIN)/python -m experiments.soak --runs 50 --out "$$(mktemp -d)"
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -35,6 +36,10 @@ check: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m experiments.benchmarks.losses
 	$(BIN)/python -m experiments.benchmarks.augmentation
+	$(BIN)/python -m experiments.benchmarks.knn
+	$(BIN)/python -m experiments.benchmarks.step
+	$(BIN)/python -m experiments.benchmarks.growth
+	$(BIN)/python -m experiments.benchmarks.collectives
 	$(if $(DATA),$(BIN)/python -m experiments.benchmarks.feed --data $(DATA))
 
 $(VENV)/installed: pyproject.toml requirements.txt

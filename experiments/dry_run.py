@@ -3,13 +3,14 @@
 import math
 
 from rich.table import Table
+from rich.text import Text
 
 from sslax.training import Estimate
 
 
 def table(name: str, estimate: Estimate) -> Table:
     """Parameters, memory, FLOPs, speed, hours and disk."""
-    table = Table(title=f"{name}, not begun", show_header=False)
+    table = Table(title=Text(f"{name}, not begun"), show_header=False)
     table.add_column()
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
@@ -32,7 +33,7 @@ def rows(estimate: Estimate) -> list[tuple[str, str, str]]:
     return [
         *parts,
         ("parameters, all", f"{sum(e.parameters.values()):,}", "that are learnt"),
-        ("memory, state", size(e.state), "parameters, optimiser, targets and statistics"),
+        ("memory, state", size(e.state), "parameters, optimiser, statistics, targets"),
         ("memory, temporaries", "not told" if e.temporaries is None else size(e.temporaries), "of the compiled step"),
         ("memory, images", size(e.images), resident),
         ("memory, all", size(sum(known)), each),
@@ -45,7 +46,7 @@ def rows(estimate: Estimate) -> list[tuple[str, str, str]]:
         *decoding,
         ("steps", f"{e.steps:,}", ""),
         ("hours", f"{e.hours:,.2f}", "without evaluation and checkpoints"),
-        ("disk, checkpoints", size(e.checkpoints), "at most"),
+        ("disk", size(e.checkpoints), "of checkpoints or weights, at most"),
     ]
 
 

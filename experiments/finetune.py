@@ -7,6 +7,7 @@ test split is looked at once, at the end. The same command again says that it is
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -22,7 +23,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from experiments import terminal
+from experiments import dry_run, terminal
 from experiments.finetune_report import write_finetune_report
 from experiments.runs import open_labelled
 from sslax.config import to_dict
@@ -56,6 +57,8 @@ class Options:
     """Start from the run's untrained network, to see what pretraining is worth."""
     seed: int = 0
     """Seed of which labels, of what is held out, and of the training."""
+    dry_run: bool = False
+    """Show what the training would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
     training: FinetuneOptions = dataclasses.field(default_factory=FinetuneOptions)
 
 
@@ -182,7 +185,7 @@ def finetune(options: Options, *, command: str = "") -> None:
     name = "from-scratch" if options.from_scratch else "finetuned"
     out = pathlib.Path(options.out or pathlib.Path(options.run) / name)
     folder = RunDir(out, settings_of(options, network), flag="out")
-    result = folder.result()
+    result = None if options.dry_run else folder.result()
     if result is not None:
         terminal.say(f"{out} is done; another --out starts anew.")
         show(result)
@@ -203,16 +206,22 @@ def finetune(options: Options, *, command: str = "") -> None:
         f"{len(data.classes)} classes, {len(parts.learnt):,} images to learn from, {len(parts.validation):,} for "
         f"validation: at most {steps:,} steps of {training.batch_size} on {jax.devices()[0].device_kind}."
     )
+    build = functools.partial(
+        Finetuner,
+        network.built.backbone,
+        network.config.method.views,
+        data.train,
+        num_classes=len(data.classes),
+        options=training,
+    )
+    if options.dry_run:
+        needs = build().estimate(jax.random.key(options.seed), *start, parts.learnt)
+        terminal.console.print(dry_run.table(f"fine-tuning of {options.run}", needs))
+        return
     folder.begin(facts(data))
     with whole_or_nothing(folder):
         folder.rewind(0)
-        tuner = Finetuner(
-            network.built.backbone,
-            network.config.method.views,
-            data.train,
-            num_classes=len(data.classes),
-            options=training,
-        )
+        tuner = build()
         with terminal.training_progress(steps, epochs) as follow:
 
             def record(line: dict[str, Any]) -> None:
@@ -239,7 +248,7 @@ def finetune(options: Options, *, command: str = "") -> None:
 def settings_of(options: Options, network: Loaded) -> dict[str, Any]:
     """What goes to config.json: the options, and the configuration of the run as it was pretrained."""
     fields = dataclasses.asdict(options)
-    del fields["out"]
+    del fields["out"], fields["dry_run"]
     fields["run"] = str(pathlib.Path(options.run))
     fields["data"] = options.data or network.config.data
     fields["limit"] = network.config.limit if options.data is None else None

@@ -71,12 +71,14 @@ def check_pair(name1: str, x1: Array, name2: str, x2: Array, ndim: int = 2) -> N
         raise ValueError(f"{name1} has shape {x1.shape} and {name2} has shape {x2.shape}; they must be the same.")
 
 
-def check_labels(name: str, labels: Array | np.ndarray, *, count: int | None = None, num_classes: int) -> None:
+def check_labels(
+    name: str, labels: Array | np.ndarray, *, count: int | None = None, of: str = "", num_classes: int
+) -> None:
     """Raise unless `labels` are whole numbers [count] in [0, num_classes); a count of None is any, 0 included."""
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"{name} has dtype {labels.dtype}; it must be an array of integers.")
     if labels.ndim != 1 or count not in (None, labels.shape[0]):
-        wanted = "one dimension" if count is None else f"shape ({count},), one for each of {count}"
+        wanted = "one dimension" if count is None else f"shape ({count},), one for each of {count} {of}"
         raise ValueError(f"{name} has shape {labels.shape}; it must have {wanted}.")
     if is_concrete(labels) and labels.size:
         low, high = value_range(labels)

@@ -25,7 +25,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 # How many examples a property test draws that does not say it: few, the same in every run, or by `--hypothesis-profile soak`
 # many, other ones in every run.
 hypothesis.settings.register_profile("quick", max_examples=20, deadline=None, derandomize=True, database=None)
-hypothesis.settings.register_profile("soak", max_examples=200, deadline=None, database=None, print_blob=True)
+hypothesis.settings.register_profile("soak", max_examples=250, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("quick")
 
 # Every annotated shape in the package is checked by beartype, in the tests only.

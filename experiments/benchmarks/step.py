@@ -222,11 +222,11 @@ def measure(name: str, config: Config, options: Options) -> None:
     )
 
 
-def configured(name: str, options: Options) -> Config:
+def configured(name: str, options: Options, configs: Mapping[str, Config]) -> Config:
     """A configuration by name with the options' changes, long enough for the loop to be looked at."""
-    if name not in CONFIGS:
-        raise InputError(f"configs has {name}, which does not exist; it must be one of {', '.join(CONFIGS)}.")
-    base = CONFIGS[name]
+    if name not in configs:
+        raise InputError(f"configs has {name}, which does not exist; it must be one of {', '.join(configs)}.")
+    base = configs[name]
     changes: dict[str, Any] = {"remat": options.remat, "accumulate": options.accumulate, "feed": "resident"}
     changes |= {"batch_size": options.batch_size or base.batch_size, "precision": options.precision or base.precision}
     changes |= {"epochs": 10_000, "eval_every": 0, "checkpoint_every": 10_000}
@@ -235,12 +235,12 @@ def configured(name: str, options: Options) -> Config:
     return config
 
 
-def run(options: Options) -> None:
+def run(options: Options, configs: Mapping[str, Config] = CONFIGS) -> None:
     """Print a line for each configuration."""
     for field in ("images", "steps", "rounds"):
         if getattr(options, field) < 1:
             raise InputError(f"{field} is {getattr(options, field)}; it must be at least 1.")
-    for name, config in [(name, configured(name, options)) for name in options.configs]:
+    for name, config in [(name, configured(name, options, configs)) for name in options.configs]:
         measure(name, config, options)
 
 

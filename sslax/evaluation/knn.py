@@ -54,7 +54,7 @@ def knn_scores(
             f"queries has shape {queries.shape} and features {features.shape}; they must be [m, d] and [n, d]."
         )
     check_count("num_classes", num_classes)
-    check_labels("labels", labels, count=len(features), num_classes=num_classes)
+    check_labels("labels", labels, count=len(features), of="features", num_classes=num_classes)
     check_count("k", k)
     if k > len(features):
         raise ValueError(f"k is {k}; it must lie between 1 and the number of features, which is {len(features)}.")

@@ -85,8 +85,8 @@ def linear_probe(
         )
     for name, count in (("num_classes", num_classes), ("steps", steps), ("batch_size", batch_size)):
         check_count(name, count)
-    check_labels("train_labels", train_y, count=n, num_classes=num_classes)
-    check_labels("test_labels", test_y, count=len(test_x), num_classes=num_classes)
+    check_labels("train_labels", train_y, count=n, of="train_features", num_classes=num_classes)
+    check_labels("test_labels", test_y, count=len(test_x), of="test_features", num_classes=num_classes)
     if not learning_rates or not weight_decays:
         raise ValueError("learning_rates and weight_decays must each have at least one number.")
     for rate in learning_rates:

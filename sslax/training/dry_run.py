@@ -125,29 +125,33 @@ def flops_of(lowered: jax.stages.Lowered) -> float:
     return float(cost["flops"]) if cost and "flops" in cost else float("nan")
 
 
-def step_seconds(program: Program, state: TrainState, *, seconds: float = _SECONDS) -> float:
-    """Seconds of a step, the mean of some that follow each other as in a run; the first is left out.
+def step_seconds(program: Program, state: TrainState) -> float:
+    """Seconds of a step, as `seconds_of`; `state` is used up."""
+    return seconds_of(lambda state: program.step(state, *program.inputs)[:2], state) / program.steps
+
+
+def seconds_of(call: Callable[[Any], tuple[Any, PyTree]], state: Any) -> float:
+    """Seconds of a call, the mean of some that follow each other as in a run, at least three; the first is left out.
 
     Args:
-      program: the step.
-      state: is used up.
-      seconds: about so long it may take, and at least three steps.
+      call: gives the next state, and something small that the device has when it is done.
+      state: that it begins with.
     """
 
-    def steps(count: int, state: TrainState) -> tuple[float, TrainState]:
+    def calls(count: int, state: Any) -> tuple[float, Any]:
         start = time.perf_counter()
         before = None
         for _ in range(count):
-            state, metrics, _ = program.step(state, *program.inputs)
+            state, shown = call(state)
             # The device may be a step ahead; with hundreds of them waiting, several devices of one CPU lock each other out.
             jax.block_until_ready(before)
-            before = metrics
+            before = shown
         jax.block_until_ready(state)
         return (time.perf_counter() - start) / count, state
 
-    _, state = steps(1, state)
-    once, state = steps(1, state)
-    return steps(max(_LEAST, round(seconds / once)), state)[0]
+    _, state = calls(1, state)
+    once, state = calls(1, state)
+    return calls(max(_LEAST, round(_SECONDS / once)), state)[0]
 
 
 def estimate(config: Config, *, progress: Callable[[int, int], None] | None = None) -> Estimate:

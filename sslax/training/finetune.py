@@ -17,6 +17,7 @@ from sslax.data import Split
 from sslax.errors import InputError
 from sslax.networks import ClassifierHead, forward, init
 from sslax.training.classifier import Classifier, Predictor, softmax
+from sslax.training.dry_run import Estimate, flops_of, seconds_of
 from sslax.training.finetune_options import FinetuneOptions
 from sslax.training.loop import asked_to_stop
 from sslax.training.nonfinite import NonFinite
@@ -90,12 +91,7 @@ class Finetuner:
         """
         o = self._options
         order_key, head_key, step_key = jax.random.split(key, 3)
-        example = jax.eval_shape(lambda: self._views(jnp.zeros(1, int)))
-        width = jax.eval_shape(lambda x: self._features(params, statistics, x, False)[0], example).shape[-1]
-        head, _ = init(self._head, head_key, jnp.zeros((1, width)))
-        # Copies, as the step takes its arguments for its own.
-        weights = {"head": head} if o.freeze else {"head": head, "backbone": jax.tree.map(jnp.array, params)}
-        run = _Run(weights, jax.tree.map(jnp.array, statistics), self._adam.init(weights))
+        run = self._begin(head_key, params, statistics)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(order_key)).astype(np.uint32).tolist())
         order = self._order(rng, index)
         shares = rng.beta(o.mixup, o.mixup, o.steps) if o.mixup else np.ones(o.steps)
@@ -129,6 +125,36 @@ class Finetuner:
                     break
         return best or self._classifier(run, params)
 
+    def estimate(
+        self, key: Key[Array, ""], params: PyTree, statistics: PyTree, index: Int[np.ndarray, "k"]
+    ) -> Estimate:
+        """What `train` with these arguments would take, at most; its step is compiled and timed on some of the images."""
+        o = self._options
+        run, frozen = self._begin(key, params, statistics), params if o.freeze else {}
+        rest = (frozen, key, 0, np.resize(index, o.batch_size).astype(np.int32), 0.5)
+        lowered = self._step.lower(run, *rest)
+        compiled = lowered.compile()
+        memory = compiled.memory_analysis()
+        parameters = {name: sum(x.size for x in jax.tree.leaves(part)) for name, part in run.weights.items()}
+        weights = sum(x.nbytes for x in jax.tree.leaves((run.weights, run.statistics, frozen)))
+        state = sum(x.nbytes for x in jax.tree.leaves((run, frozen)))
+        rate = o.batch_size / seconds_of(lambda run: compiled(run, *rest), run)
+        return Estimate(
+            parameters=parameters,
+            steps=o.steps,
+            batch_size=o.batch_size,
+            devices=1,
+            flops=flops_of(lowered),
+            state=state,
+            temporaries=None if memory is None else memory.temp_size_in_bytes,
+            images=sum(x.nbytes for x in self._images),
+            step_rate=rate,
+            decoding_rate=None,
+            feed="resident",
+            hours=o.steps * o.batch_size / rate / 3600,
+            checkpoints=weights,
+        )
+
     def probabilities(self, classifier: Classifier, split: Split) -> Float[np.ndarray, "n c"]:
         """Probabilities of the classes, a row an image."""
         return softmax(self._predictor(classifier, split.images, split.aspects))
@@ -140,6 +166,16 @@ class Finetuner:
     def accuracy(self, classifier: Classifier, split: Split) -> float:
         """Share of the images that are taken for what they are."""
         return float((self.predict(classifier, split) == split.labels).mean())
+
+    def _begin(self, key: Key[Array, ""], params: PyTree, statistics: PyTree) -> _Run:
+        """A new head on these weights."""
+        example = jax.eval_shape(lambda: self._views(jnp.zeros(1, int)))
+        width = jax.eval_shape(lambda x: self._features(params, statistics, x, False)[0], example).shape[-1]
+        head, _ = init(self._head, key, jnp.zeros((1, width)))
+        # Copies, as the step takes its arguments for its own.
+        backbone = {} if self._options.freeze else {"backbone": jax.tree.map(jnp.array, params)}
+        weights = {"head": head, **backbone}
+        return _Run(weights, jax.tree.map(jnp.array, statistics), self._adam.init(weights))
 
     def _line(self, step: int, losses: list[Array], images: int) -> dict[str, Any]:
         loss = float(np.mean(jax.device_get(losses)))

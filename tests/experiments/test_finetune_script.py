@@ -206,3 +206,12 @@ def test_epochs_are_steps_and_at_least_those_named():
     few = Options(run="", epochs=3, training=FinetuneOptions(steps=10, batch_size=8))
     assert finetune.steps_of(few, 100) == 38
     assert finetune.steps_of(few, 4) == 10
+
+
+def test_a_dry_run_tells_what_it_takes_and_writes_nothing(finished, folder, tmp_path, capsys):
+    dry = options(finished, folder, out=str(tmp_path / "out"), dry_run=True)
+    assert terminal.exit_code(lambda: finetune.finetune(dry)) == terminal.DONE
+    said = capsys.readouterr().out
+    for word in ("parameters, head", "parameters, backbone", "memory, temporaries", "images/s, step", "disk"):
+        assert word in said
+    assert not list(tmp_path.iterdir())

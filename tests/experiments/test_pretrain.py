@@ -184,15 +184,19 @@ def test_unlabelled_images_of_any_shape_streamed(tmp_path, monkeypatch, capsys):
     for i in range(24):
         pixels = np.random.default_rng(i).integers(0, 255, (9 + i % 3, 12, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
-    flags = ["--data", "folder:photos", "--canvas", "8", *SMALL, "--batch-size", "8", "--epochs", "1"]
-    flags += ["--feed", "streamed"]
+    flags = ["--data", "folder:photos", "--canvas", "8", *SMALL, "--batch-size", "16", "--epochs", "1"]
+    flags += ["--feed", "streamed", "--accumulate", "2"]
     assert terminal.exit_code(lambda: pretrain(flags)) == terminal.DONE
     folder = tmp_path / "runs" / "simclr-digits"
     assert json.loads((folder / "result.json").read_text()) == {}
     said = capsys.readouterr().out
     assert "no labels" in said
     assert "images streamed" in said
-    assert "no labels" in (folder / "report.html").read_text()
+    changed = "accumulate is 2, which trains otherwise than the whole batch of 16"
+    assert changed in said
+    page = (folder / "report.html").read_text()
+    assert "no labels" in page
+    assert changed in page
 
     # More epochs, with the loss of a step that was skipped: the page tells of it.
     metrics = folder / "metrics.jsonl"

@@ -209,8 +209,12 @@ CASES = {
         _probe(),
         _check_probe,
         {
-            "train_features": both(bad_array("train_features"), lambda a: [np.asarray(a["train_features"])[:1]]),
-            "test_features": bad_array("test_features"),
+            "train_features": both(
+                bad_array("train_features"),
+                bad_shape("train_features"),
+                lambda a: [np.asarray(a["train_features"])[:1]],
+            ),
+            "test_features": both(bad_array("test_features"), bad_shape("test_features")),
             "train_labels": _bad_labels("train_labels"),
             "test_labels": _bad_labels("test_labels"),
             **dict.fromkeys(("num_classes", "steps", "batch_size"), bad_count),

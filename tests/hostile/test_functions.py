@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hostile import augment, evaluation, losses, optim
+from tests.hostile import augment_ops, augment_views, evaluation, losses, optim
 
-CASES = losses.CASES | augment.CASES | optim.CASES | evaluation.CASES
+CASES = losses.CASES | augment_ops.CASES | augment_views.CASES | optim.CASES | evaluation.CASES
 
 
 # What is public but no function.

@@ -1,0 +1,79 @@
+"""What a step communicates: counted right, and no more than it must."""
+
+import jax
+import pytest
+
+from experiments.benchmarks.collectives import Options, collective_bytes, run, step_bytes
+from experiments.terminal import INPUT, exit_code
+from sslax.methods import METHODS
+from sslax.training import build
+from tests import tiny
+
+PROGRAM = """
+%body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %p = (s32[], f32[8]{0}) parameter(0)
+  %x = f32[8]{0} get-tuple-element(%p), index=1
+  %all-reduce.1 = (f32[8]{0}, bf16[2,3]{1,0}) all-reduce(%x, %y), channel_id=1, to_apply=%sum
+  ROOT %t = (s32[], f32[8]{0}) tuple(%i, %x)
+}
+
+%condition (p: (s32[], f32[8])) -> pred[] {
+  %p.1 = (s32[], f32[8]{0}) parameter(0)
+  ROOT %less = pred[] compare(%a, %b), direction=LT
+}
+
+ENTRY %main (a: u8[16,2]) -> f32[8] {
+  %a = u8[16,2]{1,0} parameter(0)
+  %scattered = u8[4,2]{1,0} reduce-scatter(%a), dimensions={0}, to_apply=%sum
+  %b.1 = f32[4]{0} constant({1, 2, 3, 4})
+  %start = (f32[4]{0}, f32[16]{0}) all-gather-start(%b.1), dimensions={0}
+  %all-gather-done = f32[16]{0} all-gather-done(%start)
+  ROOT %while.1 = (s32[], f32[8]{0}) while(%t), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+}
+"""
+
+
+def test_bytes_are_those_of_whole_arrays_and_loops_count_each_trip():
+    assert collective_bytes(PROGRAM) == {
+        "reduce-scatter u8": 32,
+        "all-gather f32": 64,
+        "all-reduce bf16+f32": 5 * (32 + 12),
+    }
+    with pytest.raises(ValueError, match="body communicates in a loop whose number of trips is not known"):
+        collective_bytes(PROGRAM.replace("known_trip_count", "unknown"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_more_than_gradients_statistics_embeddings_and_images(name):
+    config = tiny.config(name)
+    kinds, gradient = step_bytes(config, images=64, canvas=8, devices=8)
+    images = config.batch_size * 8 * 8 * 3
+    built = build(config, tiny.dataset(), devices=jax.devices()[:1])
+    _, aux = jax.eval_shape(lambda: built.method.init(jax.random.key(0), built.image_shape))
+    means = [x.size for path, x in jax.tree_util.tree_leaves_with_path(aux) if getattr(path[-1], "key", "") == "mean"]
+    # BYOL has a forward for each view, DINO one for each resolution.
+    forwards = {"simclr": 1, "byol": 2, "dino": 2}[name]
+    # Two sums over the batch forwards and two backwards in each norm.
+    statistics = forwards * 4 * 4 * sum(means)
+    # z is gathered forwards, and the gradient by it scattered backwards.
+    embeddings = 2 * 2 * config.batch_size * config.method.projector_dim * 4 if name == "simclr" else 0
+    # The indices of the batch, and the sums behind a dozen metrics, some of them a number for each of 24 outputs.
+    slack = 4 * config.batch_size + 4 * 24 * 12
+    assert kinds["reduce-scatter u8"] == images
+    # A weight that several forwards use has its gradient summed over the devices in each of them.
+    assert sum(kinds.values()) <= forwards * gradient + statistics + embeddings + images + slack
+
+
+def test_bytes_do_not_grow_with_the_devices():
+    config = tiny.config()
+    one, two, eight = (sum(step_bytes(config, images=64, canvas=8, devices=n)[0].values()) for n in (1, 2, 8))
+    assert one == 0
+    # The set itself is never sent, and no block of the loss gathers anew.
+    assert two == eight
+
+
+def test_wrong_options(capsys):
+    assert exit_code(lambda: run(Options(configs=("simclr",)))) == INPUT
+    assert "configs has simclr, which does not exist" in capsys.readouterr().err
+    assert exit_code(lambda: run(Options(devices=(16,)))) == INPUT
+    assert "each must lie between 1 and 8" in capsys.readouterr().err
