@@ -18,7 +18,7 @@ RANKS = [
     {"report"},
 ]
 # The checks of a configuration ask the rooms whose fields they check: what a patch or a view measures is known there.
-ALSO: dict[str, set[str]] = {"config": {"networks", "augment"}}
+ALSO: dict[str, set[str]] = {"processes": {"errors"}, "config": {"networks", "augment"}}
 
 
 def room(path):
