@@ -1,4 +1,4 @@
-"""A run in several processes of this machine: `python -m experiments.launch --processes 2 [--devices-per-process 4] -- CONFIG`.
+"""A run in several processes of this machine: `python -m experiments.launch --processes N [--devices-per-process K] -- …`.
 
 What follows `--` is for `experiments.pretrain`. When a process dies, the others are ended and one sentence says which it was;
 the same command then goes on from the last checkpoint. Ctrl-C and SIGTERM let all of them save and stop.
@@ -73,9 +73,10 @@ class Process:
             reader.start()
 
     def _read(self, stream: IO[str], to: IO[str]) -> None:
-        for line in stream:
-            if not _NOISE.match(line):
-                self._said.append((time.monotonic(), to, line))
+        with stream:
+            for line in stream:
+                if not _NOISE.match(line):
+                    self._said.append((time.monotonic(), to, line))
 
     def ended(self) -> int | None:
         """The exit code, negative for a signal, or None while it runs."""
@@ -94,7 +95,8 @@ class Process:
             to.flush()
 
     def drain(self) -> None:
-        """Read what is left of one that has ended."""
+        """Wait for the end of one that is ending, and read what is left."""
+        self._popen.wait()
         for reader in self._readers:
             reader.join(1.0)
 
@@ -143,6 +145,7 @@ def watch(processes: Sequence[Process], run: RunDir) -> int:
     finally:
         for process in processes:
             process.end(signal.SIGKILL)
+            process.drain()
         for number, handler in previous.items():
             signal.signal(number, handler)
 

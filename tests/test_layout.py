@@ -10,14 +10,15 @@ FILES = sorted((ROOT / "sslax").rglob("*.py"))
 
 # A room may import the rooms below it; those of one rank do not know each other, but for what is named in ALSO.
 RANKS = [
-    {"errors", "files", "checks", "numerics", "processes"},
+    {"errors"},
+    {"files", "checks", "numerics", "processes"},
     {"losses", "augment", "networks", "optim", "data", "evaluation", "config"},
     {"methods", "export"},
     {"training"},
     {"report"},
 ]
 # The checks of a configuration ask the rooms whose fields they check: what a patch or a view measures is known there.
-ALSO: dict[str, set[str]] = {"config": {"networks", "augment"}}
+ALSO: dict[str, set[str]] = {"processes": {"errors"}, "config": {"networks", "augment"}}
 
 
 def room(path):

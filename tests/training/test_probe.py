@@ -41,8 +41,8 @@ def run_recorded(path, config, monkeypatch):
     texts = []
     compile_steps = loop.compile_steps
 
-    def recording(step, mesh):
-        compiled = compile_steps(step, mesh)
+    def recording(step, mesh, **placed):
+        compiled = compile_steps(step, mesh, **placed)
 
         def call(*arguments):
             if not texts:

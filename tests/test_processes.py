@@ -1,0 +1,73 @@
+"""Several processes: what of their options is refused, and that one process agrees with itself."""
+
+import dataclasses
+
+import pytest
+
+from sslax import processes
+from sslax.config import Config, check, to_dict
+from sslax.errors import InputError
+from sslax.processes import DistributedConfig
+from tests import tiny
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"coordinator": "host:1"}, "distributed.processes is None, but distributed.coordinator is given"),
+        ({"process": 1}, "distributed.coordinator is None, but distributed.process is given"),
+        ({"auto": True, "processes": 2}, "distributed.auto is True, which finds distributed.processes itself"),
+        (
+            {"coordinator": "host", "processes": 2, "process": 0},
+            "distributed.coordinator is host; it must be HOST:PORT",
+        ),
+        ({"coordinator": "host:99999", "processes": 2, "process": 0}, "it must be HOST:PORT"),
+        ({"coordinator": "host:1", "processes": 0, "process": 0}, "distributed.processes is 0; it must be at least 1"),
+        ({"coordinator": "host:1", "processes": 2, "process": 2}, "distributed.process is 2; it must lie in 0 to 1"),
+        ({"heartbeat": 0}, "distributed.heartbeat is 0; it must be at least 1"),
+    ],
+)
+def test_options_that_cannot_work(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        check(dataclasses.replace(tiny.config(), distributed=DistributedConfig(**options)))
+
+
+def test_a_dry_run_is_of_one_process():
+    several = DistributedConfig("host:1", 2, 0)
+    with pytest.raises(InputError, match="dry_run is True, which is of one process"):
+        check(dataclasses.replace(tiny.config(), dry_run=True, distributed=several))
+
+
+def test_how_a_run_is_spread_makes_no_other_run():
+    spread = dataclasses.replace(tiny.config(), fsdp=True, distributed=DistributedConfig("host:1", 2, 0))
+    assert isinstance(spread, Config)
+    assert to_dict(spread) == to_dict(tiny.config())
+
+
+def test_no_cluster_is_said(monkeypatch):
+    """Where nothing in the environment tells of a cluster; before any device would be opened."""
+
+    def initialize(*args, cluster_detection_method, **rest):
+        assert cluster_detection_method is None
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(processes.jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(processes.jax.config, "update", lambda *args: None)
+    with pytest.raises(
+        InputError, match=r"auto is True, but the processes did not find each other \(coordinator_address"
+    ):
+        processes.connect(DistributedConfig(auto=True))
+
+
+def test_one_process_agrees_with_itself():
+    processes.connect(DistributedConfig())
+    processes.together("nobody else")
+    assert processes.first()
+    assert not processes.several()
+    assert processes.any_of(True)
+    assert not processes.any_of(False)
+    assert processes.least_of(2.5) == 2.5
+    assert processes.from_first(lambda: {"a": (1,)}) == {"a": (1,)}
+    with processes.first_before_others("nobody else"):
+        pass
+    assert not processes.lost(RuntimeError("connection closed by peer"))

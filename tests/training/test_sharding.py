@@ -1,0 +1,69 @@
+"""State that is spread over the devices: where it is cut, how much a device holds, and that its checkpoints fit any number."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.config import NetworkConfig
+from sslax.training import build, start_state
+from sslax.training.checkpoints import Checkpoints
+from sslax.training.sharding import SMALL, spread
+from tests import tiny
+
+
+def state_on(devices, *, fsdp, key=0):
+    """The start of a BYOL run whose heads are wide enough to be cut."""
+    method = dataclasses.replace(tiny.OPTIONS["byol"], projector_hidden=512, projector_dim=128, predictor_hidden=512)
+    network = NetworkConfig(name="patch-resnet", width=32, patch_size=2)
+    config = dataclasses.replace(tiny.config("byol"), method=method, network=network, fsdp=fsdp, seed=key)
+    return start_state(config, build(config, tiny.dataset(), devices=jax.devices()[:devices]))
+
+
+@pytest.fixture(scope="module")
+def state():
+    return state_on(8, fsdp=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "cut"),
+    [
+        ((64, 128), (None, "data")),
+        ((128, 64), ("data",)),
+        ((3, 3, 64, 100), (None, None, "data")),
+        ((SMALL,), ("data",)),
+        ((SMALL - 8,), ()),
+        ((99, 101), ()),
+        ((), ()),
+    ],
+)
+def test_the_largest_dimension_that_the_devices_divide_is_cut(shape, cut):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    assert spread(jax.ShapeDtypeStruct(shape, jnp.float32), mesh).spec == jax.P(*cut)
+
+
+def test_eight_devices_hold_about_one_copy(state):
+    leaves = jax.tree.leaves((state.params, state.opt_state, state.aux))
+    held = dict.fromkeys(jax.devices(), 0)
+    for leaf in leaves:
+        for shard in leaf.addressable_shards:
+            held[shard.device] += shard.data.nbytes
+    whole = sum(leaf.nbytes for leaf in leaves)
+    assert sum(held.values()) < 1.25 * whole
+    assert max(held.values()) == min(held.values())
+
+
+def test_a_spread_checkpoint_goes_on_anywhere(state, tmp_path):
+    """From eight devices to two, and to one that holds it whole, bit for bit."""
+    saved = Checkpoints(tmp_path / "a")
+    saved.save(state)
+    for devices, fsdp in ((2, True), (1, False)):
+        like = state_on(devices, fsdp=fsdp, key=1)
+        found = saved.newest_whole(like)
+        for was, now, there in zip(*map(jax.tree.leaves, (state, found.state, like)), strict=True):
+            assert now.sharding == there.sharding
+            if not jnp.issubdtype(now.dtype, jax.dtypes.prng_key):
+                np.testing.assert_array_equal(np.asarray(now), np.asarray(was))
+    saved.close()
