@@ -26,6 +26,7 @@ test: $(VENV)/installed
 
 soak: $(VENV)/installed
 	$(BIN)/python -m pytest tests/hostile --hypothesis-profile soak
+	$(BIN)/python -m pytest -m slow
 	$(BIN)/python -m experiments.soak --runs 50 --out "$$(mktemp -d)"
 
 check: $(VENV)/installed

@@ -196,7 +196,7 @@ def test_sharded_views_equal_one_devices(images):
     sharded = jax.device_put(images, jax.NamedSharding(mesh, jax.P("data")))
     both = (views(RECIPE)(jax.random.key(5), some) for some in (images, sharded))
     for one, many in zip(*both, strict=True):
-        np.testing.assert_allclose(one, many, atol=1e-6)
+        np.testing.assert_allclose(one, many, atol=3e-6)
 
 
 def test_aspects_reach_the_crops(images):
