@@ -74,6 +74,14 @@ def interrupt():
     signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C as Python has it; where a shell starts the tests in the background it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_while_it_compiles(straight, tmp_path):
     built = build(config(), tiny.dataset())
     # Its Python runs when it is traced.
