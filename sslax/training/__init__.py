@@ -2,7 +2,7 @@
 
 from sslax.training.accumulate import accumulation_note, loss_and_gradient
 from sslax.training.api import pretrain
-from sslax.training.build import Built, build, build_for, make_backbone
+from sslax.training.build import Built, Programs, build, build_for, make_backbone
 from sslax.training.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
 from sslax.training.dry_run import Estimate, Program, estimate, step_seconds, training_program
 from sslax.training.finetune import Finetuner, held_out
@@ -14,12 +14,14 @@ from sslax.training.nonfinite import NonFinite
 from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
 from sslax.training.quality import can_measure, looked_at_note, measure, raw_pixels
 from sslax.training.run_dir import RunDir
+from sslax.training.shared import NUMBERS, build_shared
 from sslax.training.state import Faults, TrainState, init_state
 from sslax.training.step import Embedder, Seen, compile_steps, compile_update, data_mesh, make_step, make_update
 from sslax.training.tensorboard import scalars, write_scalars
 from sslax.training.watch import Alarm, Watch, collapse, observe
 
 __all__ = [
+    "NUMBERS",
     "Alarm",
     "Built",
     "Classifier",
@@ -37,6 +39,7 @@ __all__ = [
     "OnlineProbe",
     "ProbeState",
     "Program",
+    "Programs",
     "RunDir",
     "Seen",
     "TrainState",
@@ -45,6 +48,7 @@ __all__ = [
     "asked_to_stop",
     "build",
     "build_for",
+    "build_shared",
     "can_measure",
     "collapse",
     "compile_steps",

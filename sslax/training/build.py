@@ -18,8 +18,27 @@ from sslax.training.sharding import gathering
 from sslax.training.step import data_mesh
 
 
+class Programs(NamedTuple):
+    """Compiled programs that a run takes in place of compiling its own.
+
+    Attributes:
+      start: key -> the state before the first step.
+      steps: (state, images, order, count) -> (state, metrics, seen), as `compile_steps` gives it.
+      update: (state, images) -> the same, as `compile_update` gives it.
+      features: (state, images, aspects) -> features, as an `Embedder`.
+    """
+
+    start: Callable[..., Any]
+    steps: Callable[..., Any]
+    update: Callable[..., Any]
+    features: Callable[..., Any]
+
+
 class Built(NamedTuple):
-    """What a configuration becomes, for a set of a given size on the devices that are there."""
+    """What a configuration becomes, for a set of a given size on the devices that are there.
+
+    `programs` are those of `build_shared`, None where the run compiles its own.
+    """
 
     method: Method
     tx: optax.GradientTransformation
@@ -29,6 +48,7 @@ class Built(NamedTuple):
     steps_per_epoch: int
     image_shape: tuple[int, int, int]
     backbone: Any
+    programs: Programs | None = None
 
 
 def build(config: Config, data: Dataset | LazyDataset, *, devices: Sequence[jax.Device] | None = None) -> Built:

@@ -62,6 +62,8 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 def start_state(config: Config, built: Built) -> TrainState:
     """The state that this configuration's run starts from: the untrained network."""
+    if built.programs is not None:
+        return built.programs.start(jax.random.key(config.seed))
     return init_state(
         built.method, built.tx, jax.random.key(config.seed), built.image_shape, built.mesh, fsdp=config.fsdp
     )
@@ -118,17 +120,21 @@ def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
     """Gives `advance(state, step, most)`: some steps, at most `most`, from `step`, and how many they were."""
     placed = jax.tree.map(lambda leaf: leaf.sharding, state)
     if feed_of(config, data, built.mesh) == "streamed":
-        update = make_update(built.method, built.tx, accumulate=config.accumulate)
-        run = compile_update(guarded(update, config.on_nan), built.mesh, placed=placed)
+        run = built.programs.update if built.programs else None
+        if run is None:
+            update = make_update(built.method, built.tx, accumulate=config.accumulate)
+            run = compile_update(guarded(update, config.on_nan), built.mesh, placed=placed)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch}
         reads = {"start": int(state.step), "steps": built.steps, "workers": config.workers}
         with closing(stream(data.train, state.key, built.mesh, **sizes, **reads)) as batches:
             yield lambda state, step, most: (1, run(state, next(batches)))
         return
 
-    sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch, "accumulate": config.accumulate}
-    take = make_step(built.method, built.tx, built.mesh, **sizes)
-    steps = compile_steps(guarded(take, config.on_nan), built.mesh, placed=placed)
+    steps = built.programs.steps if built.programs else None
+    if steps is None:
+        sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch}
+        take = make_step(built.method, built.tx, built.mesh, accumulate=config.accumulate, **sizes)
+        steps = compile_steps(guarded(take, config.on_nan), built.mesh, placed=placed)
     images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
     per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
     of, order = -1, None
@@ -145,7 +151,7 @@ def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
 
 
 def _train(config, built, data, run, lines, checkpoints, state, probe, clock, follow, stop, advance) -> TrainState:
-    embedder = Embedder(built.method, built.mesh)
+    embedder = built.programs.features if built.programs else Embedder(built.method, built.mesh)
     evaluates = config.eval_every > 0 and can_measure(data)
 
     for line in lines:

@@ -55,6 +55,18 @@ def init_state(
     fsdp: bool = False,
 ) -> TrainState:
     """The state before the first step, for views of `image_shape` [h, w, c], on every device or spread over them."""
+    return initial_state(method, tx, image_shape, mesh, fsdp=fsdp)(key)
+
+
+def initial_state(
+    method: Method,
+    tx: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    mesh: Mesh,
+    *,
+    fsdp: bool = False,
+) -> jax.stages.Wrapped:
+    """The compiled program from a key to the state that `init_state` gives."""
 
     # XLA spends ten seconds of a CPU on optimising random numbers that are drawn once.
     unhurried = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
@@ -66,5 +78,5 @@ def init_state(
         return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), aux, run_key, faults)
 
     # Placed as the step will give it back: another placement would compile the step a second time.
-    placed = spread(jax.eval_shape(init, key), mesh) if fsdp else NamedSharding(mesh, PartitionSpec())
-    return jax.jit(init, out_shardings=placed, compiler_options=unhurried)(key)
+    placed = spread(jax.eval_shape(init, jax.random.key(0)), mesh) if fsdp else NamedSharding(mesh, PartitionSpec())
+    return jax.jit(init, out_shardings=placed, compiler_options=unhurried)

@@ -1,0 +1,59 @@
+"""Lists the papers' tables and what each costs: `python -m experiments.ablations`."""
+
+import dataclasses
+import pathlib
+
+import tyro
+from rich.table import Table as Printed
+
+from experiments import terminal
+from experiments.ablations import page, show
+from experiments.ablations.catalogue import TABLES
+from experiments.ablations.engine import Options as RunOptions
+from experiments.ablations.engine import grid
+from experiments.ablations.scales import SCALES
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The papers' tables, each one command, with what it costs: measured where the figures are there, else its runs."""
+
+    results: str = "results/ablations"
+    """Folder of published figures."""
+
+
+def run(options: Options) -> None:
+    """Print the list."""
+    found = page.read(pathlib.Path(options.results))
+    printed = Printed(
+        title="python -m experiments.ablations.NAME --scale SCALE", caption="minutes as measured, or runs"
+    )
+    printed.add_column("NAME")
+    printed.add_column("what")
+    for name in SCALES:
+        printed.add_column(name, justify="right")
+    for name, table in TABLES.items():
+        costs = []
+        for scale in SCALES.values():
+            runs = len(grid(table, scale, RunOptions()))
+            summary = found.get((name, scale.name))
+            if not runs:
+                costs.append("not applicable")
+            elif summary is None:
+                costs.append(f"{runs} runs")
+            else:
+                costs.append(f"{show.cost(summary) / 60:.1f} min")
+        printed.add_row(name, table.title, *costs)
+    terminal.console.print(printed)
+    for scale in SCALES.values():
+        terminal.say(f"{scale.name}: {scale.about}.")
+
+
+def main() -> None:
+    """The command line."""
+    options = tyro.cli(Options, prog="python -m experiments.ablations")
+    terminal.run_script(lambda: run(options))
+
+
+if __name__ == "__main__":
+    main()

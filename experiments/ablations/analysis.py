@@ -1,0 +1,171 @@
+"""What a table's runs say: means, paired differences with their intervals, ranks, and a verdict by one rule."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from experiments.ablations.table import Setting, Table, slug
+
+CONFIRMED, CONTRADICTED, UNSEEN = "confirmed", "contradicted", "not seen at this scale"
+_RESAMPLES = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A setting and what was found; figures in per cent, None where there is nothing to tell.
+
+    Attributes:
+      setting: the row of the table.
+      values: one for each seed that finished with finite numbers.
+      mean: over seeds.
+      spread: standard deviation over seeds.
+      change: mean difference from the baseline, seed by seed.
+      low, high: its 95 % interval (Student's t over seeds).
+      paper_change: the paper's difference from its baseline.
+      verdict: by the rule of `verdict`; empty where the paper gives no difference.
+      failed: seeds whose loss stopped being finite.
+      collapsed: modes of collapse that the watch named, and how often.
+      last: the last values of the table's metrics, mean over seeds.
+      applies: whether the setting makes sense at this scale.
+    """
+
+    setting: Setting
+    values: tuple[float, ...] = ()
+    mean: float | None = None
+    spread: float | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    paper_change: float | None = None
+    verdict: str = ""
+    failed: int = 0
+    collapsed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    last: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    applies: bool = True
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean of differences, by Student's t; unbounded for fewer than two."""
+    if len(differences) < 2:
+        return -math.inf, math.inf
+    half = stats.t.ppf(0.975, len(differences) - 1) * statistics.stdev(differences) / len(differences) ** 0.5
+    mean = statistics.mean(differences)
+    return mean - half, mean + half
+
+
+def verdict(low: float, high: float, paper_change: float | None) -> str:
+    """The rule: confirmed where the interval of the difference excludes 0 with the paper's sign, contradicted with the other
+    sign, else not seen at this scale; nothing where the paper has no difference."""
+    if not paper_change:
+        return ""
+    if low <= 0 <= high:
+        return UNSEEN
+    return CONFIRMED if (low > 0) == (paper_change > 0) else CONTRADICTED
+
+
+def analyse(table: Table, settings: Sequence[Setting], runs: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """A row for each setting.
+
+    Args:
+      table: for the metrics that it shows.
+      settings: its rows at this scale.
+      runs: what is saved of the runs, by the setting's `slug` and the seed.
+    """
+    baselines = {s.group: s for s in settings if s.baseline}
+    return [_row(table, setting, baselines.get(setting.group), runs) for setting in settings]
+
+
+def _row(table: Table, setting: Setting, baseline: Setting | None, runs: Mapping[str, Mapping[str, Any]]) -> Row:
+    own = runs.get(slug(setting))
+    if own is None:
+        return Row(setting, applies=False)
+    values = _values(setting, own)
+    collapsed: dict[str, int] = {}
+    for run in own.values():
+        if run.get("collapse") and setting.features != "untrained":
+            collapsed[run["collapse"]] = collapsed.get(run["collapse"], 0) + 1
+    lasts = [run.get("last", {}) for run in own.values()]
+    last = {
+        name: statistics.mean(found)
+        for name in table.metrics
+        if (found := [line[name] for line in lasts if line.get(name) is not None])
+    }
+    row = Row(
+        setting,
+        values=tuple(values.values()),
+        mean=statistics.mean(values.values()) if values else None,
+        spread=statistics.stdev(values.values()) if len(values) > 1 else None,
+        failed=sum("non_finite" in run for run in own.values()),
+        collapsed=collapsed,
+        last=last if setting.features != "untrained" else {},
+    )
+    if baseline is None or baseline is setting:
+        return row
+    told = setting.paper_change
+    if told is None and setting.paper is not None and baseline.paper is not None:
+        told = round(setting.paper - baseline.paper, 6)
+    others = _values(baseline, runs.get(slug(baseline), {}))
+    differences = [values[seed] - others[seed] for seed in values if seed in others]
+    if not differences:
+        return dataclasses.replace(row, paper_change=told)
+    low, high = interval(differences)
+    return dataclasses.replace(
+        row,
+        change=statistics.mean(differences),
+        low=low,
+        high=high,
+        paper_change=told,
+        verdict=verdict(low, high, setting.paper_sign if told is None else told),
+    )
+
+
+def _values(setting: Setting, own: Mapping[str, Any]) -> dict[str, float]:
+    """The measured figure of each seed, in per cent."""
+    return {
+        seed: 100 * run[setting.features][setting.measure]
+        for seed, run in sorted(own.items())
+        if setting.features in run
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Rank:
+    """Spearman's ρ of a group's column with the paper's, and its 95 % interval over resampled rows."""
+
+    group: str
+    rho: float
+    low: float
+    high: float
+    rows: int
+
+
+def ranks(rows: Sequence[Row]) -> list[Rank]:
+    """ρ of each group of at least four rows that have both figures.
+
+    The interval is a bootstrap over the rows, of fixed draws, so that a page says the same twice.
+    """
+    found = []
+    for group in dict.fromkeys(row.setting.group for row in rows):
+        pairs = [
+            (row.mean, row.setting.paper)
+            for row in rows
+            if row.setting.group == group and row.mean is not None and row.setting.paper is not None
+        ]
+        if len(pairs) < 4 or min(len({a for a, _ in pairs}), len({b for _, b in pairs})) < 2:
+            continue
+        ours, paper = (np.array(column) for column in zip(*pairs, strict=True))
+        draws = np.random.default_rng(0).integers(len(pairs), size=(_RESAMPLES, len(pairs)))
+        resampled = [
+            stats.spearmanr(ours[draw], paper[draw]).statistic
+            for draw in draws
+            if len(set(ours[draw])) > 1 and len(set(paper[draw])) > 1
+        ]
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        rho = float(stats.spearmanr(ours, paper).statistic)
+        found.append(Rank(group, rho, float(low), float(high), len(pairs)))
+    return found

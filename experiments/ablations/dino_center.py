@@ -1,0 +1,34 @@
+"""DINO, appendix D: momentum of the centre. `python -m experiments.ablations.dino_center`."""
+
+from experiments.ablations.engine import main
+from experiments.ablations.table import Setting, Table
+
+
+def settings(scale: str) -> list[Setting]:
+    """From a centre of this batch alone to one of a thousand."""
+    rows = ((0.0, 69.1), (0.9, 69.7), (0.99, 69.4), (0.999, 0.1))
+    return [
+        Setting(
+            f"momentum {momentum:g}",
+            {"method.center_momentum": momentum},
+            paper=paper,
+            method="dino",
+            measure="knn20",
+            baseline=momentum == 0.9,
+        )
+        for momentum, paper in rows
+    ]
+
+
+TABLE = Table(
+    name="dino_center",
+    title="DINO: momentum of the centre",
+    source="Caron et al. 2021, appendix D; ViT-S/16, ImageNet, 100 epochs, kNN",
+    claim="The momentum of the centre does not matter until it is so slow that training collapses (.999).",
+    settings=settings,
+    seeds=5,
+    metrics=("target_entropy", "kl"),
+)
+
+if __name__ == "__main__":
+    main(TABLE)

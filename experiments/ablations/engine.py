@@ -1,0 +1,278 @@
+"""Runs a table: a grid of configurations over seeds, each run resumed where it stopped and skipped when it is done.
+
+Runs that train alike are shared, between the rows of a table and between tables; those that differ in numbers alone share one
+compilation (`sslax.training.build_shared`).
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import jax
+import tyro
+
+from experiments import terminal
+from experiments.ablations import show
+from experiments.ablations.scales import SCALES, Scale, ScaleName
+from experiments.ablations.table import Setting, Table, changed, slug
+from sslax.config import Config, check, to_dict
+from sslax.data import Dataset, LazyDataset
+from sslax.errors import InputError
+from sslax.files import write_atomically
+from sslax.training import (
+    Built,
+    Embedder,
+    NonFinite,
+    RunDir,
+    build_shared,
+    can_measure,
+    fit,
+    measure,
+    open_images,
+    raw_pixels,
+    start_state,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """One of the papers' tables, run and set beside the paper's column."""
+
+    scale: ScaleName = "digits"
+    """Images, network and length: digits and cifar10-cpu are for two CPU cores, cifar10 and imagenette for a GPU."""
+    data: str | None = None
+    """Images, in place of the scale's: folder:PATH or tfds:NAME."""
+    seeds: int | None = None
+    """Runs of each setting; None is what the table says."""
+    epochs: int | None = None
+    """Passes over the images; None is what the scale says."""
+    shard: str = "1/1"
+    """I/N: of N machines that share the folder `out` this is the I-th, and takes every N-th setting."""
+    out: str = "runs/ablations"
+    """Folder of the runs and of what is saved of each table. Tables share the runs that they have in common."""
+    publish: str | None = None
+    """Another folder to save the table's figures to, such as results/ablations, which docs/ablations.md is made of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of a grid: a setting's configuration with a seed."""
+
+    slug: str
+    seed: int
+    config: Config
+    baselines: bool
+
+    def folder(self, out: pathlib.Path, scale: Scale) -> pathlib.Path:
+        """Where it is kept."""
+        return out / scale.name / self.slug / f"seed{self.seed}"
+
+
+def grid(table: Table, scale: Scale, options: Options) -> list[Run]:
+    """The runs of a table, those of a setting one after another.
+
+    Raises:
+      InputError: on options that cannot be.
+    """
+    seeds = table.seeds if options.seeds is None else options.seeds
+    if seeds < 1:
+        raise InputError(f"seeds is {seeds}; it must be at least 1.")
+    own = {name: value for name, value in (("data", options.data), ("epochs", options.epochs)) if value is not None}
+    runs: dict[str, list[Run]] = {}
+    for setting in applicable(table, scale):
+        name = slug(setting)
+        # A change of the table's own epochs stays; a table over lengths is one of ratios.
+        config = changed(scale.configs[setting.method], {**own, **setting.changes})
+        warmup = min(config.optim.warmup_epochs, config.epochs / 2)
+        config = changed(
+            config, {"optim.warmup_epochs": warmup, "checkpoint_every": min(config.checkpoint_every, config.epochs)}
+        )
+        before = runs.get(name, [])
+        baselines = setting.baseline or setting.features == "untrained" or any(run.baselines for run in before)
+        runs[name] = [
+            Run(name, seed, changed(config, {"seed": seed, "split_seed": seed if scale.resplit else 0}), baselines)
+            for seed in range(seeds)
+        ]
+    return [run for alike in runs.values() for run in alike]
+
+
+def applicable(table: Table, scale: Scale) -> list[Setting]:
+    """The rows that make sense at a scale."""
+    return [s for s in table.settings(scale.name) if scale.photographs or not s.photographs]
+
+
+def share(runs: Sequence[Run], shard: str) -> list[Run]:
+    """This machine's part: whole settings, so that what seeds share is compiled once.
+
+    Raises:
+      InputError: on a shard that is not I/N with I from 1 to N.
+    """
+    first, _, second = shard.partition("/")
+    if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
+        raise InputError(f"shard is {shard}; it must be I/N with I from 1 to N, such as 1/4.")
+    names = list(dict.fromkeys(run.slug for run in runs))[int(first) - 1 :: int(second)]
+    return [run for run in runs if run.slug in names]
+
+
+@functools.lru_cache(maxsize=2)
+def _images(config: Config) -> Dataset | LazyDataset:
+    return open_images(config)
+
+
+def images_of(config: Config) -> Dataset | LazyDataset:
+    """The images of a configuration, read once for all that have the same."""
+    # Of a configuration, only what says which images it reads.
+    of = ("data", "limit", "canvas", "allow_unreadable", "split_seed", "feed", "cache", "workers")
+    alike = Config(method=config.method, **{name: getattr(config, name) for name in of})
+    return _images(dataclasses.replace(alike, method=dataclasses.replace(config.method)))
+
+
+def execute(run: Run, out: pathlib.Path, scale: Scale) -> dict[str, Any]:
+    """Train unless it is done, judge the features, and give what `result.json` then holds.
+
+    Raises:
+      InputError, Interrupted: as `fit`.
+    """
+    config, begun = run.config, time.monotonic()
+    check(config)
+    folder = RunDir(run.folder(out, scale), to_dict(config))
+    result = folder.result()
+    if result is not None and not (run.baselines and "untrained" not in result and "non_finite" not in result):
+        return result
+    data = images_of(config)
+    if not can_measure(data):
+        raise InputError(f"data is {data.name}, which has no labels or no test split; a table needs both.")
+    built = build_shared(config, data)
+    if result is None:
+        spent = max((line["seconds"] for line in folder.metrics()), default=0.0)
+        result = _trained(config, built, data, folder)
+        result["seconds"] = spent + time.monotonic() - begun
+    if run.baselines:
+        untrained = functools.partial(_features(built), start_state(config, built))
+        key = jax.random.key(config.seed)
+        result["untrained"] = measure(untrained, data, probe_key=key)
+        result["raw_pixels"] = measure(raw_pixels, data, probe_key=key)
+    folder.write_result(result)
+    # Of some hundred runs the figures are wanted, and the weights would fill the disk.
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    return result
+
+
+def _trained(config: Config, built: Built, data: Dataset | LazyDataset, folder: RunDir) -> dict[str, Any]:
+    try:
+        state = fit(config, built, data, folder)
+    except NonFinite as error:
+        return {"non_finite": str(error)}
+    key = jax.random.key(config.seed)
+    result: dict[str, Any] = {"pretrained": measure(functools.partial(_features(built), state), data, probe_key=key)}
+    if getattr(built.method, "project", None) is not None:
+        projections = Embedder(built.method._replace(embed=built.method.project), built.mesh)
+        result["projection"] = measure(functools.partial(projections, state), data, probe_key=key)
+    return result
+
+
+def _features(built: Built) -> Callable[..., Any]:
+    assert built.programs is not None, "build_shared gives them"
+    return built.programs.features
+
+
+def saved(run: Run, table: Table, out: pathlib.Path, scale: Scale) -> dict[str, Any] | None:
+    """What a table keeps of a run: its result, and of its metrics what the table shows; None where it is not done."""
+    folder = RunDir(run.folder(out, scale), to_dict(run.config))
+    result = folder.result()
+    if result is None:
+        return None
+    lines = folder.metrics()
+    kept = dict(result)
+    kept["collapse"] = next((line["collapse"] for line in lines if "collapse" in line), None)
+    if lines and table.metrics:
+        kept["last"] = {name: lines[-1].get(name) for name in table.metrics}
+    if table.curves:
+        # A hundred points draw a curve.
+        thinned = lines[:: max(1, len(lines) // 100)]
+        kept["curves"] = {
+            name: [_short(line.get(name)) for line in thinned] for name in ("step", *table.curves) if name in lines[-1]
+        }
+    return kept
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+def collect(table: Table, scale: Scale, runs: Sequence[Run], options: Options) -> dict[str, Any]:
+    """All that is kept of a table, as it is saved; runs that are not done yet are left out."""
+    out = pathlib.Path(options.out)
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        if (kept := saved(run, table, out, scale)) is not None:
+            found.setdefault(run.slug, {})[str(run.seed)] = kept
+    versions = {name: metadata.version(name) for name in ("jax", "flax", "optax", "numpy")}
+    bases = sorted({setting.method for setting in applicable(table, scale)})
+    configs = {name: scale.configs[name] for name in bases}
+    return {
+        "table": table.name,
+        "scale": scale.name,
+        "base": {
+            name: {
+                "epochs": options.epochs or config.epochs,
+                "batch_size": config.batch_size,
+                "network": config.network.name,
+                "optimizer": config.optim.name,
+            }
+            for name, config in configs.items()
+        },
+        "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "runs": found,
+    }
+
+
+def run_table(table: Table, options: Options) -> None:
+    """Run what is not done yet of this machine's share, print the table, and save it."""
+    scale, out = SCALES[options.scale], pathlib.Path(options.out)
+    runs = grid(table, scale, options)
+    if not runs:
+        terminal.say(f"{table.name} does not apply to {scale.name}: {scale.about} have no colours to ablate.")
+        return
+    own = share(runs, options.shard)
+    terminal.say(f"{table.title}: {len(own)} runs of {len(runs)} are this machine's, at {scale.name} ({scale.about}).")
+    for run in own:
+        check(run.config)
+    begun = time.monotonic()
+    for place, run in enumerate(own):
+        result = execute(run, out, scale)
+        terminal.say(f"{place + 1:3}/{len(own)}  {_told(run, result)}  ({time.monotonic() - begun:,.0f} s)")
+    summary = collect(table, scale, runs, options)
+    done = sum(map(len, summary["runs"].values()))
+    show.print_table(table, scale.name, summary)
+    if done < len(runs):
+        terminal.say(f"{len(runs) - done} runs of other shards are not done yet; the table is of the others.")
+    text = json.dumps(summary, indent=1) + "\n"
+    for folder in [out, *([pathlib.Path(options.publish)] if options.publish else [])]:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{table.name}-{scale.name}.json"
+        write_atomically(path, text)
+        terminal.say(f"The figures are in {path}.")
+
+
+def _told(run: Run, result: Mapping[str, Any]) -> str:
+    name = f"{run.slug} seed {run.seed}:"
+    if "non_finite" in result:
+        return f"{name} the loss stopped being finite"
+    figures = {"linear": "linear", "knn20": "kNN k=20"}
+    return f"{name} " + ", ".join(f"{title} {100 * result['pretrained'][key]:.1f} %" for key, title in figures.items())
+
+
+def main(table: Table) -> None:
+    """The command line of a table."""
+    options = tyro.cli(Options, prog=f"python -m experiments.ablations.{table.name}", description=table.claim)
+    terminal.run_script(lambda: run_table(table, options))

@@ -1,0 +1,75 @@
+"""The scales that a table can be run at: what each method's base configuration is, on which images, for how long."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from experiments.ablations.table import changed
+from experiments.configs import CONFIGS
+from sslax.config import Config, NetworkConfig, OptimizerConfig
+
+ScaleName = Literal["digits", "cifar10-cpu", "cifar10", "imagenette"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Where a table is run.
+
+    Attributes:
+      name: as on the command line.
+      about: images, network and machine, in a few words.
+      configs: the base configuration of each method.
+      photographs: whether the images have colours and objects.
+      resplit: whether each seed holds out other images, since the set has no test split of its own.
+    """
+
+    name: str
+    about: str
+    configs: Mapping[str, Config]
+    photographs: bool = True
+    resplit: bool = False
+
+
+# What no run of a grid needs: kNN along the way, and more than the last checkpoint.
+_LEAN: dict[str, Any] = {"eval_every": 0, "keep_checkpoints": 1, "online_probe": False}
+
+
+def _digits() -> Scale:
+    own = {"simclr": {"epochs": 40}, "byol": {"epochs": 40}, "dino": {"epochs": 40}}
+    configs = {name: _lean(CONFIGS[f"{name}-digits"], changes, log_every=10) for name, changes in own.items()}
+    about = "1,437 gray digits of 8 pixels, a network of a few layers, two CPU cores"
+    return Scale("digits", about, configs, photographs=False, resplit=True)
+
+
+def _cifar10_cpu() -> Scale:
+    small = {
+        "network": NetworkConfig(name="patch-resnet", width=64),
+        "optim": OptimizerConfig(name="adamw", lr=2e-3, warmup_epochs=2.0),
+        "limit": 10_000,
+        "epochs": 15,
+        "batch_size": 256,
+    }
+    configs = {name: _lean(CONFIGS[f"{name}-cifar10"], small, log_every=10) for name in ("simclr", "byol", "dino")}
+    return Scale("cifar10-cpu", "10,000 images of CIFAR-10, a network of a few layers, two CPU cores", configs)
+
+
+def _cifar10() -> Scale:
+    own = {"epochs": 100, "batch_size": 512}
+    configs = {name: _lean(CONFIGS[f"{name}-cifar10"], own, log_every=50) for name in ("simclr", "byol", "dino")}
+    return Scale("cifar10", "CIFAR-10, ResNet-18, one GPU", configs)
+
+
+def _imagenette() -> Scale:
+    own = {"epochs": 200, "batch_size": 256}
+    configs = {name: _lean(CONFIGS[f"{name}-imagenette"], own, log_every=50) for name in ("simclr", "byol", "dino")}
+    return Scale("imagenette", "Imagenette at 128 pixels, ResNet-18 or ViT-S/16, one GPU", configs)
+
+
+def _lean(config: Config, changes: Mapping[str, Any], *, log_every: int) -> Config:
+    config = changed(config, {**changes, **_LEAN, "log_every": log_every})
+    # A run of minutes is saved at its end, and where it is stopped; a long one as it goes.
+    return changed(config, {"checkpoint_every": config.epochs if config.epochs <= 50 else 20})
+
+
+SCALES = {scale.name: scale for scale in (_digits(), _cifar10_cpu(), _cifar10(), _imagenette())}
+assert tuple(SCALES) == get_args(ScaleName)

@@ -1,0 +1,115 @@
+"""A table as it is shown, on the terminal and in Markdown, from what is saved of its runs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table as Printed
+
+from experiments import terminal
+from experiments.ablations.analysis import Rank, Row, analyse, ranks
+from experiments.ablations.table import Table
+
+_MEASURES = {"linear": "linear probe", "knn20": "kNN k=20"}
+DASH = "–"
+
+
+def columns(table: Table) -> list[str]:
+    """The titles of a table's columns."""
+    return ["setting", "ours", "paper", "ours less baseline", "paper's", *map(_metric, table.metrics), "verdict"]
+
+
+def _metric(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def cells(table: Table, row: Row) -> list[str]:
+    """A row's cells, under `columns`."""
+    setting = row.setting
+    name = setting.name + (" (baseline)" if setting.baseline else "")
+    paper = DASH if setting.paper is None else f"{setting.paper:g}"
+    if not row.applies:
+        return [name, "not applicable", paper, DASH, _papers(row), *("" for _ in table.metrics), ""]
+    ours = DASH if row.mean is None else f"{row.mean:.1f}" + ("" if row.spread is None else f" ± {row.spread:.1f}")
+    notes = [f"{count} x {mode}" for mode, count in row.collapsed.items()]
+    notes += [f"{row.failed} x not finite"] if row.failed else []
+    change = DASH
+    if row.change is not None:
+        change = _signed(row.change)
+        if row.low is not None and row.high is not None and math.isfinite(row.low):
+            change += f" [{row.low:+.1f}, {row.high:+.1f}]"
+    told = [DASH if name not in row.last else f"{row.last[name]:.3g}" for name in table.metrics]
+    judged = "; ".join(part for part in (row.verdict, *notes) if part)
+    return [name, ours, paper, change, _papers(row), *told, judged]
+
+
+def _papers(row: Row) -> str:
+    if row.paper_change is None and row.setting.paper_sign:
+        return "worse" if row.setting.paper_sign < 0 else "better"
+    return _signed(row.paper_change)
+
+
+def _signed(value: float | None) -> str:
+    return DASH if value is None else f"{value:+.1f}"
+
+
+def rank_sentence(rank: Rank) -> str:
+    """ρ and its interval, in words."""
+    of = f" of {rank.group}" if rank.group else ""
+    return (
+        f"Spearman's ρ{of} with the paper's column: {rank.rho:.2f} (95 % interval {rank.low:.2f} to {rank.high:.2f} over "
+        f"{rank.rows} rows)."
+    )
+
+
+def measured(rows: Sequence[Row]) -> str:
+    """What the figures of these rows are: one measure for all."""
+    return " and ".join(dict.fromkeys(_MEASURES[row.setting.measure] for row in rows))
+
+
+def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows by their group, in order."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.setting.group, []).append(row)
+    return found
+
+
+def context(summary: Mapping[str, Any], scale_rows: Sequence[Row]) -> str:
+    """What raw pixels and the untrained network come to, by the baselines' runs; empty where no run told."""
+    told = []
+    for measure, title in _MEASURES.items():
+        if not any(row.setting.measure == measure for row in scale_rows):
+            continue
+        for features, name in (("raw_pixels", "raw pixels"), ("untrained", "the untrained network")):
+            values = [
+                100 * run[features][measure]
+                for alike in summary["runs"].values()
+                for run in alike.values()
+                if features in run
+            ]
+            if values:
+                told.append(f"{name} {sum(values) / len(values):.1f} % ({title})")
+    return "; ".join(told)
+
+
+def print_table(table: Table, scale: str, summary: Mapping[str, Any]) -> None:
+    """The table on the terminal, a part for each group, with ρ below it."""
+    rows = analyse(table, table.settings(scale), summary["runs"])
+    for group, own in groups(rows).items():
+        printed = Printed(title=f"{table.title}{f', {group}' if group else ''}: {measured(own)}, % ({scale})")
+        for title in columns(table):
+            printed.add_column(title, justify="left" if title in ("setting", "verdict") else "right")
+        for row in own:
+            printed.add_row(*cells(table, row))
+        terminal.console.print(printed)
+    for rank in ranks(rows):
+        terminal.say(rank_sentence(rank))
+    if told := context(summary, rows):
+        terminal.say(f"For comparison: {told}.")
+    terminal.say(f"Its runs took {cost(summary):,.0f} s, one after another, on {summary['device']}.")
+
+
+def cost(summary: Mapping[str, Any]) -> float:
+    """Seconds that the runs of a table took, one after another."""
+    return sum(run.get("seconds", 0.0) for alike in summary["runs"].values() for run in alike.values())
