@@ -1,6 +1,7 @@
 """Losses as pure functions of arrays: one value an example, nothing reduced, compiled wherever they are called."""
 
+from sslax.losses.assignment import sinkhorn_knopp
 from sslax.losses.contrastive import nt_xent
-from sslax.losses.distillation import byol, dino, update_center
+from sslax.losses.distillation import byol, dino, dino_mse, update_center
 
-__all__ = ["byol", "dino", "nt_xent", "update_center"]
+__all__ = ["byol", "dino", "dino_mse", "nt_xent", "sinkhorn_knopp", "update_center"]

@@ -68,19 +68,7 @@ def dino(
     References:
       Caron et al. 2021, arXiv:2104.14294, equation 3 and Algorithm 1; `DINOLoss` of the released `main_dino.py`.
     """
-    student, teacher, center = as_array("student", student), as_array("teacher", teacher), as_array("center", center)
-    check_floating("student", student, 3)
-    _check_teacher(teacher, center)
-    if student.shape[1:] != teacher.shape[1:]:
-        raise ValueError(
-            f"student has shape {student.shape} and teacher {teacher.shape}; both must have as many images and logits."
-        )
-    crops, own = student.shape[0], teacher.shape[0]
-    pairs = crops * own - own
-    if crops < own or pairs < 1:
-        raise ValueError(
-            f"student has {crops} crops and teacher {own}; the teacher's must be the student's first, and one more be left."
-        )
+    student, teacher, center = _as_crops(student, teacher, center)
     check_positive("student_temperature", student_temperature)
     check_positive("teacher_temperature", teacher_temperature)
     student, teacher, center = at_least_float32(student), at_least_float32(teacher), at_least_float32(center)
@@ -91,10 +79,42 @@ def dino(
     weights = lax.stop_gradient(jnp.exp(shifted_logits(teacher - center[None, None], teacher_temperature)))
     q = weights / weights.sum(axis=-1, keepdims=True)
     # All pairs in one product over k; in full precision, which accelerators would not take for float32 by themselves.
-    all_pairs = -jnp.einsum("tnk,snk->nts", q, log_p, precision=lax.Precision.HIGHEST)
-    # A crop tells nothing new about itself.
-    other = (1 - jnp.eye(own, crops, dtype=all_pairs.dtype)) / pairs
-    return jnp.einsum("nts,ts->n", all_pairs, other, precision=lax.Precision.HIGHEST)
+    return _mean_over_pairs(-jnp.einsum("tnk,snk->nts", q, log_p, precision=lax.Precision.HIGHEST))
+
+
+def dino_mse(
+    student: Float[Array, "s n k"], teacher: Float[Array, "t n k"], center: Float[Array, "k"]
+) -> Float[Array, "n"]:
+    """DINO with BYOL's loss in place of the cross-entropy: the squared distance of the ℓ2-normalised outputs.
+
+    The mean of `|u_s - v_t|²`, which is `2 - 2·cosine`, with `u_s = student_s / |student_s|` and
+    `v_t = (teacher_t - center) / |teacher_t - center|`, over the pairs of crops that `dino` has.
+
+    Args:
+      student: the student's outputs of all crops, crops first.
+      teacher: the teacher's outputs of the global crops, which are the student's first t, in order. No gradient flows into it.
+      center: running mean of the teacher's outputs. No gradient flows into it.
+
+    Returns:
+      One value an image [n], in [0, 4]. float32, or float64 for float64 input.
+
+    Raises:
+      ValueError: on shapes that `dino` does not take.
+      TypeError: on arrays that are not floating-point.
+
+    References:
+      Caron et al. 2021, arXiv:2104.14294, table 14 and its text: "a mean squared error on l2-normalized outputs", with
+      centring and without sharpening. That the centre goes off before the normalisation is our reading. A row of zeros,
+      which has no direction, is at distance 1 from every unit vector, as in `byol`.
+    """
+    student, teacher, center = _as_crops(student, teacher, center)
+    student, teacher, center = at_least_float32(student), at_least_float32(teacher), at_least_float32(center)
+    predicted = l2_normalize(student)
+    # As in `dino`, the teacher is no learner.
+    targets = lax.stop_gradient(l2_normalize(teacher - center[None, None]))
+    # As differences, nothing is lost where the two agree; they are summed crop by crop, and [t, s, n, k] is never made.
+    distances = [jnp.sum((predicted - target[None]) ** 2, axis=-1) for target in targets]
+    return _mean_over_pairs(jnp.stack(distances).transpose(2, 0, 1))
 
 
 def update_center(
@@ -131,6 +151,31 @@ def update_center(
         mean = lax.pmean(mean, axis_name)
     old = lax.stop_gradient(center)
     return (momentum * old + (1 - momentum) * mean).astype(center.dtype)
+
+
+def _mean_over_pairs(all_pairs: Array) -> Array:
+    """The mean [n] of a value of each pair of crops [n, t, s], but for the pairs of a crop with itself."""
+    _, own, crops = all_pairs.shape
+    # A crop tells nothing new about itself.
+    other = (1 - jnp.eye(own, crops, dtype=all_pairs.dtype)) / (crops * own - own)
+    return jnp.einsum("nts,ts->n", all_pairs, other, precision=lax.Precision.HIGHEST)
+
+
+def _as_crops(student: Array, teacher: Array, center: Array) -> tuple[Array, Array, Array]:
+    """All three as arrays; raises unless their shapes are [s, n, k], [t, n, k], [k] and leave a pair of crops."""
+    student, teacher, center = as_array("student", student), as_array("teacher", teacher), as_array("center", center)
+    check_floating("student", student, 3)
+    _check_teacher(teacher, center)
+    if student.shape[1:] != teacher.shape[1:]:
+        raise ValueError(
+            f"student has shape {student.shape} and teacher {teacher.shape}; both must have as many images and logits."
+        )
+    crops, own = student.shape[0], teacher.shape[0]
+    if crops < own or crops * own - own < 1:
+        raise ValueError(
+            f"student has {crops} crops and teacher {own}; the teacher's must be the student's first, and one more be left."
+        )
+    return student, teacher, center
 
 
 def _check_teacher(teacher: Array, center: Array) -> None:

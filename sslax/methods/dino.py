@@ -4,19 +4,21 @@ Source: Caron et al. 2021, arXiv:2104.14294, section 3 and Algorithm 1; facebook
 """
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from sslax import optim
 from sslax.augment import DINOViews, check_views, make_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import dino as dino_loss
-from sslax.losses import update_center
+from sslax.losses import dino_mse, sinkhorn_knopp, update_center
 from sslax.methods.base import Batch, Method, Output, Setup, attention_with, ema_schedule, embed_with
 from sslax.networks import DINOHead, forward, init, without_drop_path
 
@@ -37,15 +39,24 @@ class DINO:
     prototypes: int = 65536
     """K, the width of the head's output."""
     head_layers: int = 3
-    """Layers of the head's MLP, the last of which is the bottleneck."""
+    """Layers of the head's MLP, the last of which is the bottleneck. The paper's table of depths counts the layer after it
+    too: its 4 is 3 here, and 4 where there is no bottleneck."""
     head_hidden: int = 2048
     """Width of the head's hidden layers."""
     head_bottleneck: int = 256
-    """Width of the bottleneck."""
+    """Width of the bottleneck, which is ℓ2-normalised; 0 is neither: the MLP's last layer goes to the prototypes itself."""
     head_batch_norm: bool = False
     """BatchNorm in the head, as the release's option for ResNets."""
     norm_last_layer: bool = True
     """Keep the gain of the weight-normed last layer at 1."""
+    predictor: bool = False
+    """A predictor as BYOL's on the student's bottleneck, with one hidden layer of `head_hidden`; the teacher has none."""
+    loss: Literal["cross-entropy", "mse"] = "cross-entropy"
+    """What the student learns by: the cross-entropy to the teacher's distribution, or the squared distance to its output, both
+    ℓ2-normalised, the teacher's after centring; no temperature is in it."""
+    sinkhorn: int = 0
+    """Iterations of Sinkhorn-Knopp on the teacher's output over the batch, in place of centring: SwAV has 3, and 1 is the
+    paper's softmax over the batch; 0 is centring."""
     student_temperature: float = 0.1
     """τ_s."""
     teacher_temperature: float = 0.07
@@ -76,10 +87,20 @@ class DINO:
         for name in ("decay", "center_momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"method.{name} is {getattr(self, name)}; it must lie in [0, 1].")
-        lowest = {"prototypes": 2, "head_layers": 1, "head_hidden": 1, "head_bottleneck": 1}
+        lowest = {"prototypes": 2, "head_layers": 1, "head_hidden": 1, "head_bottleneck": 0, "sinkhorn": 0}
         for name, least in (lowest | {"teacher_temperature_epochs": 0, "clip": 0, "frozen_epochs": 0}).items():
             if not getattr(self, name) >= least:
                 raise InputError(f"method.{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.loss not in ("cross-entropy", "mse"):
+            raise InputError(f"method.loss is {self.loss!r}; it must be 'cross-entropy' or 'mse'.")
+        if self.loss == "mse" and self.sinkhorn:
+            raise InputError(
+                f"method.sinkhorn is {self.sinkhorn}; with method.loss mse, which compares no distributions, it must be 0."
+            )
+        if self.predictor and not self.head_bottleneck:
+            raise InputError(
+                "method.predictor is True; it predicts the bottleneck, so method.head_bottleneck must be at least 1."
+            )
 
 
 def teacher_temperatures(options: DINO, epoch: jax.Array | int) -> jax.Array:
@@ -94,11 +115,65 @@ def teacher_temperatures(options: DINO, epoch: jax.Array | int) -> jax.Array:
     return jnp.where(epoch < options.teacher_temperature_epochs, rising, options.teacher_temperature)
 
 
+def target_logits(
+    options: DINO, teacher: Float[Array, "t n k"], center: Float[Array, "k"], temperature: Float[Array, ""]
+) -> tuple[Float[Array, "t n k"], Float[Array, "k"]]:
+    """Logits and centre, with `softmax((logits - centre) / temperature)` the distributions that the student is to learn.
+
+    They are the teacher's own, but with Sinkhorn-Knopp (the paper's appendix B), which stands in the place of centring: a
+    centre would make no difference to it. Each crop is assigned by itself, as in SwAV's release; the paper's code for it
+    takes n x K logits, n being the images, and does not say more.
+    """
+    if not options.sinkhorn:
+        return teacher, center if options.centering else jnp.zeros_like(center)
+    assign = functools.partial(sinkhorn_knopp, temperature=temperature, iterations=options.sinkhorn)
+    q = jnp.stack([assign(crop) for crop in teacher])
+    # What is below the least float32 is 0 all the same, and its logarithm would be no number to go on with.
+    return temperature * jnp.log(jnp.maximum(q, jnp.finfo(q.dtype).tiny)), jnp.zeros_like(center)
+
+
+def target_metrics(
+    options: DINO,
+    logits: Float[Array, "t n k"],
+    center: Float[Array, "k"],
+    temperature: Float[Array, ""],
+    cross_entropy: Float[Array, ""],
+) -> dict[str, Array]:
+    """The numbers in which collapse shows (figure 7 of the paper): cross-entropy = entropy of the target + KL."""
+    log_q = jax.nn.log_softmax((logits - center[None, None]) / temperature, axis=-1)
+    q = jnp.exp(log_q)
+    entropy = -(q * log_q).sum(-1).mean()
+    metrics = {
+        "target_entropy": entropy,
+        "kl": jax.lax.stop_gradient(cross_entropy) - entropy,
+        # 1/K where all dimensions are used alike, 1 where one dominates.
+        "target_largest": q.mean(axis=(0, 1)).max(),
+        "teacher_temperature": temperature,
+    }
+    # What an output that says nothing costs: a distance does not know.
+    return metrics | ({"chance_loss": jnp.float32(math.log(options.prototypes))} if options.loss != "mse" else {})
+
+
+def crop_logits(encoder, head, params, statistics, resolutions, key=None):
+    """Logits [crops, n, k] and features [n, crops, d] of crops that are grouped by resolution, [n, crops, s, s, 3] each, and
+    the statistics of encoder and head afterwards."""
+    features, encoder_aux = [], statistics["encoder"]
+    for place, x in enumerate(resolutions):
+        # One forward for each resolution. Crops lie side by side, so an image's stay on the device that made them.
+        flat = x.reshape(-1, *x.shape[2:])
+        draws = None if key is None else jax.random.fold_in(key, place)
+        h, encoder_aux = forward(encoder, params["encoder"], encoder_aux, flat, train=True, key=draws)
+        features.append(h.reshape(*x.shape[:2], -1))
+    h = jnp.concatenate(features, axis=1)
+    # The head sees all crops at once.
+    y, head_aux = forward(head, params["head"], statistics["head"], h.reshape(-1, h.shape[-1]), train=True)
+    y = jnp.moveaxis(y.reshape(*h.shape[:2], -1), 1, 0)
+    return y, h, {"encoder": encoder_aux, "head": head_aux}
+
+
 def dino(options: DINO, setup: Setup) -> Method:
     """DINO with these options on `setup.backbone`."""
     encoder = setup.backbone
-    # Stochastic depth is the student's alone.
-    teacher_encoder = without_drop_path(encoder)
     head = DINOHead(
         features=options.prototypes,
         layers=options.head_layers,
@@ -106,8 +181,11 @@ def dino(options: DINO, setup: Setup) -> Method:
         bottleneck=options.head_bottleneck,
         batch_norm=options.head_batch_norm,
         norm_last_layer=options.norm_last_layer,
+        predictor=options.predictor,
         dtype=encoder.dtype,
     )
+    # Stochastic depth is the student's alone, and so is a predictor.
+    teacher_encoder, teacher_head = without_drop_path(encoder), head.clone(predictor=False)
     decay = ema_schedule(options.decay, options.decay_schedule, setup.steps)
 
     def init_networks(key, image_shape):
@@ -117,70 +195,47 @@ def dino(options: DINO, setup: Setup) -> Method:
         params = {"encoder": encoder_params, "head": head_params}
         statistics = {"encoder": encoder_aux, "head": head_aux}
         # The teacher starts as the student, and is from then on its average.
-        teacher = {"params": params, "statistics": statistics}
+        teacher = {"params": _without_predictor(params), "statistics": _without_predictor(statistics)}
         return params, {"student": statistics, "teacher": teacher, "center": jnp.zeros(options.prototypes)}
 
     def views(key, images, aspects=None):
         return make_views(key, images, options.views, aspects=aspects)
-
-    def logits(network, params, statistics, resolutions, key=None):
-        """Logits [crops, n, k] and features [n, crops, d] of crops that are grouped by resolution, [n, crops, s, s, 3] each."""
-        features, encoder_aux = [], statistics["encoder"]
-        for place, x in enumerate(resolutions):
-            # One forward for each resolution. Crops lie side by side, so an image's stay on the device that made them.
-            flat = x.reshape(-1, *x.shape[2:])
-            draws = None if key is None else jax.random.fold_in(key, place)
-            h, encoder_aux = forward(network, params["encoder"], encoder_aux, flat, train=True, key=draws)
-            features.append(h.reshape(*x.shape[:2], -1))
-        h = jnp.concatenate(features, axis=1)
-        # The head sees all crops at once.
-        y, head_aux = forward(head, params["head"], statistics["head"], h.reshape(-1, h.shape[-1]), train=True)
-        y = jnp.moveaxis(y.reshape(*h.shape[:2], -1), 1, 0)
-        return y, h, {"encoder": encoder_aux, "head": head_aux}
 
     def loss(params, aux, batch: Batch, key, step):
         global_crops = jnp.stack(batch.views[:2], axis=1)
         resolutions = [global_crops]
         if len(batch.views) > 2:
             resolutions.append(jnp.stack(batch.views[2:], axis=1))
-        student, _, student_aux = logits(encoder, params, aux["student"], resolutions, key)
+        student, _, student_aux = crop_logits(encoder, head, params, aux["student"], resolutions, key)
         # The teacher sees only the global crops: what they say, the local ones are to tell from a part.
-        teacher, features, teacher_aux = logits(
-            teacher_encoder, aux["teacher"]["params"], aux["teacher"]["statistics"], [global_crops]
+        teacher, features, teacher_aux = crop_logits(
+            teacher_encoder, teacher_head, aux["teacher"]["params"], aux["teacher"]["statistics"], [global_crops]
         )
         # Nothing of the teacher is learned, whatever a caller differentiates by.
         teacher, features = jax.lax.stop_gradient((teacher, features))
 
         temperature = teacher_temperatures(options, step // setup.steps_per_epoch)
-        center = aux["center"] if options.centering else jnp.zeros_like(aux["center"])
-        value = dino_loss(
+        target, center = target_logits(options, teacher, aux["center"], temperature)
+        cross_entropy = dino_loss(
             student,
-            teacher,
+            target,
             center,
             student_temperature=options.student_temperature,
             teacher_temperature=temperature,
         ).mean()
+        value = cross_entropy if options.loss == "cross-entropy" else dino_mse(student, target, center).mean()
         # After the loss, over both crops and, the batch being one array, over all devices.
         new_center = update_center(aux["center"], teacher, momentum=options.center_momentum)
 
-        # Cross-entropy = entropy of the target + KL: the two numbers in which collapse shows (figure 7 of the paper).
-        log_q = jax.nn.log_softmax((teacher - center[None, None]) / temperature, axis=-1)
-        q = jnp.exp(log_q)
-        entropy = -(q * log_q).sum(-1).mean()
-        metrics = {
-            "target_entropy": entropy,
-            "kl": jax.lax.stop_gradient(value) - entropy,
-            # 1/K where all dimensions are used alike, 1 where one dominates.
-            "target_largest": q.mean(axis=(0, 1)).max(),
-            "chance_loss": jnp.float32(math.log(options.prototypes)),
-            "teacher_temperature": temperature,
-        }
+        metrics = target_metrics(options, target, center, temperature, cross_entropy)
         teacher_state = {"params": aux["teacher"]["params"], "statistics": teacher_aux}
         new_aux = {"student": student_aux, "teacher": teacher_state, "center": new_center}
         return value, Output(new_aux, metrics, features[:, 0])
 
     def after_update(params, aux, step):
-        teacher = optim.ema_update(aux["teacher"]["params"], params, decay(step))
+        # At a decay of 0 each step's teacher is a copy of that step's student with no gradient through it: the paper's "no
+        # momentum".
+        teacher = optim.ema_update(aux["teacher"]["params"], _without_predictor(params), decay(step))
         return params, {**aux, "teacher": {**aux["teacher"], "params": teacher}}
 
     def optimizer(tx):
@@ -201,7 +256,13 @@ def dino(options: DINO, setup: Setup) -> Method:
         evaluated=evaluated,
         attention=attention_with(teacher_encoder, options.views, evaluated),
         means=("center",),
+        crosses="the targets that Sinkhorn-Knopp assigns" if options.sinkhorn else "",
     )
+
+
+def _without_predictor(tree):
+    """Parameters or statistics of encoder and head as a teacher has them."""
+    return {**tree, "head": {name: value for name, value in tree["head"].items() if name != "predictor"}}
 
 
 def _last_layer(params):

@@ -1,5 +1,6 @@
 """The small networks that methods put on a backbone and throw away after pretraining."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -77,15 +78,19 @@ class DINOHead(nn.Module):
     `v` as torch's default for a Dense.
 
     Source: Caron et al. 2021, arXiv:2104.14294, section 3.2 and appendix C; `DINOHead` of the released
-    `vision_transformer.py`.
+    `vision_transformer.py`. Of the predictor the paper says that the student's head has one, as BYOL's, and its table that
+    there is no BatchNorm; where it stands is our reading: it predicts the teacher's bottleneck, and both go on alike.
 
     Attributes:
       features: K, the number of logits.
       layers: of the MLP; the last one makes the bottleneck.
       hidden: width of the MLP.
-      bottleneck: width before the last layer.
+      bottleneck: width before the last layer; 0 is figure 9's head without it: no normalisation either, and the MLP's own
+        last layer goes to K, with a bias.
       batch_norm: BatchNorm before each GELU, as the release's option `use_bn_in_head`.
-      norm_last_layer: keep g at 1; False learns it, for ViT-S too unstable, as the release says, for ResNets better.
+      norm_last_layer: keep g at 1; False learns it, for ViT-S too unstable, as the release says, for ResNets better. Without
+        a bottleneck there is no g.
+      predictor: a `DINOPredictor` on the bottleneck, before its normalisation, for a student.
       dtype: of the computation; the normalisation, the last layer and the logits are float32.
     """
 
@@ -95,24 +100,53 @@ class DINOHead(nn.Module):
     bottleneck: int = 256
     batch_norm: bool = False
     norm_last_layer: bool = True
+    predictor: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "n d"], train: bool = False) -> Float[Array, "n k"]:
-        for index in range(self.layers):
-            last = index == self.layers - 1
-            width = self.bottleneck if last else self.hidden
-            x = nn.Dense(width, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype, name=f"mlp{index + 1}")(x)
-            if not last:
-                if self.batch_norm:
-                    x = BatchNorm(use_running_average=not train, dtype=self.dtype, name=f"norm{index + 1}")(x)
-                x = nn.gelu(x, approximate=False)
+        dense = functools.partial(nn.Dense, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype)
+        for index in range(1, self.layers):
+            x = dense(self.hidden, name=f"mlp{index}")(x)
+            if self.batch_norm:
+                x = BatchNorm(use_running_average=not train, dtype=self.dtype, name=f"norm{index}")(x)
+            x = nn.gelu(x, approximate=False)
+        if not self.bottleneck:
+            wide = jnp.promote_types(self.dtype, jnp.float32)
+            product = functools.partial(jax.lax.dot_general, preferred_element_type=wide)
+            return dense(self.features, dot_general=product, name="last_layer")(x)
+        x = dense(self.bottleneck, name=f"mlp{self.layers}")(x)
+        if self.predictor:
+            x = DINOPredictor(self.hidden, batch_norm=self.batch_norm, dtype=self.dtype, name="predictor")(x, train)
         # Torch's `normalize`: rows shorter than 1e-12 are divided by that, not by nothing.
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         x = x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24))
         return WeightNormDense(
             self.features, learn_scale=not self.norm_last_layer, dtype=self.dtype, name="last_layer"
         )(x)
+
+
+class DINOPredictor(nn.Module):
+    """A predictor as BYOL's in the style of DINO's head: Dense, GELU, Dense back to the width that came in.
+
+    Attributes:
+      hidden: width of the hidden layer.
+      batch_norm: BatchNorm before the GELU.
+      dtype: of the computation.
+    """
+
+    hidden: int = 2048
+    batch_norm: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"], train: bool = False) -> Float[Array, "n d"]:
+        dense = functools.partial(nn.Dense, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype)
+        width = x.shape[-1]
+        x = dense(self.hidden, name="fc1")(x)
+        if self.batch_norm:
+            x = BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x)
+        return dense(width, name="fc2")(nn.gelu(x, approximate=False))
 
 
 class WeightNormDense(nn.Module):

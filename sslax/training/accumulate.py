@@ -6,7 +6,7 @@ cross it:
 - A centre (`Method.means`): each micro-batch starts from the step's own, and what they come to is averaged. As a moving
   average is linear in what it takes in, that is exactly what the whole batch gives.
 - BatchNorm: statistics are of the micro-batch, and the running ones move once for each, one after the other.
-- Negatives (`Method.crosses`) are of the micro-batch.
+- Negatives, and targets that are assigned over the batch (`Method.crosses`), are of the micro-batch.
 - Stochastic depth draws other masks than it does for the whole batch, of the same distribution.
 
 Views are made before the batch is cut, so they are the same whatever the number of micro-batches.

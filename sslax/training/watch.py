@@ -112,9 +112,10 @@ def _stuck(line: Mapping[str, Any]) -> bool:
 
 
 def _flat(line: Mapping[str, Any]) -> bool:
-    if "target_entropy" not in line:
+    # A loss that does not look at the targets' entropy, as a squared distance, has no chance loss of ln K.
+    top = line.get("chance_loss")
+    if top is None or "target_entropy" not in line:
         return False
-    top = line["chance_loss"]
     return line["target_entropy"] > (1 - FLAT) * top and line["kl"] < FLAT * top / 10
 
 

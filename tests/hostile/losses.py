@@ -118,6 +118,51 @@ def _check_dino(a, result):
 
 
 @st.composite
+def _dino_mse(draw):
+    s, t, n, k = draw(st.sampled_from([(2, 1, 1, 1), (2, 2, 3, 4)]))
+    student, teacher, center = draw(arrays((s, n, k), (t, n, k), (k,)))
+    return {"student": student, "teacher": teacher, "center": center}
+
+
+_dino_mse_gradient = jax.jit(jax.grad(lambda student, *rest: losses.dino_mse(student, *rest).sum()))
+
+
+def _check_dino_mse(a, result):
+    student, teacher, center = exact(a["student"]), exact(a["teacher"]), exact(a["center"])
+    wide(result)
+    finite(result, shape=student.shape[1:2])
+    # In float32, as where the two are near each other all that is left is rounding.
+    u, v = unit(student), unit((np.float32(teacher) - np.float32(center)).astype(np.float64))
+    pairs = [((u[s] - v[t]) ** 2).sum(-1) for t in range(len(v)) for s in range(len(u)) if s != t]
+    np.testing.assert_allclose(result, np.mean(pairs, axis=0), rtol=1e-5, atol=2e-6)
+    finite(_dino_mse_gradient(*(jnp.asarray(x, jnp.float32) for x in (student, teacher, center))))
+
+
+@st.composite
+def _sinkhorn_knopp(draw):
+    logits = draw(arrays(draw(SHAPES)))
+    return {
+        "logits": logits,
+        "temperature": draw(scalars(*TEMPERATURES)),
+        "iterations": draw(st.sampled_from([1, 3])),
+    }
+
+
+def _check_sinkhorn_knopp(a, result):
+    logits, temperature = exact(a["logits"]), float(a["temperature"])
+    wide(result)
+    finite(result, shape=logits.shape)
+    assert (np.asarray(result) >= 0).all()
+    np.testing.assert_allclose(np.sum(result, axis=1), 1, atol=1e-6)
+    log_q = logits / temperature
+    # Beyond, float32 does not hold logits apart that belong together.
+    if np.abs(log_q).max() < 1e3:
+        for _ in range(a["iterations"]):
+            log_q = log_softmax(log_softmax(log_q.T).T)
+        np.testing.assert_allclose(result, np.exp(log_q), atol=1e-6 * (1 + np.abs(logits).max() / temperature))
+
+
+@st.composite
 def _update_center(draw):
     t, n, k = draw(st.sampled_from([(1, 1, 1), (2, 3, 4)]))
     center, teacher = draw(arrays((k,), (t, n, k)))
@@ -156,6 +201,18 @@ CASES = {
             "student_temperature": bad_positive,
             "teacher_temperature": bad_positive,
         },
+    ),
+    "losses.dino_mse": Case(
+        losses.dino_mse,
+        _dino_mse(),
+        _check_dino_mse,
+        {name: both(bad_array(name), bad_shape(name)) for name in ("student", "teacher", "center")},
+    ),
+    "losses.sinkhorn_knopp": Case(
+        losses.sinkhorn_knopp,
+        _sinkhorn_knopp(),
+        _check_sinkhorn_knopp,
+        {"logits": bad_array("logits"), "temperature": bad_positive, "iterations": values(0, -3, 1.5, "8")},
     ),
     "losses.update_center": Case(
         losses.update_center,

@@ -1,4 +1,4 @@
-"""byol, dino and update_center against the original code's values, naive float64 loops, finite differences, poison."""
+"""byol, dino, dino_mse and update_center against the original code, naive float64 loops, finite differences, poison."""
 
 import functools
 import inspect
@@ -12,36 +12,17 @@ from hypothesis import strategies as st
 from jax.sharding import PartitionSpec
 from jax.test_util import check_grads
 
-from sslax.losses import byol, dino, update_center
+from sslax.losses import byol, dino, dino_mse, update_center
+from tests.losses.naive import naive_dino
 
 # Without the tests' shape checker, as users have them: the errors are then the functions' own.
-unchecked_byol, unchecked_dino, unchecked_center = map(inspect.unwrap, (byol, dino, update_center))
+unchecked_byol, unchecked_dino, unchecked_mse, unchecked_center = map(
+    inspect.unwrap, (byol, dino, dino_mse, update_center)
+)
 
 
 def draw(*shape, seed=0, scale=1.0):
     return jnp.asarray(scale * np.random.default_rng(seed).standard_normal(shape), jnp.float32)
-
-
-def softmax(x):
-    e = np.exp(x - x.max())
-    return e / e.sum()
-
-
-def naive_dino(student, teacher, center, student_temperature, teacher_temperature):
-    """Equation 3, one pair of crops of one image at a time, in float64."""
-    student, teacher, center = (np.asarray(x, np.float64) for x in (student, teacher, center))
-    losses = np.zeros(student.shape[1])
-    for image in range(student.shape[1]):
-        pairs = []
-        for t in range(len(teacher)):
-            q = softmax((teacher[t, image] - center) / teacher_temperature)
-            for s in range(len(student)):
-                if s != t:
-                    x = student[s, image] / student_temperature
-                    log_p = x - x.max() - np.log(np.exp(x - x.max()).sum())
-                    pairs.append(-(q * log_p).sum())
-        losses[image] = np.mean(pairs)
-    return losses
 
 
 @pytest.mark.parametrize("case", range(4))
@@ -96,6 +77,25 @@ def test_dino_is_the_mean_over_pairs(s, t):
     np.testing.assert_allclose(actual, wanted, rtol=5e-6)
 
 
+@pytest.mark.parametrize(("s", "t"), [(2, 2), (5, 2), (4, 1)])
+def test_dino_mse_is_the_mean_over_pairs(s, t):
+    student, teacher, center = draw(s, 3, 7), draw(t, 3, 7, seed=1), draw(7, seed=2)
+    unit = lambda x: x / np.sqrt((x**2).sum())  # noqa: E731
+    u, v = np.asarray(student, np.float64), np.asarray(teacher, np.float64) - np.asarray(center, np.float64)
+    wanted = [
+        np.mean([((unit(u[j, i]) - unit(v[k, i])) ** 2).sum() for k in range(t) for j in range(s) if j != k])
+        for i in range(3)
+    ]
+    np.testing.assert_allclose(jax.jit(dino_mse)(student, teacher, center), wanted, rtol=5e-6)
+
+
+def test_dino_mse_of_two_crops_is_byols_loss():
+    """Without a centre, and as a mean of the two directions where BYOL takes their sum."""
+    student, teacher = draw(2, 4, 5), draw(2, 4, 5, seed=1)
+    wanted = (byol(student[0], teacher[1]) + byol(student[1], teacher[0])) / 2
+    np.testing.assert_allclose(dino_mse(student, teacher, jnp.zeros(5)), wanted, rtol=1e-6)
+
+
 def test_gradients_are_those_of_finite_differences():
     with jax.enable_x64(True):
         p, t = (jnp.asarray(draw(4, 5, seed=s), jnp.float64) for s in (0, 1))
@@ -104,6 +104,7 @@ def test_gradients_are_those_of_finite_differences():
         center = jnp.linspace(-1.0, 1.0, 6)
         loss = jax.jit(lambda s, temperature: dino(s, teacher, center, student_temperature=temperature))
         check_grads(loss, (student, jnp.asarray(0.3)), order=2, modes=["rev"])
+        check_grads(jax.jit(lambda s: dino_mse(s, teacher, center)), (student,), order=1, modes=["rev"])
 
 
 def test_nothing_but_the_learner_gets_a_gradient():
@@ -111,6 +112,7 @@ def test_nothing_but_the_learner_gets_a_gradient():
     assert np.all(np.asarray(jax.grad(lambda t: byol(p, t).sum())(t)) == 0)
     student, teacher, center = draw(4, 3, 6), draw(2, 3, 6, seed=1), draw(6, seed=2)
     held = jax.grad(lambda teacher, center: dino(student, teacher, center).sum(), (0, 1))(teacher, center)
+    held += jax.grad(lambda teacher, center: dino_mse(student, teacher, center).sum(), (0, 1))(teacher, center)
     held += jax.grad(lambda center, teacher: update_center(center, teacher).sum(), (0, 1))(center, teacher)
     assert all(np.all(np.asarray(g) == 0) for g in held)
 
@@ -209,6 +211,9 @@ S, T, C = draw(4, 3, 6), draw(2, 3, 6), draw(6)
         (lambda: unchecked_dino(S, T, C, teacher_temperature=-0.1), ValueError, "teacher_temperature is -0.1"),
         (lambda: unchecked_dino(S, T, C, teacher_temperature=float("nan")), ValueError, "teacher_temperature is nan"),
         (lambda: unchecked_dino(S, T[0], C), ValueError, "teacher has shape"),
+        (lambda: unchecked_mse(S, T, C[:5]), ValueError, r"center has shape \(5,\); it must be \(6,\)"),
+        (lambda: unchecked_mse(S[:1], T, C), ValueError, "student has 1 crops and teacher 2"),
+        (lambda: unchecked_mse(S.astype(int), T, C), TypeError, "student has dtype int32"),
         (lambda: unchecked_center(C, T, momentum=1.5), ValueError, r"momentum is 1\.5; it must lie in \[0, 1\]"),
         (lambda: unchecked_center(C[:1], T), ValueError, r"center has shape \(1,\)"),
     ],

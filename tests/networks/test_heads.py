@@ -1,11 +1,11 @@
-"""SimCLR's projector, layer by layer."""
+"""SimCLR's projector, and DINO's head as its ablations have it, layer by layer."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sslax.networks import SimCLRProjector, forward, init
+from sslax.networks import DINOHead, SimCLRProjector, forward, init
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
@@ -33,3 +33,55 @@ def test_projector_is_dense_norm_relu(layers):
 def test_weights_start_small():
     params, _ = init(SimCLRProjector(features=128), jax.random.key(0), jnp.zeros((1, 512)))
     assert abs(float(params["Dense_0"]["kernel"].std()) - 0.01) < 2e-4
+
+
+def gelu(x):
+    return np.asarray(jax.nn.gelu(x, approximate=False))
+
+
+def through(x, layer):
+    return np.asarray(x) @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+
+
+def filled(head, x):
+    """Weights that are far from their small start, biases among them."""
+    params, statistics = init(head, jax.random.key(1), x)
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda p: jnp.asarray(rng.standard_normal(p.shape), jnp.float32), params), statistics
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_dino_head_without_a_bottleneck_is_its_mlp(layers):
+    x = jax.random.normal(jax.random.key(0), (5, 6))
+    head = DINOHead(features=9, layers=layers, hidden=7, bottleneck=0)
+    params, statistics = filled(head, x)
+    assert set(params) == {f"mlp{i}" for i in range(1, layers)} | {"last_layer"}
+    wanted = np.asarray(x)
+    for i in range(1, layers):
+        wanted = gelu(through(wanted, params[f"mlp{i}"]))
+    y, _ = forward(head, params, statistics, x, train=True)
+    np.testing.assert_allclose(y, through(wanted, params["last_layer"]), rtol=1e-4, atol=1e-4)
+    # In bfloat16 the logits are float32 still, and not float32's names of bfloat16's values.
+    narrow, _ = forward(head.clone(dtype=jnp.bfloat16), params, statistics, x, train=True)
+    assert narrow.dtype == jnp.float32
+    assert not np.array_equal(narrow, narrow.astype(jnp.bfloat16).astype(jnp.float32))
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_dino_predictor_stands_before_the_normalisation(batch_norm):
+    x = jax.random.normal(jax.random.key(0), (5, 6))
+    head = DINOHead(features=9, layers=1, hidden=7, bottleneck=4, batch_norm=batch_norm, predictor=True)
+    params, statistics = filled(head, x)
+    predictor = params["predictor"]
+    h = through(through(x, params["mlp1"]), predictor["fc1"])
+    if batch_norm:
+        h = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
+        h = h * np.asarray(predictor["norm"]["scale"]) + np.asarray(predictor["norm"]["bias"])
+    z = through(gelu(h), predictor["fc2"])
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    v = np.asarray(params["last_layer"]["v"])
+    y, _ = forward(head, params, statistics, x, train=True)
+    np.testing.assert_allclose(y, z @ (v / np.linalg.norm(v, axis=0)), atol=1e-4)
+    # A teacher's head has the rest of it, under the same names.
+    rest = {name: value for name, value in params.items() if name != "predictor"}
+    assert jax.tree.structure(init(head.clone(predictor=False), jax.random.key(1), x)[0]) == jax.tree.structure(rest)

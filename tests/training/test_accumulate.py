@@ -65,15 +65,16 @@ def test_batch_statistics_are_of_the_micro_batches_one_after_the_other():
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "options", "said"),
     [
-        ("simclr", "micro-batch of 4 alone are the negatives of an image and BatchNorm's statistics, whose"),
-        ("byol", "micro-batch of 4 alone are BatchNorm's statistics, whose running averages move 4 times a step."),
-        ("dino", None),
+        ("simclr", {}, "micro-batch of 4 alone are the negatives of an image and BatchNorm's statistics, whose"),
+        ("byol", {}, "micro-batch of 4 alone are BatchNorm's statistics, whose running averages move 4 times a step."),
+        ("dino", {}, None),
+        ("dino", {"sinkhorn": 3}, "of the micro-batch of 4 alone are the targets that Sinkhorn-Knopp assigns."),
     ],
 )
-def test_what_changes_is_said(name, said):
-    config = tiny.config(name, accumulate=4)
+def test_what_changes_is_said(name, options, said):
+    config = tiny.config(name, accumulate=4, method=dataclasses.replace(tiny.OPTIONS[name], **options))
     b = build(config, tiny.dataset(), devices=jax.devices()[:1])
     note = accumulation_note(config, b.method, b.image_shape)
     assert note is None if said is None else said in note

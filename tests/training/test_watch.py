@@ -45,6 +45,8 @@ def test_each_mode_is_named(numbers, mode, said):
         lines(DINO, target_entropy=0.01),
         # A uniform target that still tells images apart: the start of every run.
         lines(DINO, target_entropy=LN_K - 0.05, kl=0.3),
+        # Learned by a squared distance, no entropy of the targets says anything.
+        [{k: v for k, v in line.items() if k != "chance_loss"} for line in lines(DINO, target_entropy=LN_K, kl=0.0)],
         # One line of it is none of a hundred steps of it.
         [*lines(HEALTHY)[:-1], {"step": 300, **HEALTHY, "feature_std": 0.0}],
         lines(HEALTHY, steps=range(10, 90, 10), feature_std=0.0),

@@ -1,0 +1,136 @@
+"""sinkhorn_knopp against SwAV's values, a naive float64 loop, extreme logits and temperatures, and itself on eight devices."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, PartitionSpec
+
+from sslax.losses import sinkhorn_knopp
+from tests.losses.naive import naive_sinkhorn
+
+compiled = jax.jit(sinkhorn_knopp, static_argnames=("iterations", "axis_name"))
+# Without the tests' shape checker, as users have it: the errors are then the function's own.
+unchecked = inspect.unwrap(sinkhorn_knopp)
+
+
+def draw(*shape, seed=0, scale=1.0):
+    return jnp.asarray(scale * np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_golden(golden, case):
+    g = golden(f"sinkhorn_{case}")
+    h = g["hyper"]
+    codes = compiled(jnp.asarray(g["scores"]), temperature=h["epsilon"], iterations=h["iterations"])
+    np.testing.assert_allclose(codes, g["codes"], rtol=0, atol=5e-6 * g["codes"].max())
+
+
+@pytest.mark.parametrize(("n", "k", "iterations"), [(7, 5, 1), (7, 5, 3), (4, 9, 2)])
+def test_naive_loop(n, k, iterations):
+    logits = draw(n, k)
+    q = compiled(logits, temperature=0.3, iterations=iterations)
+    np.testing.assert_allclose(q, naive_sinkhorn(logits, 0.3, iterations), rtol=2e-5)
+    # A centre, or anything else that a whole column has more of, makes no difference.
+    moved = compiled(logits + draw(1, k, seed=1), temperature=0.3, iterations=iterations)
+    np.testing.assert_allclose(moved, q, rtol=2e-5)
+
+
+def test_one_iteration_is_a_softmax_over_the_batch():
+    logits = draw(7, 5)
+    wanted = jax.nn.softmax(logits / 0.3, axis=0)
+    wanted = wanted / wanted.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(compiled(logits, temperature=0.3, iterations=1), wanted, rtol=1e-5)
+
+
+def test_rows_sum_to_one_and_columns_are_used_alike():
+    # One prototype is everybody's favourite.
+    logits = draw(24, 6) + jnp.asarray([[5.0, 0, 0, 0, 0, 0]])
+    q = np.asarray(compiled(logits, temperature=0.5, iterations=100))
+    np.testing.assert_allclose(q.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(q.sum(0), 24 / 6, rtol=1e-3)
+    few = np.asarray(compiled(logits, temperature=0.5, iterations=1))
+    np.testing.assert_allclose(few.sum(1), 1, atol=1e-6)
+    assert np.abs(few.sum(0) - 4).max() > np.abs(q.sum(0) - 4).max()
+
+
+@settings(max_examples=30, deadline=None, database=None, derandomize=True)
+@given(st.sampled_from([jnp.float32, jnp.bfloat16]), st.floats(-3, 4), st.floats(-3, 3), st.integers(0, 99))
+def test_any_scale_and_temperature_is_an_assignment(dtype, exponent, temperature, seed):
+    """Logits up to 1e4, temperatures from 1e-3 to 1e3: finite, rows of one, and right as far as float32 holds logits apart."""
+    logits, temperature = draw(6, 5, seed=seed, scale=10**exponent).astype(dtype), 10**temperature
+    q = np.asarray(compiled(logits, temperature=temperature))
+    assert q.dtype == np.float32
+    assert ((q >= 0) & (q <= 1 + 1e-6)).all()
+    np.testing.assert_allclose(q.sum(1), 1, atol=1e-6)
+    size = np.abs(np.asarray(logits, np.float32)).max() / temperature
+    if size < 300:
+        # Beyond, the naive exponentials of whole rows are 0.
+        np.testing.assert_allclose(
+            q, naive_sinkhorn(np.asarray(logits, np.float32), temperature, 3), atol=2e-6 * (1 + size)
+        )
+
+
+def test_float64_stays():
+    with jax.enable_x64(True):
+        logits = jnp.asarray(draw(6, 4), jnp.float64)
+        q = compiled(logits, temperature=0.1, iterations=3)
+        assert q.dtype == jnp.float64
+        np.testing.assert_allclose(q, naive_sinkhorn(logits, 0.1, 3), rtol=1e-12)
+
+
+def test_no_gradient_flows_back():
+    weights = draw(6, 4, seed=1)
+    by_logits, by_temperature = jax.jit(
+        jax.grad(lambda x, t: (weights * sinkhorn_knopp(x, temperature=t)).sum(), (0, 1))
+    )(draw(6, 4), 0.1)
+    assert np.all(np.asarray(by_logits) == 0)
+    assert by_temperature == 0
+
+
+@pytest.mark.parametrize("mapped", ["shard_map", "pmap"])
+def test_eight_devices_are_one(mapped):
+    logits = draw(16, 5)
+    wanted = compiled(logits, temperature=0.1)
+    assign = functools.partial(sinkhorn_knopp, temperature=0.1, axis_name="data")
+    if mapped == "pmap":
+        actual = jax.pmap(assign, axis_name="data")(logits.reshape(8, 2, 5)).reshape(16, 5)
+    else:
+        mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+        spec = PartitionSpec("data")
+        actual = jax.jit(jax.shard_map(assign, mesh=mesh, in_specs=spec, out_specs=spec))(logits)
+    np.testing.assert_allclose(actual, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: unchecked(draw(4), temperature=1), ValueError, r"logits has shape \(4,\); it must have 2 dimensions"),
+        (lambda: unchecked(draw(0, 4), temperature=1), ValueError, "every dimension must be at least 1"),
+        (lambda: unchecked(draw(4, 3).astype(int), temperature=1), TypeError, "logits has dtype int32"),
+        (
+            lambda: unchecked(draw(4, 3), temperature=0.0),
+            ValueError,
+            r"temperature is 0\.0; it must be a finite number",
+        ),
+        (
+            lambda: unchecked(draw(4, 3), temperature=1, iterations=0),
+            ValueError,
+            "iterations is 0; it must be at least 1",
+        ),
+        (
+            lambda: unchecked(draw(4, 3), temperature=1, iterations=1.5),
+            TypeError,
+            "iterations is 1.5; it must be a whole",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(call, error, says):
+    with pytest.raises(error, match=says) as raised:
+        call()
+    assert str(raised.value).endswith(".")
