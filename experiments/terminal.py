@@ -234,13 +234,18 @@ def result_table(result: Mapping[str, Mapping[str, float]], method_name: str) ->
     return table
 
 
+def keep_programs() -> None:
+    """Have compiled programs kept between processes, in the user's cache unless another place is set."""
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path.home() / ".cache" / "sslax" / "xla"))
+
+
 def run_script(script: Callable[[], None]) -> None:
     """Run a script to its exit code; compiled programs are kept, so that going on with a run need not compile again."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Through a pipe, lines would else come only when a buffer is full.
         sys.stdout.reconfigure(line_buffering=True)
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path.home() / ".cache" / "sslax" / "xla"))
+    keep_programs()
 
     def terminate(number: int, frame: Any) -> None:
         # Python loses what is raised while it clears an object away, so that it is asked again.

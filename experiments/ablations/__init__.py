@@ -1,1 +1,1 @@
-"""The papers' tables, each run by one command and set beside the paper's column: `python -m experiments.ablations` lists them."""
+"""The papers' tables, each run by one command and set beside the paper's column; `python -m experiments.ablations` lists."""

@@ -50,8 +50,8 @@ TABLE = Table(
     title="BYOL: batch normalisation",
     source="Fetterman & Albrecht 2020; ResNet-18, STL-10, 10 epochs, linear top-1. Encoder: Richemond et al. 2020; ResNet-50, "
     "ImageNet, 300 and 1000 epochs",
-    claim="Without BatchNorm in its MLPs BYOL collapses to the untrained network, as if BatchNorm supplied the negatives; later "
-    "work finds that weight decay, LARS, or GroupNorm with weight standardisation do as well.",
+    claim="Without BatchNorm in its MLPs BYOL collapses to the untrained network, as if BatchNorm supplied the negatives; "
+    "later work finds that weight decay, LARS, or GroupNorm with weight standardisation do as well.",
     settings=settings,
     seeds=5,
     metrics=("positive_cosine", "negative_cosine"),

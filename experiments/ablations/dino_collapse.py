@@ -21,8 +21,8 @@ TABLE = Table(
     name="dino_collapse",
     title="DINO: centring, sharpening and the two collapses",
     source="Caron et al. 2021, figure 7; ViT-S/16, ImageNet",
-    claim="Without centring one dimension dominates (the target's entropy goes to 0), without sharpening the output is uniform (it "
-    "goes to ln K); in both the KL goes to 0.",
+    claim="Without centring one dimension dominates (the target's entropy goes to 0), without sharpening the output is uniform "
+    "(it goes to ln K); in both the KL goes to 0.",
     settings=settings,
     seeds=5,
     figure="curves",

@@ -44,7 +44,8 @@ TABLE = Table(
     name="dino_parts",
     title="DINO: its parts",
     source="Caron et al. 2021, table 7; ViT-S/16, ImageNet, 300 epochs",
-    claim="The momentum teacher is needed, multi-crop and cross-entropy are worth points, Sinkhorn-Knopp and a predictor are not.",
+    claim="The momentum teacher is needed, multi-crop and cross-entropy are worth points, "
+    "Sinkhorn-Knopp and a predictor are not.",
     settings=settings,
     seeds=5,
     metrics=("target_entropy", "kl"),

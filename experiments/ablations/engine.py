@@ -11,7 +11,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -19,7 +19,7 @@ import jax
 import tyro
 
 from experiments import terminal
-from experiments.ablations import show
+from experiments.ablations import parallel, show
 from experiments.ablations.scales import SCALES, Scale, ScaleName
 from experiments.ablations.table import Setting, Table, changed, slug
 from sslax.config import Config, check, to_dict
@@ -54,7 +54,10 @@ class Options:
     epochs: int | None = None
     """Passes over the images; None is what the scale says."""
     shard: str = "1/1"
-    """I/N: of N machines that share the folder `out` this is the I-th, and takes every N-th setting."""
+    """I/N: of N machines that share the folder `out` this is the I-th, and takes the I-th part of the runs."""
+    jobs: int | None = None
+    """Runs at a time, each on its own cores; None is one for each core on a CPU, where small networks leave the others idle, and
+    else one."""
     out: str = "runs/ablations"
     """Folder of the runs and of what is saved of each table. Tables share the runs that they have in common."""
     publish: str | None = None
@@ -109,7 +112,7 @@ def applicable(table: Table, scale: Scale) -> list[Setting]:
 
 
 def share(runs: Sequence[Run], shard: str) -> list[Run]:
-    """This machine's part: whole settings, so that what seeds share is compiled once.
+    """A part of the runs, those of a setting together as far as can be: what they share is then compiled once.
 
     Raises:
       InputError: on a shard that is not I/N with I from 1 to N.
@@ -117,8 +120,8 @@ def share(runs: Sequence[Run], shard: str) -> list[Run]:
     first, _, second = shard.partition("/")
     if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
         raise InputError(f"shard is {shard}; it must be I/N with I from 1 to N, such as 1/4.")
-    names = list(dict.fromkeys(run.slug for run in runs))[int(first) - 1 :: int(second)]
-    return [run for run in runs if run.slug in names]
+    part, parts = int(first) - 1, int(second)
+    return list(runs[len(runs) * part // parts : len(runs) * (part + 1) // parts])
 
 
 @functools.lru_cache(maxsize=2)
@@ -236,20 +239,40 @@ def collect(table: Table, scale: Scale, runs: Sequence[Run], options: Options) -
     }
 
 
+def executed(
+    runs: Sequence[Run], work: Callable[[Run], dict[str, Any]], jobs: int | None
+) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Each run with its result, as they are done.
+
+    Raises:
+      InputError: on fewer jobs than one.
+    """
+    if jobs is None:
+        jobs = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    if jobs < 1:
+        raise InputError(f"jobs is {jobs}; it must be at least 1.")
+    if min(jobs, len(runs)) > 1:
+        yield from parallel.side_by_side(work, runs, min(jobs, len(runs)))
+        return
+    for run in runs:
+        yield run, work(run)
+
+
 def run_table(table: Table, options: Options) -> None:
     """Run what is not done yet of this machine's share, print the table, and save it."""
     scale, out = SCALES[options.scale], pathlib.Path(options.out)
     runs = grid(table, scale, options)
     if not runs:
-        terminal.say(f"{table.name} does not apply to {scale.name}: {scale.about} have no colours to ablate.")
+        terminal.say(f"{table.name} does not apply to {scale.name}: {scale.about}, have no colours to ablate.")
         return
     own = share(runs, options.shard)
-    terminal.say(f"{table.title}: {len(own)} runs of {len(runs)} are this machine's, at {scale.name} ({scale.about}).")
     for run in own:
         check(run.config)
+    terminal.say(f"{table.title}: {len(own)} of {len(runs)} runs, at {scale.name} ({scale.about}).")
     begun = time.monotonic()
-    for place, run in enumerate(own):
-        result = execute(run, out, scale)
+    for place, (run, result) in enumerate(
+        executed(own, functools.partial(execute, out=out, scale=scale), options.jobs)
+    ):
         terminal.say(f"{place + 1:3}/{len(own)}  {_told(run, result)}  ({time.monotonic() - begun:,.0f} s)")
     summary = collect(table, scale, runs, options)
     done = sum(map(len, summary["runs"].values()))

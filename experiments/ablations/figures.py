@@ -1,4 +1,4 @@
-"""The tables' figures, in their papers' form: rows with intervals, lines over an axis, heat maps of pairs, curves of training."""
+"""The tables' figures, in their papers' form: rows with intervals, lines over an axis, heat maps, curves of training."""
 
 import itertools
 import math

@@ -26,14 +26,14 @@ Published = Mapping[tuple[str, str], Mapping[str, Any]]
 
 HEAD = """# The papers' ablations
 
-Each table is run by one command and stands beside the paper's column. The scale is one that a person can afford, so what is
-compared is the order of the rows and the sign of each effect, not the figures: a row is **confirmed** where the 95 % interval of its
-difference from the baseline (Student's t over seeds, each seed paired with the baseline of the same seed) excludes 0 with the paper's
-sign, **contradicted** where it excludes 0 with the other sign, and else *not seen at this scale*. One rule for all; a table that
+Each table is run by one command and stands beside the paper's column. The scale is one that a person can afford, so what is compared
+is the order of the rows and the sign of each effect, not the figures. A row is **confirmed** where the 95 % interval of its difference
+from the baseline (Student's t over seeds, each seed paired with the baseline of the same seed) excludes 0 with the paper's sign,
+**contradicted** where it excludes 0 with the other sign, and else *not seen at this scale*. It is one rule for all, and a table that
 contradicts its paper stays.
 
-`python -m experiments.ablations` lists the tables and what each costs, `--scale` takes it to other images, `--shard I/N` spreads it over
-machines, and the same command goes on after Ctrl-C. This page is written by `python -m experiments.ablations.page` from
+`python -m experiments.ablations` lists the tables and what each costs, `--scale` takes one to other images, `--shard I/N` spreads it
+over machines, and the same command goes on after Ctrl-C. `python -m experiments.ablations.page` writes this page, from
 `results/ablations`.
 """
 

@@ -1,4 +1,7 @@
-"""What is called needed: weight decay, LARS, warmup and BatchNorm, each left out. `python -m experiments.ablations.regularisation`."""
+"""What is called needed: weight decay, LARS, warmup and BatchNorm, each left out.
+
+`python -m experiments.ablations.regularisation`.
+"""
 
 from typing import Any, Literal
 

@@ -52,7 +52,8 @@ TABLE = Table(
     name="simclr_batch_epochs",
     title="SimCLR: batch size and length of training",
     source="Chen et al. 2020, figure 9; ResNet-50, ImageNet, linear top-1",
-    claim="Larger batches are better where training is short, and the more so the shorter; longer training is better throughout.",
+    claim="Larger batches are better where training is short, and the more so the shorter; longer training is better "
+    "throughout.",
     settings=settings,
     seeds=3,
     figure="lines",

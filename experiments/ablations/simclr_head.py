@@ -32,8 +32,8 @@ TABLE = Table(
     name="simclr_head",
     title="SimCLR: the projection head",
     source="Chen et al. 2020, figure 8 and section 4.2; ResNet-50, ImageNet, 100 epochs, linear top-1",
-    claim="A nonlinear head is better than a linear one (+3) and much better than none (+10), what comes before it is worth over "
-    "10 points more than its output, and its width does not matter.",
+    claim="A nonlinear head is better than a linear one (+3) and much better than none (+10), what comes before it is worth "
+    "over 10 points more than its output, and its width does not matter.",
     settings=settings,
     seeds=5,
 )

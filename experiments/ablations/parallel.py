@@ -1,0 +1,86 @@
+"""Runs of a grid side by side, each in a process that keeps to its own cores: small networks leave the other cores idle."""
+
+import multiprocessing
+import os
+import queue
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from experiments import terminal
+from sslax.errors import InputError
+from sslax.training import Interrupted
+
+# Seconds between looks at whether the processes are alive.
+_LOOK = 1.0
+
+
+def side_by_side(work: Callable[[Any], Any], items: Sequence[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
+    """Pairs of an item and `work(item)`, as they are done, by so many processes.
+
+    `work` and the items are pickled. Ctrl-C and SIGTERM reach the processes, which save and stop.
+
+    Raises:
+      InputError: the first that an item raises; the other processes are stopped.
+      Interrupted: where a run was asked to stop, or a process has died.
+    """
+    context = multiprocessing.get_context("spawn")
+    tasks, answers = context.Queue(), context.Queue()
+    for index in range(len(items)):
+        tasks.put(index)
+    cores = _cores(jobs)
+    workers = [context.Process(target=_work, args=(work, list(items), tasks, answers, own)) for own in cores]
+    for worker in workers:
+        worker.start()
+    try:
+        for _ in items:
+            index, result, error = _next(answers, workers)
+            if error is not None:
+                raise error
+            yield items[index], result
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped; what was running is saved.") from None
+    finally:
+        # Nothing is left to be taken; who is in the middle of a run saves it and leaves.
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join()
+        for channel in (tasks, answers):
+            channel.cancel_join_thread()
+            channel.close()
+
+
+def _next(answers: Any, workers: Sequence[Any]) -> tuple[int, Any, Exception | None]:
+    while True:
+        try:
+            return answers.get(timeout=_LOOK)
+        except queue.Empty:
+            dead = [worker.exitcode for worker in workers if not worker.is_alive()]
+            if dead:
+                raise Interrupted(f"A process of the runs has ended by itself, with code {dead[0]}.") from None
+
+
+def _cores(jobs: int) -> list[list[int]]:
+    """The cores of each process; all of them where the system does not tell."""
+    if not hasattr(os, "sched_getaffinity"):
+        return [[] for _ in range(jobs)]
+    ours = sorted(os.sched_getaffinity(0))
+    return [ours[job::jobs] or ours for job in range(jobs)]
+
+
+def _work(work: Callable[[Any], Any], items: list[Any], tasks: Any, answers: Any, cores: list[int]) -> None:
+    """What a process does: one item after another, until it is ended."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+    terminal.keep_programs()
+    # Ctrl-C comes to the whole group; only a run in its loop has something to save, and takes both signals itself.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    while True:
+        index = tasks.get()
+        try:
+            answer = index, work(items[index]), None
+        except (InputError, Interrupted) as error:
+            answer = index, None, error
+        answers.put(answer)
