@@ -159,8 +159,8 @@ class ResNet(nn.Module):
         "patch", non-overlapping patches, which bring a CPU to its fastest maps at once.
       patch_size: of the "patch" stem, pixels.
       norm: "batch"; "group", GroupNorm after convolutions of standardised weights, with which nothing crosses the batch; or
-        "none", with which convolutions have biases, and blocks do not start as the identity: each adds about half to the
-        variance of what it is given, and nothing else keeps it in check.
+        "none", with which convolutions have biases and blocks do not start as the identity: each adds up to a half to the
+        mean square of its map, which stays within [0.2, 1] through ResNet-18 and ResNet-50 at their start.
       remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
       views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
       dtype: of the computation; parameters and statistics are float32.
