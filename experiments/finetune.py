@@ -30,6 +30,7 @@ from sslax.config import to_dict
 from sslax.data import Dataset, Split
 from sslax.errors import InputError
 from sslax.evaluation import balanced_subset, confusion_matrix, per_class
+from sslax.export import check_names
 from sslax.training import FinetuneOptions, Finetuner, Loaded, RunDir, held_out, load, save_classifier
 from sslax.training.run_dir import facts
 
@@ -177,6 +178,8 @@ def finetune(options: Options, *, command: str = "") -> None:
     check(options)
     network = load(options.run)
     options.training.check(network.built.backbone, prefix="training.")
+    # The weights are written under torch's names; what has none is to be known before they are trained.
+    check_names(network.built.backbone)
     start = network.backbone()
     if options.from_scratch:
         untrained = network.untrained()

@@ -42,6 +42,9 @@ class NetworkConfig:
     """Side of the patches of a ViT or a patch stem, pixels; None is 16 for the ViTs of the papers, 4 for the small ones."""
     drop_path: float = 0.1
     """Stochastic depth of a ViT's last block in training."""
+    norm: Literal["batch", "group", "none"] = "batch"
+    """Norm of a ResNet: batch; group, which is GroupNorm with standardised weights, so that nothing crosses the batch; or
+    none. Export to torch knows batch alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,6 +235,10 @@ def _check_network(config: Config) -> None:
     if not 0 <= network.drop_path < 1:
         raise InputError(f"network.drop_path is {network.drop_path}; it must lie in [0, 1).")
     heads = heads_of(network.name)
+    if heads and network.norm != "batch":
+        raise InputError(
+            f"network.norm is {network.norm}, which is of ResNets; {network.name} has LayerNorms, so it must be left at batch."
+        )
     if heads and (network.width or heads) % heads:
         raise InputError(f"network.width is {network.width}; it must be a multiple of {network.name}'s {heads} heads.")
     patch = patch_side(network.name, stem=network.stem, patch_size=network.patch_size)

@@ -70,7 +70,8 @@ def to_torch(backbone: Any, params: PyTree, batch_stats: PyTree) -> dict[str, np
       name -> a contiguous float32 array of its own, by the names at the top of this module.
 
     Raises:
-      InputError: where the trees are not this backbone's, or the backbone has no names in torch.
+      InputError: where the trees are not this backbone's, or the backbone has no names in torch, as a ResNet without
+        BatchNorm has none.
     """
     trees = _check_trees(backbone, "params and batch_stats", params, batch_stats)
     # A copy also where the layout stays: a view of a buffer that jax may reuse is no export.
@@ -179,6 +180,16 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
     return tensors, header.get("__metadata__") or {}
 
 
+def check_names(backbone: Any) -> None:
+    """Raise InputError unless the weights of `backbone` have names in torch."""
+    if not isinstance(backbone, ResNet | ViT):
+        raise InputError(f"backbone is of type {type(backbone).__name__}; only a ResNet and a ViT have names in torch.")
+    if isinstance(backbone, ResNet) and backbone.norm != "batch":
+        raise InputError(
+            f"network.norm is {backbone.norm}; only ResNets with BatchNorm, of network.norm batch, have names in torch."
+        )
+
+
 def _path(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
@@ -217,8 +228,7 @@ def _from_torch_layout(path: str, tensor: np.ndarray) -> np.ndarray:
 
 def _check_trees(backbone: Any, field: str, params: PyTree, batch_stats: PyTree) -> dict[str, Any]:
     """Path -> leaf of both trees, which have to be those that the backbone makes: no tensor is to be lost on the way."""
-    if not isinstance(backbone, ResNet | ViT):
-        raise InputError(f"backbone is of type {type(backbone).__name__}; only a ResNet and a ViT have names in torch.")
+    check_names(backbone)
     trees = _leaves(params, batch_stats)
     stem = trees.get("patch_embed/kernel" if isinstance(backbone, ViT) else "stem_conv/kernel")
     if isinstance(backbone, ViT):

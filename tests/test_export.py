@@ -231,6 +231,14 @@ def test_trees_of_another_backbone_are_told():
     assert text == "backbone is of type object; only a ResNet and a ViT have names in torch."
 
 
+@pytest.mark.parametrize("norm", ["group", "none"])
+def test_resnets_without_batch_norm_have_no_names(norm):
+    resnet = BACKBONES["patch-resnet"].clone(norm=norm)
+    wanted = f"network.norm is {norm}; only ResNets with BatchNorm, of network.norm batch, have names in torch."
+    assert sentence(to_torch, resnet, *weights(resnet)) == wanted
+    assert sentence(load, resnet, to_torch(BACKBONES["patch-resnet"], *weights(BACKBONES["patch-resnet"]))) == wanted
+
+
 def stored(path, dtype, shape, data):
     header = {"x": {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}}
     text = json.dumps(header).encode()

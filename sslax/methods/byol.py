@@ -1,22 +1,27 @@
 """BYOL: the online network predicts what a slow average of itself, the target, makes of the other view; no negatives.
 
-Source: Grill et al. 2020, arXiv:2006.07733, section 3 and Algorithm 1; deepmind-research `byol/byol_experiment.py`.
+Source: Grill et al. 2020, arXiv:2006.07733, section 3 and Algorithm 1; deepmind-research `byol/byol_experiment.py`. What lies
+between BYOL and SimCLR (section 5, tables 5b and 19) is here by option: without predictor, without target, with negatives.
 """
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from sslax import optim
 from sslax.augment import BYOLViews, check_views, make_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import byol as byol_loss
+from sslax.losses import byol_contrastive
 from sslax.methods.base import Batch, Method, Output, Setup, attention_with, ema_schedule, embed_with, spread
 from sslax.networks import BYOLMLP, forward, init, with_views, without_drop_path
+from sslax.numerics import l2_normalize
 
 if TYPE_CHECKING:
     from sslax.config import Config
@@ -36,30 +41,89 @@ class BYOL:
     target_start: Literal["own", "online"] = "own"
     """What the target starts from: weights of its own as in the released code, or a copy of the online network."""
     projector_hidden: int = 4096
-    """Width of the projector's hidden layer."""
+    """Width of the projector's hidden layers."""
     projector_dim: int = 256
     """Width of the projections and predictions."""
+    projector_layers: int = 2
+    """Layers of the projector: 2 in the paper, 1 is a linear map."""
+    projector_norm: Literal["batch", "layer", "none"] = "batch"
+    """Norm of the projector's hidden layers."""
     predictor_hidden: int = 4096
-    """Width of the predictor's hidden layer; 0 is no predictor, with which BYOL collapses."""
+    """Width of the predictor's hidden layers; 0 is no predictor, with which BYOL collapses."""
+    predictor_layers: int = 2
+    """Layers of the predictor: 2 in the paper, 1 is a linear map."""
+    predictor_norm: Literal["batch", "layer", "none"] = "batch"
+    """Norm of the predictor's hidden layers."""
+    target: Literal["average", "online"] = "average"
+    """What is predicted: projections of the moving average, or the online network's own, through which the gradient then
+    flows as well. Without that gradient it is average from target_start online at a constant decay of 0."""
+    negatives: float = 0.0
+    """β, the weight of the other images as negatives, in [0, 1]: 0 is BYOL; 1 without predictor and with target online is
+    SimCLR."""
+    temperature: float = 0.1
+    """α, the temperature of the negatives: .1 is SimCLR's best; with predictor and target .3 and more are better."""
 
     def check(self, config: "Config") -> None:
         """Raise InputError on options that cannot work."""
         check_views(self.views, config.canvas or MAX_CANVAS)
         if not 0 <= self.decay <= 1:
             raise InputError(f"method.decay is {self.decay}; it must lie in [0, 1].")
-        for name, least in (("projector_hidden", 1), ("projector_dim", 1), ("predictor_hidden", 0)):
+        if not 0 <= self.negatives <= 1:
+            raise InputError(f"method.negatives is {self.negatives}; it must lie in [0, 1].")
+        if not 0 < self.temperature < float("inf"):
+            raise InputError(f"method.temperature is {self.temperature}; it must be a finite number above 0.")
+        widths = (("projector_hidden", 1), ("projector_dim", 1), ("predictor_hidden", 0))
+        for name, least in (*widths, ("projector_layers", 1), ("predictor_layers", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"method.{name} is {getattr(self, name)}; it must be at least {least}.")
+
+
+def heads(options: BYOL, dtype: Any) -> tuple[BYOLMLP, BYOLMLP]:
+    """The projector and the predictor of these options."""
+    projector = BYOLMLP(
+        hidden=options.projector_hidden,
+        features=options.projector_dim,
+        layers=options.projector_layers,
+        norm=options.projector_norm,
+        dtype=dtype,
+    )
+    predictor = BYOLMLP(
+        hidden=options.predictor_hidden,
+        features=options.projector_dim,
+        layers=options.predictor_layers,
+        norm=options.predictor_norm,
+        dtype=dtype,
+    )
+    return projector, predictor
+
+
+def cosines(
+    predictions: Sequence[Float[Array, "n d"]], targets: Sequence[Float[Array, "n d"]]
+) -> dict[str, Float[Array, ""]]:
+    """The mean cosine of each view's predictions with the targets of the other view: of the same image, and of all others.
+
+    Fetterman & Albrecht 2020, "Understanding self-supervised and contrastive learning with BYOL", tell collapse by the two:
+    with it both are near 1. The second is a product of sums, less the first, so no pair is ever looked at; of one image it
+    is 0.
+    """
+    same, other = jnp.float32(0), jnp.float32(0)
+    count = len(predictions[0])
+    for prediction, target in zip(predictions, reversed(targets), strict=True):
+        p, t = (l2_normalize(jax.lax.stop_gradient(x).astype(jnp.float32)) for x in (prediction, target))
+        own, all_pairs = jnp.sum(p * t), jnp.sum(p.sum(axis=0) * t.sum(axis=0))
+        same += own / (2 * count)
+        other += (all_pairs - own) / (2 * count * max(count - 1, 1))
+    return {"positive_cosine": same, "negative_cosine": other}
 
 
 def byol(options: BYOL, setup: Setup) -> Method:
     """BYOL with these options on `setup.backbone`."""
     encoder = setup.backbone
     target_encoder = without_drop_path(encoder)
-    projector = BYOLMLP(hidden=options.projector_hidden, features=options.projector_dim, dtype=encoder.dtype)
-    predictor = BYOLMLP(hidden=options.predictor_hidden, features=options.projector_dim, dtype=encoder.dtype)
+    projector, predictor = heads(options, encoder.dtype)
     decay = ema_schedule(options.decay, options.decay_schedule, setup.steps)
     both = functools.partial(with_views, views=2)
+    averaged = options.target == "average"
 
     def init_projection(key, image_shape):
         """An encoder and its projector: what online network and target both have."""
@@ -73,11 +137,12 @@ def byol(options: BYOL, setup: Setup) -> Method:
         online_key, target_key, predictor_key = jax.random.split(key, 3)
         params, statistics = init_projection(online_key, image_shape)
         target, target_statistics = params, statistics
-        if options.target_start == "own":
+        if averaged and options.target_start == "own":
             target, target_statistics = init_projection(target_key, image_shape)
         predictor_params, predictor_aux = init(predictor, predictor_key, jnp.zeros((1, options.projector_dim)))
-        online = {**statistics, "predictor": predictor_aux}
-        aux = {"online": online, "target": {"params": target, "statistics": target_statistics}}
+        aux = {"online": {**statistics, "predictor": predictor_aux}}
+        if averaged:
+            aux["target"] = {"params": target, "statistics": target_statistics}
         return {**params, "predictor": predictor_params}, aux
 
     def views(key, images, aspects=None):
@@ -98,17 +163,32 @@ def byol(options: BYOL, setup: Setup) -> Method:
         h, z, online = project(encoder, params, aux["online"], x, key)
         p, predictor_aux = forward(both(predictor), params["predictor"], online["predictor"], z, train=True)
         online = {**online, "predictor": predictor_aux}
-        # The target is a network of its own, with its own statistics; the loss stops the gradient at what it says.
-        _, t, target = project(target_encoder, aux["target"]["params"], aux["target"]["statistics"], x)
+        new_aux, t = {"online": online}, z
+        if averaged:
+            # The target is a network of its own, with its own statistics.
+            there = aux["target"]
+            _, t, statistics = project(target_encoder, there["params"], there["statistics"], x)
+            new_aux["target"] = {"params": there["params"], "statistics": statistics}
         features, predictions, targets = h[0::2], (p[0::2], p[1::2]), (t[0::2], t[1::2])
-        # Each view's prediction meets the target of the other; the sum of both is not halved.
-        losses = byol_loss(predictions[0], targets[1]) + byol_loss(predictions[1], targets[0])
         # Unrelated outputs are at distance 2 in each direction, constant ones at 0.
-        metrics = {"projection_std": spread(targets[0]), "decay": decay(step)}
-        new_aux = {"online": online, "target": {"params": aux["target"]["params"], "statistics": target}}
-        return losses.mean(), Output(new_aux, metrics, jax.lax.stop_gradient(features))
+        metrics = {"projection_std": spread(targets[0]), **cosines(predictions, targets)}
+        if averaged:
+            metrics["decay"] = decay(step)
+        return compare(predictions, targets).mean(), Output(new_aux, metrics, jax.lax.stop_gradient(features))
+
+    def compare(predictions, targets):
+        # Each view's prediction meets the target of the other; the sum of both is not halved.
+        if averaged and not options.negatives:
+            # The loss stops the gradient at what the target says.
+            return byol_loss(predictions[0], targets[1]) + byol_loss(predictions[1], targets[0])
+        if averaged:
+            targets = jax.lax.stop_gradient(targets)
+        # Through targets of the online network the gradient flows, as the paper has it (appendix F.4).
+        return byol_contrastive(*predictions, *targets, negatives=options.negatives, temperature=options.temperature)
 
     def after_update(params, aux, step):
+        if not averaged:
+            return params, aux
         # With the parameters after the optimiser's step; the predictor has no counterpart.
         online = {name: params[name] for name in ("encoder", "projector")}
         target = optim.ema_update(aux["target"]["params"], online, decay(step))
@@ -125,4 +205,5 @@ def byol(options: BYOL, setup: Setup) -> Method:
         after_update=after_update,
         evaluated=evaluated,
         attention=attention_with(encoder, options.views, evaluated),
+        crosses="the negatives of an image" if options.negatives else "",
     )

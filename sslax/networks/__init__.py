@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from sslax.networks.heads import BYOLMLP, ClassifierHead, DINOHead, SimCLRProjector
-from sslax.networks.resnet import ResNet, patch_resnet, resnet18, resnet34, resnet50
+from sslax.networks.resnet import Norm, ResNet, patch_resnet, resnet18, resnet34, resnet50
 from sslax.networks.vit import ViT, ViTOutputs, resize_positions, vit_base, vit_micro, vit_small, vit_tiny
 
 __all__ = [
@@ -52,6 +52,7 @@ def build_backbone(
     width: int | None = None,
     depth: int | None = None,
     patch_size: int | None = None,
+    norm: Norm = "batch",
     drop_path: float = 0.1,
     remat: bool = False,
     dtype: Any = jnp.float32,
@@ -66,6 +67,7 @@ def build_backbone(
       width: channels of a ResNet's first stage, or of a ViT's tokens; None is what the name says.
       depth: blocks of a ViT; None is what the name says.
       patch_size: of a ViT or a "patch" stem, pixels; None is what the name says.
+      norm: "batch", "group" or "none"; of ResNets, see there.
       drop_path: of a ViT's last block in training.
       remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
       dtype: of the computation.
@@ -81,7 +83,7 @@ def build_backbone(
     if stem == "auto":
         small = "small" if image_size <= 32 else "imagenet"
         stem = "patch" if name == "patch-resnet" else small
-    return RESNETS[name](stem=stem, remat=remat, dtype=dtype, **given)
+    return RESNETS[name](stem=stem, norm=norm, remat=remat, dtype=dtype, **given)
 
 
 def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) -> int | None:

@@ -1,7 +1,7 @@
 """The small networks that methods put on a backbone and throw away after pretraining."""
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -48,25 +48,36 @@ class BYOLMLP(nn.Module):
     """BYOL's projector and predictor: Dense with bias, BatchNorm, ReLU, Dense without bias and no norm after it.
 
     Source: Grill et al. 2020, arXiv:2006.07733, section 3.3, and `MLP` of the released `byol/utils/networks.py`, whose
-    weights start from haiku's default, flax's too: a truncated normal of variance 1/fan-in.
+    weights start from haiku's default, flax's too: a truncated normal of variance 1/fan-in. Other depths are as in its
+    appendix F.1: whatever the depth, the last layer has neither norm nor ReLU after it.
 
     Attributes:
-      hidden: width of the hidden layer; 0 is no MLP (the identity), for experiments without a predictor.
+      hidden: width of the hidden layers; 0 is no MLP (the identity), for experiments without a predictor.
       features: width of the output.
+      layers: Dense layers: 1 is a linear map, 2 the paper's, each more a hidden layer more.
+      norm: of the hidden layers: "batch", "layer" (of each row by itself, with scale and offset) or "none".
       views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
       dtype: of the computation; the output is float32.
     """
 
     hidden: int = 4096
     features: int = 256
+    layers: int = 2
+    norm: Literal["batch", "layer", "none"] = "batch"
     views: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "n d"], train: bool = False) -> Float[Array, "n z"]:
         if self.hidden:
-            x = nn.Dense(self.hidden, dtype=self.dtype)(x)
-            x = nn.relu(each_view(self.views, BatchNorm(use_running_average=not train, dtype=self.dtype), x))
+            for _ in range(self.layers - 1):
+                x = nn.Dense(self.hidden, dtype=self.dtype)(x)
+                if self.norm == "batch":
+                    x = each_view(self.views, BatchNorm(use_running_average=not train, dtype=self.dtype), x)
+                elif self.norm == "layer":
+                    # Torch's ε, as BatchNorm's here.
+                    x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)(x)
+                x = nn.relu(x)
             x = nn.Dense(self.features, use_bias=False, dtype=self.dtype)(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 

@@ -2,18 +2,21 @@
 
 Images are float [n, h, w, c]; features are the globally averaged last map [n, d], float32.
 Source: He et al. 2016, arXiv:1512.03385; torchvision `models/resnet.py` for strides and padding; Chen et al. 2020,
-arXiv:2002.05709, appendix B.9 for the stem at 32 pixels.
+arXiv:2002.05709, appendix B.9 for the stem at 32 pixels. GroupNorm is Wu & He 2018, arXiv:1803.08494, the standardised
+weights that go with it Qiao et al. 2019, arXiv:1903.10520, and both for BYOL Richemond et al. 2020, arXiv:2010.10241.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 Stem = Literal["imagenet", "small", "patch"]
+Norm = Literal["batch", "group", "none"]
 
 # Torch's BatchNorm says "momentum 0.1" for what flax calls 0.9. Statistics stay float32 whatever the compute type.
 BatchNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
@@ -30,6 +33,73 @@ def each_view(views: int, norm: nn.Module, x: Array) -> Array:
     return jnp.stack([norm(parts[:, view]) for view in range(views)], axis=1).reshape(x.shape)
 
 
+class StandardizedConv(nn.Module):
+    """A convolution without bias whose kernel has mean 0 and variance 1 for each output channel.
+
+    A norm has to follow, as outputs are √fan-in times as large as after a kernel that starts at variance 1/fan-in.
+
+    Source: Qiao et al. 2019, arXiv:1903.10520, equation 5, with its ε so small that kernels of any fan-in are standardised.
+
+    Attributes:
+      features: output channels.
+      kernel_size: height and width.
+      strides: of both.
+      padding: pixels on each side.
+      dtype: of the convolution; the kernel is standardised in float32.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: int = 1
+    padding: int = 0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j f"]:
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        kernel = kernel - kernel.mean(axis=(0, 1, 2), keepdims=True)
+        kernel = kernel * lax.rsqrt(jnp.mean(kernel * kernel, axis=(0, 1, 2), keepdims=True) + 1e-10)
+        return lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            window_strides=(self.strides, self.strides),
+            padding=[(self.padding, self.padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+
+def make_conv(norm: Norm, dtype: Any) -> Callable[..., nn.Module]:
+    """What makes the convolutions of a network with this norm: without a norm they have biases, in place of its offsets."""
+    if norm == "group":
+        return partial(StandardizedConv, dtype=dtype)
+    # The names of the parameters go by the class, which is the same.
+    return partial(Conv, use_bias=norm == "none", dtype=dtype)
+
+
+def groups_of(channels: int) -> int:
+    """Groups that GroupNorm makes of so many channels: 32, its paper's default, or the most that leave two channels each."""
+    return max(groups for groups in range(1, 33) if channels % groups == 0 and 2 * groups <= max(channels, 2))
+
+
+def normalise(
+    norm: Norm,
+    x: Array,
+    *,
+    train: bool,
+    views: int = 1,
+    dtype: Any = jnp.float32,
+    name: str | None = None,
+    **options: Any,
+) -> Array:
+    """`x` [n, h, w, c] through a norm of its own in the module that calls; `options` go to the norm, if it is one."""
+    if norm == "none":
+        return x
+    if norm == "group":
+        return nn.GroupNorm(groups_of(x.shape[-1]), epsilon=1e-5, dtype=dtype, name=name, **options)(x)
+    return each_view(views, BatchNorm(use_running_average=not train, dtype=dtype, name=name, **options), x)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside an identity or a 1x1 projection."""
 
@@ -37,20 +107,20 @@ class BasicBlock(nn.Module):
     stride: int = 1
     dtype: Any = jnp.float32
     views: int = 1
+    norm: Norm = "batch"
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        norm = partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
-        each = partial(each_view, self.views)
-        conv = partial(Conv, dtype=self.dtype)
+        norm = partial(normalise, self.norm, train=train, views=self.views, dtype=self.dtype)
+        conv = make_conv(self.norm, self.dtype)
         y = conv(self.width, (3, 3), strides=self.stride, padding=1)(x)
-        y = nn.relu(each(norm(), y))
+        y = nn.relu(norm(y))
         y = conv(self.width, (3, 3), padding=1)(y)
         # A last scale of zero makes every block the identity at the start.
-        y = each(norm(scale_init=nn.initializers.zeros), y)
+        y = norm(y, scale_init=nn.initializers.zeros)
         if x.shape != y.shape:
             x = conv(self.width, (1, 1), strides=self.stride, name="shortcut_conv")(x)
-            x = each(norm(name="shortcut_norm"), x)
+            x = norm(x, name="shortcut_norm")
         return nn.relu(x + y)
 
 
@@ -61,19 +131,19 @@ class Bottleneck(nn.Module):
     stride: int = 1
     dtype: Any = jnp.float32
     views: int = 1
+    norm: Norm = "batch"
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        norm = partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
-        each = partial(each_view, self.views)
-        conv = partial(Conv, dtype=self.dtype)
-        y = nn.relu(each(norm(), conv(self.width, (1, 1))(x)))
+        norm = partial(normalise, self.norm, train=train, views=self.views, dtype=self.dtype)
+        conv = make_conv(self.norm, self.dtype)
+        y = nn.relu(norm(conv(self.width, (1, 1))(x)))
         y = conv(self.width, (3, 3), strides=self.stride, padding=1)(y)
-        y = nn.relu(each(norm(), y))
-        y = each(norm(scale_init=nn.initializers.zeros), conv(4 * self.width, (1, 1))(y))
+        y = nn.relu(norm(y))
+        y = norm(conv(4 * self.width, (1, 1))(y), scale_init=nn.initializers.zeros)
         if x.shape != y.shape:
             x = conv(4 * self.width, (1, 1), strides=self.stride, name="shortcut_conv")(x)
-            x = each(norm(name="shortcut_norm"), x)
+            x = norm(x, name="shortcut_norm")
         return nn.relu(x + y)
 
 
@@ -88,6 +158,9 @@ class ResNet(nn.Module):
       stem: "imagenet", 7x7 of stride 2 and 3x3 max-pool of stride 2; "small", 3x3 of stride 1, for images up to 32 pixels;
         "patch", non-overlapping patches, which bring a CPU to its fastest maps at once.
       patch_size: of the "patch" stem, pixels.
+      norm: "batch"; "group", GroupNorm after convolutions of standardised weights, with which nothing crosses the batch; or
+        "none", with which convolutions have biases and blocks do not start as the identity: each adds up to a half to the
+        mean square of its map, which stays within [0.2, 1] through ResNet-18 and ResNet-50 at their start.
       remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
       views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
       dtype: of the computation; parameters and statistics are float32.
@@ -99,6 +172,7 @@ class ResNet(nn.Module):
     widths: Sequence[int] | None = None
     stem: Stem = "imagenet"
     patch_size: int = 4
+    norm: Norm = "batch"
     remat: bool = False
     views: int = 1
     dtype: Any = jnp.float32
@@ -108,22 +182,22 @@ class ResNet(nn.Module):
         x = x.astype(self.dtype)
         block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
         widths = self.widths or [self.width * 2**stage for stage in range(len(self.stages))]
-        conv = partial(Conv, dtype=self.dtype, name="stem_conv")
+        conv = partial(make_conv(self.norm, self.dtype), name="stem_conv")
         if self.stem == "imagenet":
             x = conv(widths[0], (7, 7), strides=2, padding=3)(x)
         elif self.stem == "small":
             x = conv(widths[0], (3, 3), padding=1)(x)
         else:
             x = conv(widths[0], (self.patch_size, self.patch_size), strides=self.patch_size, padding=0)(x)
-        norm = BatchNorm(use_running_average=not train, dtype=self.dtype, name="stem_norm")
-        x = nn.relu(each_view(self.views, norm, x))
+        x = normalise(self.norm, x, train=train, views=self.views, dtype=self.dtype, name="stem_norm")
+        x = nn.relu(x)
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for stage, blocks in enumerate(self.stages):
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
                 name = f"stage{stage + 1}_block{index + 1}"
-                x = block(widths[stage], stride, self.dtype, self.views, name=name)(x, train)
+                x = block(widths[stage], stride, self.dtype, self.views, self.norm, name=name)(x, train)
         # The mean of up to 49 bfloat16 numbers is worth taking in float32.
         return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))
 

@@ -102,6 +102,7 @@ def make_backbone(config: Config) -> Any:
         width=network.width,
         depth=network.depth,
         patch_size=network.patch_size,
+        norm=network.norm,
         drop_path=network.drop_path,
         remat=config.remat,
         dtype=compute_dtype(config.precision),

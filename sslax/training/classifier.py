@@ -210,6 +210,7 @@ def load_classifier(path: str | os.PathLike[str]) -> LoadedClassifier:
             width=network.width,
             depth=network.depth,
             patch_size=network.patch_size,
+            norm=network.norm,
             drop_path=0.0,
             dtype=compute_dtype(metadata["precision"]),
         )

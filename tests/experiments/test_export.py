@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import sslax
-from experiments import export, terminal
+from experiments import export, finetune, terminal
+from sslax.config import NetworkConfig
 from sslax.data import open_dataset
 from sslax.export import load_safetensors
 from sslax.methods import METHODS, simclr
@@ -73,6 +74,19 @@ def test_what_it_cannot_write(run_dir, tmp_path, capsys):
         capsys, run=str(run_dir), out=str(tmp_path / "none" / "w.safetensors")
     )
     assert "no run" in fails(capsys, run=str(tmp_path), out=str(tmp_path / "w.safetensors"))
+
+
+def test_a_network_without_names_in_torch(tmp_path, capsys):
+    network = NetworkConfig(name="patch-resnet", width=4, patch_size=2, norm="group")
+    finished.make(tmp_path / "run", network=network)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    wanted = "error: network.norm is group; only ResNets with BatchNorm, of network.norm batch, have names in torch."
+    assert fails(capsys, run=str(tmp_path / "run"), out=str(tmp_path / "w.safetensors")) == wanted
+    # Fine-tuned weights are written under the same names, so it is said before they are trained.
+    options = finetune.Options(run=str(tmp_path / "run"))
+    assert terminal.exit_code(lambda: finetune.finetune(options)) == terminal.INPUT
+    assert capsys.readouterr().err.strip() == wanted
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
 def _folder(path):

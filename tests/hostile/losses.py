@@ -88,6 +88,40 @@ def _check_byol(a, result):
     finite(_byol_gradient(jnp.asarray(prediction, jnp.float32), jnp.asarray(target, jnp.float32)))
 
 
+_FOUR = ("prediction1", "prediction2", "target1", "target2")
+
+
+@st.composite
+def _byol_contrastive(draw):
+    shape = draw(SHAPES)
+    made = dict(zip(_FOUR, draw(arrays(*4 * (shape,))), strict=True))
+    return {**made, "negatives": draw(scalars(0.0, 0.3, 1.0)), "temperature": draw(scalars(*TEMPERATURES))}
+
+
+@jax.jit
+def _byol_contrastive_gradients(arrays, negatives, temperature):
+    def loss(arrays, negatives, temperature):
+        return losses.byol_contrastive(*arrays, negatives=negatives, temperature=temperature).sum()
+
+    return jax.grad(loss, (0, 1, 2))(arrays, negatives, temperature)
+
+
+def _check_byol_contrastive(a, result):
+    p1, p2, t1, t2 = (unit(exact(a[name])) for name in _FOUR)
+    negatives, temperature = float(a["negatives"]), float(a["temperature"])
+    logits = np.concatenate([p1, p2]) @ np.concatenate([t1, t2]).T / temperature
+    np.fill_diagonal(logits, -np.inf)
+    peak = logits.max(axis=1, keepdims=True)
+    partitions = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
+    wanted = ((p1 - t2) ** 2).sum(-1) + ((p2 - t1) ** 2).sum(-1)
+    wanted += 2 * negatives * temperature * partitions.reshape(2, -1).sum(0)
+    wide(result)
+    finite(result, shape=p1.shape[:1])
+    np.testing.assert_allclose(result, wanted, rtol=1e-5, atol=5e-6)
+    rows = [jnp.asarray(exact(a[name]), jnp.float32) for name in _FOUR]
+    finite(*jax.tree.leaves(_byol_contrastive_gradients(rows, jnp.float32(negatives), jnp.float32(temperature))))
+
+
 @st.composite
 def _dino(draw):
     s, t, n, k = draw(st.sampled_from([(2, 1, 1, 1), (2, 2, 3, 4)]))
@@ -192,6 +226,16 @@ CASES = {
         {**_pair("z1", "z2"), "temperature": bad_positive, "block_size": values(0, -3, 1.5, "8")},
     ),
     "losses.byol": Case(losses.byol, _byol(), _check_byol, _pair("prediction", "target")),
+    "losses.byol_contrastive": Case(
+        losses.byol_contrastive,
+        _byol_contrastive(),
+        _check_byol_contrastive,
+        {
+            **{name: both(bad_array(name), bad_shape(name)) for name in _FOUR},
+            "negatives": bad_probability,
+            "temperature": bad_positive,
+        },
+    ),
     "losses.dino": Case(
         losses.dino,
         _dino(),

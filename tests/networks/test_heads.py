@@ -1,11 +1,11 @@
-"""SimCLR's projector, and DINO's head as its ablations have it, layer by layer."""
+"""SimCLR's projector, BYOL's MLPs, and DINO's head as its ablations have it, layer by layer."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sslax.networks import DINOHead, SimCLRProjector, forward, init
+from sslax.networks import BYOLMLP, DINOHead, SimCLRProjector, forward, init
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
@@ -85,3 +85,51 @@ def test_dino_predictor_stands_before_the_normalisation(batch_norm):
     # A teacher's head has the rest of it, under the same names.
     rest = {name: value for name, value in params.items() if name != "predictor"}
     assert jax.tree.structure(init(head.clone(predictor=False), jax.random.key(1), x)[0]) == jax.tree.structure(rest)
+
+
+def test_byols_mlp_has_the_names_that_it_had():
+    params, statistics = init(BYOLMLP(hidden=5, features=3), jax.random.key(0), jnp.zeros((1, 4)))
+    assert {name: set(leaves) for name, leaves in params.items()} == {
+        "Dense_0": {"kernel", "bias"},
+        "BatchNorm_0": {"scale", "bias"},
+        "Dense_1": {"kernel"},
+    }
+    assert set(statistics) == {"BatchNorm_0"}
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_byols_mlp_is_dense_norm_relu_and_a_bare_dense(layers, norm):
+    h = jax.random.normal(jax.random.key(0), (16, 6))
+    head = BYOLMLP(hidden=8, features=4, layers=layers, norm=norm)
+    params, statistics = init(head, jax.random.key(1), h)
+    # Scales and offsets at their start would hide that they are used.
+    params = jax.tree.map(lambda x: x + 0.1, params)
+    z, after = forward(head, params, statistics, h, train=True)
+    assert jax.tree.structure(after) == jax.tree.structure(statistics)
+    hidden = layers - 1
+    assert len(params) == layers + (0 if norm == "none" else hidden)
+    assert len(statistics) == (hidden if norm == "batch" else 0)
+
+    expected = np.asarray(h)
+    for index in range(hidden):
+        dense = params[f"Dense_{index}"]
+        expected = expected @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"])
+        if norm != "none":
+            axis = 0 if norm == "batch" else 1
+            mean, var = (moment(axis=axis, keepdims=True) for moment in (expected.mean, expected.var))
+            scaled = params[f"{norm.title()}Norm_{index}"]
+            expected = (expected - mean) / np.sqrt(var + 1e-5) * np.asarray(scaled["scale"]) + np.asarray(
+                scaled["bias"]
+            )
+        expected = np.maximum(expected, 0)
+    last = params[f"Dense_{hidden}"]
+    assert set(last) == {"kernel"}
+    np.testing.assert_allclose(z, expected @ np.asarray(last["kernel"]), atol=1e-5)
+
+
+def test_no_predictor_is_the_identity_whatever_its_layers():
+    h = jnp.arange(6.0).reshape(2, 3)
+    head = BYOLMLP(hidden=0, layers=3)
+    assert init(head, jax.random.key(0), h) == ({}, {})
+    np.testing.assert_array_equal(forward(head, {}, {}, h, train=True)[0], h)

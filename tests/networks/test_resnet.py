@@ -9,7 +9,7 @@ import pytest
 
 from sslax.export import from_torch
 from sslax.networks import BACKBONES, ResNet, build_backbone, forward, init
-from sslax.networks.resnet import BasicBlock, Bottleneck
+from sslax.networks.resnet import BasicBlock, Bottleneck, groups_of
 
 
 def test_zero_init_makes_blocks_the_identity():
@@ -91,3 +91,108 @@ def test_golden(golden, case):
             np.testing.assert_allclose(actual, expected, atol=5e-5 * np.abs(expected).max() + 1e-7)
     evaluated, _ = run(params, torch_after, g["x"], False)
     np.testing.assert_allclose(evaluated, g["features_eval"], atol=5e-5 * np.abs(g["features_eval"]).max())
+
+
+def test_default_parameters_have_the_names_that_they_had():
+    model = ResNet(stages=(1, 1), width=4, stem="small")
+    params, statistics = jax.eval_shape(lambda key: init(model, key, jnp.zeros((1, 8, 8, 3))), jax.random.key(0))
+    convs, norms = {"Conv_0", "Conv_1"}, {"BatchNorm_0", "BatchNorm_1"}
+    shortcut = {"shortcut_conv", "shortcut_norm"}
+    assert {name: set(inner) for name, inner in params.items()} == {
+        "stem_conv": {"kernel"},
+        "stem_norm": {"scale", "bias"},
+        "stage1_block1": convs | norms,
+        "stage2_block1": convs | norms | shortcut,
+    }
+    assert set(statistics["stage2_block1"]) == norms | {"shortcut_norm"}
+
+
+def test_groups_divide_the_channels_and_have_two_at_least():
+    assert [groups_of(c) for c in (1, 2, 3, 4, 6, 32, 48, 64, 100, 2048)] == [1, 1, 1, 2, 3, 16, 24, 32, 25, 32]
+
+
+class Naive:
+    """A ResNet of BasicBlocks with a "small" stem on NumPy, float64: loops over a kernel's places, and a norm a group."""
+
+    def __init__(self, norm, params):
+        self.norm, self.params = norm, jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+
+    def conv(self, x, leaves, stride=1):
+        kernel = leaves["kernel"]
+        if self.norm == "group":
+            rows = kernel.reshape(-1, kernel.shape[-1])
+            kernel = ((rows - rows.mean(0)) / rows.std(0)).reshape(kernel.shape)
+        size, pad = kernel.shape[0], kernel.shape[0] // 2
+        x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        side = (x.shape[1] - size) // stride + 1
+        y = sum(
+            x[:, i : i + side * stride : stride, j : j + side * stride : stride] @ kernel[i, j]
+            for i in range(size)
+            for j in range(size)
+        )
+        return y + leaves.get("bias", 0)
+
+    def normed(self, x, leaves):
+        if self.norm == "none":
+            return x
+        n, h, w, c = x.shape
+        groups = x.reshape(n, h, w, c // 2, 2)
+        mean, var = (moment(axis=(1, 2, 4), keepdims=True) for moment in (groups.mean, groups.var))
+        return ((groups - mean) / np.sqrt(var + 1e-5)).reshape(x.shape) * leaves["scale"] + leaves["bias"]
+
+    def block(self, x, params, stride):
+        conv, norm = ("StandardizedConv", "GroupNorm") if self.norm == "group" else ("Conv", "none")
+        y = self.conv(x, params[f"{conv}_0"], stride)
+        y = np.maximum(self.normed(y, params.get(f"{norm}_0")), 0)
+        y = self.normed(self.conv(y, params[f"{conv}_1"]), params.get(f"{norm}_1"))
+        if "shortcut_conv" in params:
+            x = self.normed(self.conv(x, params["shortcut_conv"], stride), params.get("shortcut_norm"))
+        return np.maximum(x + y, 0)
+
+    def __call__(self, x):
+        x = self.conv(np.asarray(x, np.float64), self.params["stem_conv"])
+        x = np.maximum(self.normed(x, self.params.get("stem_norm")), 0)
+        x = self.block(x, self.params["stage1_block1"], 1)
+        return self.block(x, self.params["stage2_block1"], 2).mean((1, 2))
+
+
+@pytest.fixture(scope="module", params=["group", "none"])
+def batchless(request):
+    """A small ResNet in which nothing crosses the batch, its parameters off their start, and its features in training."""
+    model = ResNet(stages=(1, 1), width=4, stem="small", norm=request.param)
+    x = jax.random.normal(jax.random.key(0), (5, 8, 8, 3))
+    params, statistics = init(model, jax.random.key(1), x)
+    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(jax.random.key(2), p.shape), params)
+    run = jax.jit(lambda params, x: forward(model, params, statistics, x, train=True))
+    return model, params, statistics, x, run
+
+
+def test_without_batch_statistics_it_is_the_naive_network(batchless):
+    model, params, _, x, run = batchless
+    features, _ = run(params, x)
+    wanted = Naive(model.norm, params)(x)
+    np.testing.assert_allclose(features, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_an_image_knows_nothing_of_its_batch(batchless):
+    model, params, statistics, x, run = batchless
+    features, after = run(params, x)
+    assert statistics == after == {}
+    other = run(params, x.at[2:].set(3 - x[2:]))[0]
+    np.testing.assert_array_equal(other[:2], features[:2])
+    assert np.abs(other[2:] - features[2:]).max() > 1e-3
+    evaluated, _ = forward(model, params, {}, x[:2], train=False)
+    np.testing.assert_allclose(evaluated, features[:2], rtol=1e-5, atol=1e-5)
+
+
+def test_other_norms_have_their_parameters():
+    for norm, conv in (("group", {"kernel"}), ("none", {"kernel", "bias"})):
+        model = ResNet(stages=(1,), block=Bottleneck, width=4, stem="small", norm=norm)
+        params, statistics = init(model, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+        assert statistics == {}
+        block = params["stage1_block1"]
+        assert set(block["shortcut_conv"]) == conv
+        assert ("shortcut_norm" in block) == ("stem_norm" in params) == (norm == "group")
+        if norm == "group":
+            np.testing.assert_array_equal(block["GroupNorm_2"]["scale"], 0)
+            np.testing.assert_array_equal(block["GroupNorm_1"]["scale"], 1)

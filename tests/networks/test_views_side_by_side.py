@@ -10,6 +10,8 @@ from sslax.networks import BYOLMLP, ResNet, ViT, forward, init, with_views
 NETWORKS = {
     "resnet": (ResNet(stages=(1, 1), width=4, stem="patch", patch_size=2), (8, 8, 3)),
     "mlp": (BYOLMLP(hidden=12, features=5), (7,)),
+    "three-layers": (BYOLMLP(hidden=12, features=5, layers=3), (7,)),
+    "layer-norm": (BYOLMLP(hidden=12, features=5, norm="layer"), (7,)),
 }
 
 
