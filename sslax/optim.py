@@ -5,7 +5,7 @@ function that has it.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ from sslax.checks import (
 from sslax.numerics import at_least_float32, unit_and_norm
 
 Schedule = Callable[[Array | int], Array]
+# A number that may be traced.
+Number: TypeAlias = Float[Array, ""] | float
 
 _SQUARABLE = 1e18
 
@@ -36,7 +38,7 @@ def kernels_only(params: PyTree) -> PyTree:
     return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
 
 
-def scaled_learning_rate(lr: float, batch_size: int, *, rule: Literal["none", "linear", "sqrt"] = "linear") -> float:
+def scaled_learning_rate(lr: Number, batch_size: int, *, rule: Literal["none", "linear", "sqrt"] = "linear") -> Number:
     """The learning rate for a batch: `lr`, `lr · batch / 256`, or `lr · √batch` (Chen et al. 2020, appendix B.1).
 
     Raises:
@@ -49,7 +51,7 @@ def scaled_learning_rate(lr: float, batch_size: int, *, rule: Literal["none", "l
 
 
 def warmup_cosine(
-    peak: float,
+    peak: Number,
     *,
     warmup_steps: int,
     steps: int,
@@ -94,7 +96,7 @@ def warmup_cosine(
     return schedule
 
 
-def cosine_ema_decay(base: float, steps: int) -> Schedule:
+def cosine_ema_decay(base: Number, steps: int) -> Schedule:
     """BYOL's target decay `τ_k = 1 - (1 - base) · (cos(πk/steps) + 1) / 2`, from `base` to 1.
 
     Source: Grill et al. 2020, arXiv:2006.07733, section 3.2. DINO's teacher takes the same curve.
@@ -112,7 +114,7 @@ def cosine_ema_decay(base: float, steps: int) -> Schedule:
     return schedule
 
 
-def ema_update(target: PyTree, online: PyTree, decay: Float[Array, ""] | float) -> PyTree:
+def ema_update(target: PyTree, online: PyTree, decay: Number) -> PyTree:
     """`decay · target + (1 - decay) · online`, leaf by leaf, in the target's types; one fused program under jit.
 
     Raises:
@@ -141,9 +143,9 @@ def ema_update(target: PyTree, online: PyTree, decay: Float[Array, ""] | float) 
 
 
 def lars(
-    learning_rate: float | Schedule,
+    learning_rate: Number | Schedule,
     *,
-    weight_decay: float,
+    weight_decay: Number,
     momentum: float = 0.9,
     trust_coefficient: float = 1e-3,
     lr_after_momentum: bool = True,
@@ -192,15 +194,15 @@ def _scale_by_trust_ratio(coefficient: float) -> optax.GradientTransformation:
     return optax.stateless(lambda gradients, params: jax.tree.map(scale, gradients, params))
 
 
-def _check_rate(name: str, value: float | Schedule) -> None:
+def _check_rate(name: str, value: Number | Schedule) -> None:
     if not callable(value):
         check_at_least(name, value)
 
 
 def sgd(
-    learning_rate: float | Schedule,
+    learning_rate: Number | Schedule,
     *,
-    weight_decay: float = 0.0,
+    weight_decay: Number = 0.0,
     momentum: float = 0.9,
     nesterov: bool = False,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
@@ -217,9 +219,9 @@ def sgd(
 
 
 def adamw(
-    learning_rate: float | Schedule,
+    learning_rate: Number | Schedule,
     *,
-    weight_decay: float | Schedule = 0.01,
+    weight_decay: Number | Schedule = 0.01,
     b1: float = 0.9,
     b2: float = 0.999,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from experiments.ablations.scales import SCALES
 from experiments.ablations.table import Setting, Table, slug
 
 CONFIRMED, CONTRADICTED, UNSEEN = "confirmed", "contradicted", "not seen at this scale"
@@ -68,20 +69,28 @@ def verdict(low: float, high: float, paper_change: float | None) -> str:
     return CONFIRMED if (low > 0) == (paper_change > 0) else CONTRADICTED
 
 
-def analyse(table: Table, settings: Sequence[Setting], runs: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """A row for each setting.
-
-    Args:
-      table: for the metrics that it shows.
-      settings: its rows at this scale.
-      runs: what is saved of the runs, by the setting's `slug` and the seed.
-    """
+def analyse(table: Table, scale: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """A row for each setting of a table at a scale; `runs` is what is saved of them, by the setting's `slug` and the seed."""
+    settings = table.settings(scale)
+    found = {s.name + s.group: runs.get(slug(s, SCALES[scale].configs[s.method])) for s in settings}
     baselines = {s.group: s for s in settings if s.baseline}
-    return [_row(table, setting, baselines.get(setting.group), runs) for setting in settings]
+
+    def own(setting: Setting | None) -> Mapping[str, Any] | None:
+        return None if setting is None else found[setting.name + setting.group]
+
+    return [
+        _row(table, setting, own(setting), baselines.get(setting.group), own(baselines.get(setting.group)) or {})
+        for setting in settings
+    ]
 
 
-def _row(table: Table, setting: Setting, baseline: Setting | None, runs: Mapping[str, Mapping[str, Any]]) -> Row:
-    own = runs.get(slug(setting))
+def _row(
+    table: Table,
+    setting: Setting,
+    own: Mapping[str, Any] | None,
+    baseline: Setting | None,
+    baselines: Mapping[str, Any],
+) -> Row:
     if own is None:
         return Row(setting, applies=False)
     values = _values(setting, own)
@@ -109,7 +118,7 @@ def _row(table: Table, setting: Setting, baseline: Setting | None, runs: Mapping
     told = setting.paper_change
     if told is None and setting.paper is not None and baseline.paper is not None:
         told = round(setting.paper - baseline.paper, 6)
-    others = _values(baseline, runs.get(slug(baseline), {}))
+    others = _values(baseline, baselines)
     differences = [values[seed] - others[seed] for seed in values if seed in others]
     if not differences:
         return dataclasses.replace(row, paper_change=told)

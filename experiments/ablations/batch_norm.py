@@ -4,6 +4,7 @@
 with Bootstrap Your Own Latent", untitled-ai.github.io) and Richemond et al. 2020, arXiv:2010.10241.
 """
 
+import functools
 from typing import Any
 
 from experiments.ablations.engine import main
@@ -15,7 +16,8 @@ NO_BN: dict[str, Any] = {"method.projector_norm": "none", "method.predictor_norm
 def settings(scale: str) -> list[Setting]:
     """The MLPs' norms, the rescues of BYOL without them, and norms of the encoder too."""
     heads, whole = "norms of the MLPs", "norms of the encoder and the MLPs"
-    byol = {"method": "byol", "group": heads}
+    byol = functools.partial(Setting, method="byol", group=heads)
+    all_norms = functools.partial(Setting, method="byol", group=whole)
     layer = {"method.projector_norm": "layer", "method.predictor_norm": "layer"}
     # Each optimiser's rate is taken over from its own papers' small runs; weight decay is what the rescue is about.
     decayed = {**NO_BN, "optim.weight_decay": 1e-1 if scale in ("digits", "cifar10-cpu") else 1.5e-3}
@@ -29,19 +31,19 @@ def settings(scale: str) -> list[Setting]:
     }
     weights = {"network.norm": "group", **layer}
     return [
-        Setting("BN in projector and predictor", {}, paper=57.7, baseline=True, **byol),
-        Setting("BN in the projector only", {"method.predictor_norm": "none"}, paper=55.3, **byol),
-        Setting("BN in the predictor only", {"method.projector_norm": "none"}, paper=48.0, **byol),
-        Setting("no BN in either", NO_BN, paper=28.3, **byol),
-        Setting("LayerNorm in both", layer, paper=29.4, **byol),
-        Setting("negatives in place of BN", contrastive, paper=44.1, **byol),
-        Setting("untrained network", {}, paper=28.8, features="untrained", **byol),
-        Setting("no BN, more weight decay", decayed, paper=56.0, **byol),
-        Setting("no BN, LARS", {**NO_BN, **lars}, **byol),
-        Setting("BN everywhere", {}, paper=74.3, method="byol", group=whole, baseline=True),
-        Setting("BN in the encoder only", NO_BN, paper=72.1, method="byol", group=whole),
-        Setting("no norm at all", {**NO_BN, "network.norm": "none"}, paper=0.1, method="byol", group=whole),
-        Setting("GroupNorm, weight standardisation", weights, paper=73.9, method="byol", group=whole),
+        byol("BN in projector and predictor", {}, paper=57.7, baseline=True),
+        byol("BN in the projector only", {"method.predictor_norm": "none"}, paper=55.3),
+        byol("BN in the predictor only", {"method.projector_norm": "none"}, paper=48.0),
+        byol("no BN in either", NO_BN, paper=28.3),
+        byol("LayerNorm in both", layer, paper=29.4),
+        byol("negatives in place of BN", contrastive, paper=44.1),
+        byol("untrained network", {}, paper=28.8, features="untrained"),
+        byol("no BN, more weight decay", decayed, paper=56.0),
+        byol("no BN, LARS", {**NO_BN, **lars}),
+        all_norms("BN everywhere", {}, paper=74.3, baseline=True),
+        all_norms("BN in the encoder only", NO_BN, paper=72.1),
+        all_norms("no norm at all", {**NO_BN, "network.norm": "none"}, paper=0.1),
+        all_norms("GroupNorm, weight standardisation", weights, paper=73.9),
     ]
 
 

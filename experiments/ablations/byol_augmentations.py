@@ -39,9 +39,9 @@ def settings(scale: str) -> list[Setting]:
     it crops remain.
     """
     rows = []
-    for method, column in (("byol", 1), ("simclr", 2)):
-        for row in ROWS:
-            name, paper = row[0], row[column]
+    for method in ("byol", "simclr"):
+        for name, byol, simclr in ROWS:
+            paper = byol if method == "byol" else simclr
             rows.append(
                 Setting(
                     name,

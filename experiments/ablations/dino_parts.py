@@ -1,6 +1,6 @@
 """DINO, table 7: its parts removed and others added. `python -m experiments.ablations.dino_parts`."""
 
-from typing import Any
+from typing import Any, Literal
 
 from experiments.ablations.engine import main
 from experiments.ablations.table import Setting, Table
@@ -23,18 +23,19 @@ def settings(scale: str) -> list[Setting]:
     wide = {} if scale == "digits" else {"method.views.global_area": (0.14, 1.0)}
     crops = {"cifar10": {"method.views.local_crops": 4, "method.views.local_size": 16}}.get(scale, {})
     rows = []
-    for measure, column in (("knn20", 2), ("linear", 3)):
-        for row in ROWS:
-            changes = {**crops, **row[1], **(wide if row[1] is NO_LOCAL else {})}
+    measures: tuple[Literal["knn20", "linear"], ...] = ("knn20", "linear")
+    for measure in measures:
+        for name, own, knn, linear in ROWS:
+            changes = {**crops, **own, **(wide if own is NO_LOCAL else {})}
             rows.append(
                 Setting(
-                    row[0],
+                    name,
                     changes,
-                    paper=float(row[column]),  # type: ignore[arg-type]
+                    paper=knn if measure == "knn20" else linear,
                     method="dino",
                     group={"knn20": "kNN", "linear": "linear"}[measure],
-                    measure="knn20" if measure == "knn20" else "linear",
-                    baseline=row[0] == "DINO",
+                    measure=measure,
+                    baseline=name == "DINO",
                 )
             )
     return rows

@@ -56,8 +56,8 @@ class Options:
     shard: str = "1/1"
     """I/N: of N machines that share the folder `out` this is the I-th, and takes the I-th part of the runs."""
     jobs: int | None = None
-    """Runs at a time, each on its own cores; None is one for each core on a CPU, where small networks leave the others idle, and
-    else one."""
+    """Runs at a time, each on its own cores; None is one for each core on a CPU, where small networks leave others idle, and
+    one elsewhere."""
     out: str = "runs/ablations"
     """Folder of the runs and of what is saved of each table. Tables share the runs that they have in common."""
     publish: str | None = None
@@ -90,7 +90,7 @@ def grid(table: Table, scale: Scale, options: Options) -> list[Run]:
     own = {name: value for name, value in (("data", options.data), ("epochs", options.epochs)) if value is not None}
     runs: dict[str, list[Run]] = {}
     for setting in applicable(table, scale):
-        name = slug(setting)
+        name = slug(setting, scale.configs[setting.method])
         # A change of the table's own epochs stays; a table over lengths is one of ratios.
         config = changed(scale.configs[setting.method], {**own, **setting.changes})
         warmup = min(config.optim.warmup_epochs, config.epochs / 2)
@@ -124,17 +124,18 @@ def share(runs: Sequence[Run], shard: str) -> list[Run]:
     return list(runs[len(runs) * part // parts : len(runs) * (part + 1) // parts])
 
 
-@functools.lru_cache(maxsize=2)
-def _images(config: Config) -> Dataset | LazyDataset:
-    return open_images(config)
+# What of a configuration says which images it reads.
+_IMAGES = ("data", "limit", "canvas", "allow_unreadable", "split_seed", "feed", "cache", "workers")
 
 
 def images_of(config: Config) -> Dataset | LazyDataset:
-    """The images of a configuration, read once for all that have the same."""
-    # Of a configuration, only what says which images it reads.
-    of = ("data", "limit", "canvas", "allow_unreadable", "split_seed", "feed", "cache", "workers")
-    alike = Config(method=config.method, **{name: getattr(config, name) for name in of})
-    return _images(dataclasses.replace(alike, method=dataclasses.replace(config.method)))
+    """The images of a configuration, read once for those that follow one another on the same."""
+    return _opened(Config(method=None, **{name: getattr(config, name) for name in _IMAGES}))
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(config: Config) -> Dataset | LazyDataset:
+    return open_images(config)
 
 
 def execute(run: Run, out: pathlib.Path, scale: Scale) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.ablations import show
 from experiments.ablations.analysis import Row, analyse
+from experiments.ablations.scales import SCALES
 from experiments.ablations.table import Table, slug
 from sslax.report import style
 
@@ -19,7 +20,7 @@ _OURS, _PAPERS = style.BLUE, style.VERMILION
 
 def draw(table: Table, scale: str, summary: Mapping[str, Any]) -> Figure:
     """The figure of a table at a scale, from what is saved of its runs."""
-    rows = [row for row in analyse(table, table.settings(scale), summary["runs"]) if row.mean is not None]
+    rows = [row for row in analyse(table, scale, summary["runs"]) if row.mean is not None]
     kinds: dict[str, Callable[..., Figure]] = {"dots": dots, "lines": lines, "heatmap": heatmap, "curves": curves}
     with style.matplotlib_style():
         return kinds[table.figure](table, rows, summary)
@@ -131,7 +132,11 @@ def curves(table: Table, rows: Sequence[Row], summary: Mapping[str, Any]) -> Fig
     for axes, name in zip(panels, table.curves, strict=True):
         for index, row in enumerate(rows):
             kept = [
-                run["curves"] for run in summary["runs"][slug(row.setting)].values() if name in run.get("curves", {})
+                run["curves"]
+                for run in summary["runs"][
+                    slug(row.setting, SCALES[summary["scale"]].configs[row.setting.method])
+                ].values()
+                if name in run.get("curves", {})
             ]
             if not kept:
                 continue

@@ -26,15 +26,15 @@ Published = Mapping[tuple[str, str], Mapping[str, Any]]
 
 HEAD = """# The papers' ablations
 
-Each table is run by one command and stands beside the paper's column. The scale is one that a person can afford, so what is compared
-is the order of the rows and the sign of each effect, not the figures. A row is **confirmed** where the 95 % interval of its difference
-from the baseline (Student's t over seeds, each seed paired with the baseline of the same seed) excludes 0 with the paper's sign,
-**contradicted** where it excludes 0 with the other sign, and else *not seen at this scale*. It is one rule for all, and a table that
-contradicts its paper stays.
+Each table is run by one command and stands beside the paper's column. The scale is one that a person can afford, so
+what is compared is the order of the rows and the sign of each effect, not the figures. A row is **confirmed** where
+the 95 % interval of its difference from the baseline (Student's t over seeds, each seed paired with the baseline of
+the same seed) excludes 0 with the paper's sign, **contradicted** where it excludes 0 with the other sign, and else
+*not seen at this scale*. It is one rule for all, and a table that contradicts its paper stays.
 
-`python -m experiments.ablations` lists the tables and what each costs, `--scale` takes one to other images, `--shard I/N` spreads it
-over machines, and the same command goes on after Ctrl-C. `python -m experiments.ablations.page` writes this page, from
-`results/ablations`.
+`python -m experiments.ablations` lists the tables and what each costs, `--scale` takes one to other images, `--shard
+I/N` spreads it over machines, and the same command goes on after Ctrl-C. `python -m experiments.ablations.page`
+writes this page, from `results/ablations`.
 """
 
 
@@ -90,7 +90,7 @@ def _overview(published: Published) -> str:
     rows = []
     for (name, scale), summary in published.items():
         table = TABLES[name]
-        found = analyse(table, table.settings(scale), summary["runs"])
+        found = analyse(table, scale, summary["runs"])
         told = [sum(row.verdict == verdict for row in found) for verdict in (CONFIRMED, CONTRADICTED, UNSEEN)]
         correlations = ", ".join(f"{rank.rho:.2f}" for rank in ranks(found)) or show.DASH
         minutes = f"{show.cost(summary) / 60:.1f} min"
@@ -112,7 +112,7 @@ def _seeds(summary: Mapping[str, Any]) -> str:
 
 
 def _section(table: Table, scale: str, summary: Mapping[str, Any], folder: str) -> str:
-    rows = analyse(table, table.settings(scale), summary["runs"])
+    rows = analyse(table, scale, summary["runs"])
     bases = "; ".join(
         f"{method}: {base['network']}, {base['optimizer']}, batch {base['batch_size']}, {base['epochs']} epochs"
         for method, base in summary["base"].items()

@@ -79,6 +79,7 @@ def _work(work: Callable[[Any], Any], items: list[Any], tasks: Any, answers: Any
         signal.signal(number, signal.SIG_DFL)
     while True:
         index = tasks.get()
+        answer: tuple[int, Any, Exception | None]
         try:
             answer = index, work(items[index]), None
         except (InputError, Interrupted) as error:

@@ -12,6 +12,7 @@ from experiments.ablations.table import Table
 
 _MEASURES = {"linear": "linear probe", "knn20": "kNN k=20"}
 DASH = "–"
+_LOG_WIDTH = 150
 
 
 def columns(table: Table) -> list[str]:
@@ -95,14 +96,15 @@ def context(summary: Mapping[str, Any], scale_rows: Sequence[Row]) -> str:
 
 def print_table(table: Table, scale: str, summary: Mapping[str, Any]) -> None:
     """The table on the terminal, a part for each group, with ρ below it."""
-    rows = analyse(table, table.settings(scale), summary["runs"])
+    rows = analyse(table, scale, summary["runs"])
     for group, own in groups(rows).items():
         printed = Printed(title=f"{table.title}{f', {group}' if group else ''}: {measured(own)}, % ({scale})")
         for title in columns(table):
             printed.add_column(title, justify="left" if title in ("setting", "verdict") else "right")
         for row in own:
             printed.add_row(*cells(table, row))
-        terminal.console.print(printed)
+        # A log has no width of its own, and a table that is folded into 80 columns cannot be read.
+        terminal.console.print(printed, width=None if terminal.console.is_terminal else _LOG_WIDTH)
     for rank in ranks(rows):
         terminal.say(rank_sentence(rank))
     if told := context(summary, rows):

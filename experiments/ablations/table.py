@@ -87,13 +87,17 @@ def _replaced(part: Any, path: list[str], value: Any) -> Any:
     return dataclasses.replace(part, **{first: _replaced(getattr(part, first), rest, value) if rest else value})
 
 
-def slug(setting: Setting) -> str:
-    """The folder of a setting's runs; settings that train alike have the same."""
+def slug(setting: Setting, base: Config) -> str:
+    """The folder of a setting's runs; settings that train alike, what they do not change left out, have the same."""
 
     def plain(value: Any) -> str:
         return "-".join(map(plain, value)) if isinstance(value, tuple) else str(value)
 
-    told = [f"{name}={plain(value)}" for name, value in sorted(setting.changes.items())]
+    told = [
+        f"{name}={plain(value)}"
+        for name, value in sorted(setting.changes.items())
+        if changed(base, {name: value}) != base
+    ]
     return "/".join([setting.method, ",".join(told) or "base"])
 
 

@@ -97,7 +97,7 @@ class Method(NamedTuple):
     crosses: str = ""
 
 
-def ema_schedule(decay: float, schedule: Literal["cosine", "constant"], steps: int) -> optim.Schedule:
+def ema_schedule(decay: optim.Number, schedule: Literal["cosine", "constant"], steps: int) -> optim.Schedule:
     """The decay of a target's moving average: from `decay` to 1 along a cosine over `steps`, or constant."""
     return optim.cosine_ema_decay(decay, steps) if schedule == "cosine" else optax.constant_schedule(decay)
 

@@ -3,6 +3,7 @@
 A grid over temperatures or decays compiles once, and each further run costs its steps only.
 """
 
+import copy
 import dataclasses
 import functools
 from typing import Any, NamedTuple
@@ -80,17 +81,21 @@ def _split(config: Config) -> _Split:
         value = getattr(getattr(config, room), field, None)
         if isinstance(value, int | float):
             numbers[name] = float(value)
-    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
-    rest = dataclasses.replace(config, distributed=DistributedConfig(), **{name: defaults[name] for name in _APART})
+    defaults: dict[str, Any] = {
+        field.name: field.default for field in dataclasses.fields(Config) if field.name in _APART
+    }
+    rest = dataclasses.replace(config, distributed=DistributedConfig(), **defaults)
     return _Split(_with(rest, dict.fromkeys(numbers, _PLACE)), numbers)
 
 
 def _with(config: Config, numbers: dict[str, Any]) -> Config:
     """`config` with these fields, whose values may be traced."""
-    for room in ("method", "optim"):
-        own = {name.split(".")[1]: value for name, value in numbers.items() if name.startswith(f"{room}.")}
-        config = dataclasses.replace(config, **{room: dataclasses.replace(getattr(config, room), **own)})
-    return config
+    parts = {"method": copy.copy(config.method), "optim": copy.copy(config.optim)}
+    for name, value in numbers.items():
+        room, field = name.split(".")
+        # Past the constructor, whose types are those of a user's configuration.
+        object.__setattr__(parts[room], field, value)
+    return dataclasses.replace(config, **parts)
 
 
 @functools.lru_cache(maxsize=8)
