@@ -176,7 +176,7 @@ def _trained(config: Config, built: Built, data: Dataset | LazyDataset, folder: 
         return {"non_finite": str(error)}
     key = jax.random.key(config.seed)
     result: dict[str, Any] = {"pretrained": measure(functools.partial(_features(built), state), data, probe_key=key)}
-    if getattr(built.method, "project", None) is not None:
+    if built.method.project is not None:
         projections = Embedder(built.method._replace(embed=built.method.project), built.mesh)
         result["projection"] = measure(functools.partial(projections, state), data, probe_key=key)
     return result

@@ -1,6 +1,6 @@
 """Augmentation: pure functions of (key, image), and the recipes that say what each method shows each branch."""
 
-from sslax.augment.branch import Branch, View, branch_view, branch_views, eval_view, render_view, sample_view, view_keys
+from sslax.augment.branch import branch_view, branch_views, eval_view, render_view, sample_view, view_keys
 from sslax.augment.check import check_views
 from sslax.augment.color import (
     adjust_brightness,
@@ -11,6 +11,7 @@ from sslax.augment.color import (
     to_grayscale,
 )
 from sslax.augment.crop import crop_and_resize, random_resized_crop, sample_crop
+from sslax.augment.distortions import cutout, gaussian_noise, random_rotate, sobel
 from sslax.augment.jitter import Jitter, color_jitter, sample_jitter, sample_order
 from sslax.augment.ops import (
     gaussian_blur,
@@ -22,6 +23,7 @@ from sslax.augment.ops import (
     sample_blur,
     solarize,
 )
+from sslax.augment.records import Branch, View
 from sslax.augment.views import (
     BYOLViews,
     DINOViews,
@@ -46,8 +48,10 @@ __all__ = [
     "check_views",
     "color_jitter",
     "crop_and_resize",
+    "cutout",
     "eval_view",
     "gaussian_blur",
+    "gaussian_noise",
     "make_views",
     "normalize",
     "random_apply",
@@ -55,6 +59,7 @@ __all__ = [
     "random_flip",
     "random_grayscale",
     "random_resized_crop",
+    "random_rotate",
     "random_solarize",
     "render_view",
     "sample_blur",
@@ -62,6 +67,7 @@ __all__ = [
     "sample_jitter",
     "sample_order",
     "sample_view",
+    "sobel",
     "solarize",
     "to_grayscale",
     "view_keys",

@@ -6,15 +6,16 @@ A `Branch` is all that `sample_view` (draws) and `render_view` (applies) know; t
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 
-from sslax.augment import color, crop, ops
-from sslax.augment.jitter import Jitter, jitter_planes, sample_jitter, sample_order
+from sslax.augment import color, composed, crop, ops
+from sslax.augment.jitter import jitter_planes, sample_jitter, sample_order
+from sslax.augment.records import Branch, Channels, JitterOrder, View
 from sslax.checks import (
     as_array,
     as_images,
@@ -26,51 +27,6 @@ from sslax.checks import (
     value_range,
 )
 
-Channels = tuple[float, float, float]
-Range = tuple[float, float]
-JitterOrder = Literal["image", "batch"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Branch:
-    """One branch's ops in the order they are applied. A probability or a strength of 0 leaves an op out.
-
-    `blur` and `solarize` may be traced, for branches that share a program and differ in them alone.
-    """
-
-    size: int
-    crop_area: Range
-    crop_aspect: Range
-    crop_sampling: crop.Sampling
-    crop_min_covered: float
-    interpolation: crop.Interpolation
-    flip: float
-    jitter: float
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float
-    semantics: color.Semantics
-    grayscale: float
-    blur: ops.Scalar
-    blur_sigma: Range
-    blur_kernel: int
-    blur_padding: ops.Padding
-    mean: Channels | None
-    std: Channels | None
-    solarize: ops.Scalar = 0.0
-
-
-class View(NamedTuple):
-    """What was drawn for one view of one image; None where the op is not in the program."""
-
-    box: Float[Array, "4"]
-    flip: Bool[Array, ""] | None
-    jitter: Jitter | None
-    grayscale: Bool[Array, ""] | None
-    sigma: Float[Array, ""] | None
-    solarize: Bool[Array, ""] | None
-
 
 def sample_view(
     key: Key[Array, ""],
@@ -80,16 +36,18 @@ def sample_view(
     *,
     image_aspect: float | Float[Array, ""] | None = None,
     order: Int[Array, "4"] | None = None,
+    crop_key: Key[Array, ""] | None = None,
 ) -> View:
     """Draw one view of a canvas of `height` x `width` whose true width / height is `image_aspect`; a key for each op.
 
-    Raises ValueError where a field of the branch is out of its range.
+    `crop_key` draws the crop instead of `key`, for views that share it. Raises ValueError where a field of the branch is
+    out of its range.
     """
     for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
         check_probability(name, getattr(branch, name))
     keys = jax.random.split(key, 8)
     box = crop.sample_crop(
-        keys[0],
+        keys[0] if crop_key is None else crop_key,
         height,
         width,
         area=branch.crop_area,
@@ -98,6 +56,9 @@ def sample_view(
         sampling=branch.crop_sampling,
         min_covered=branch.crop_min_covered,
     )
+    if branch.composed is not None:
+        drawn = composed.sample_ops(keys[1], branch, order=order)
+        return View(box, None, None, None, None, None, drawn)
     strengths = {name: getattr(branch, name) for name in color.OPS}
     jitter = None
     if branch.jitter > 0 and any(strengths.values()):
@@ -119,6 +80,9 @@ def render_view(
     image = as_images("image", image, rgb=True, unit=True)
     size = branch.size
     planes = crop.crop_planes(image, view.box, size, method=branch.interpolation, flip=view.flip)
+    if branch.composed is not None:
+        result = composed.render_ops(jnp.moveaxis(jnp.clip(planes, 0.0, 1.0), 0, -1), view.composed, branch)
+        return _normalized(result, branch.mean, branch.std)
     red, green, blue = jnp.clip(planes, 0.0, 1.0).reshape(3, -1)
     channels: color.Planes = (red, green, blue)
     if view.jitter is not None:
@@ -140,15 +104,17 @@ def branch_view(
     *,
     image_aspect: float | Float[Array, ""] | None = None,
     order: Int[Array, "4"] | None = None,
+    crop_key: Key[Array, ""] | None = None,
 ) -> Float[Array, "{branch.size} {branch.size} 3"]:
     """One view of one image (uint8 is scaled to [0, 1]).
 
-    `image_aspect` is the true width / height of a squashed image; `order` is the jitter's, for a whole batch. Raises
-    ValueError or TypeError as `sample_view`, and for an image that is no uint8 and not in [0, 1].
+    `image_aspect` is the true width / height of a squashed image; `order` is the jitter's, for a whole batch; `crop_key`
+    is the crop's, for views that share it. Raises ValueError or TypeError as `sample_view`, and for an image that is no
+    uint8 and not in [0, 1].
     """
     image = as_images("image", image, rgb=True, unit=True, levels=True)
     height, width, _ = image.shape
-    view = sample_view(key, height, width, branch, image_aspect=image_aspect, order=order)
+    view = sample_view(key, height, width, branch, image_aspect=image_aspect, order=order, crop_key=crop_key)
     return render_view(to_float(image), view, branch)
 
 
@@ -162,13 +128,15 @@ def branch_views(
 ) -> tuple[Float[Array, "n _ _ 3"], ...]:
     """A view of each image for each branch; `aspects` are the true widths / heights of squashed images.
 
+    Branches that compose their own ops share the crop of each image.
     Raises ValueError or TypeError as `branch_view`, and for aspects that are not n positive numbers.
     """
     images = as_images("images", images, ndim=4, rgb=True, unit=True, levels=True)
     aspects = None if aspects is None else _checked_aspects(aspects, len(images))
     check_choice("jitter_order", jitter_order, get_args(JitterOrder))
     key_images, key_orders = jax.random.split(key)
-    keys = view_keys(key_images, len(images), views=len(branches))
+    shared = any(branch.composed is not None for branch in branches)
+    all_keys = view_keys(key_images, len(images), views=len(branches) + shared)
     orders = jax.random.split(key_orders, len(branches))
 
     def views(
@@ -177,10 +145,12 @@ def branch_views(
         own = dataclasses.replace(branch, blur=blur, solarize=solarize)
         order = sample_order(key_order) if jitter_order == "batch" else None
 
-        def one(key: Key[Array, ""], image: Array, aspect: Array | None) -> Array:
-            return branch_view(key, image, own, image_aspect=aspect, order=order)
+        def one(key: Key[Array, ""], image: Array, aspect: Array | None, crop_key: Key[Array, ""] | None) -> Array:
+            return branch_view(key, image, own, image_aspect=aspect, order=order, crop_key=crop_key)
 
-        return jax.vmap(one, in_axes=(0, 0, None if aspects is None else 0))(keys, images, aspects)
+        crop_keys = None if branch.composed is None else all_keys[-1]
+        axes = tuple(None if x is None else 0 for x in (aspects, crop_keys))
+        return jax.vmap(one, in_axes=(0, 0, *axes))(keys, images, aspects, crop_keys)
 
     made: dict[int, Array] = {}
     for alike in _same_programs(branches):
@@ -192,7 +162,7 @@ def branch_views(
         index = np.array(alike)
         axes = tuple(0 if isinstance(p, jax.Array) else None for p in (blur, solarize))
         program = functools.partial(views, branches[alike[0]])
-        stacked = jax.vmap(program, in_axes=(0, 0, *axes))(keys[index], orders[index], blur, solarize)
+        stacked = jax.vmap(program, in_axes=(0, 0, *axes))(all_keys[index], orders[index], blur, solarize)
         made |= {i: stacked[place] for place, i in enumerate(alike)}
     return tuple(made[i] for i in range(len(branches)))
 

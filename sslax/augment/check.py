@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any, get_args
 
 from sslax.augment import color, crop, ops
-from sslax.augment.branch import JitterOrder
+from sslax.augment.records import JitterOrder, Op
 from sslax.errors import InputError
 
 
@@ -30,7 +30,7 @@ def check_views(recipe: Any, canvas: int, *, prefix: str = "method.views") -> No
 
     for name, value in fields.items():
         usual = default.get(name)
-        if isinstance(usual, tuple):
+        if isinstance(usual, tuple) and name != "one_branch":
             right = isinstance(value, tuple) and len(value) == len(usual) and all(isinstance(x, Real) for x in value)
             check(name, right or (value is None and name in ("mean", "std")), f"{len(usual)} numbers")
     for name in ("size", "local_size"):
@@ -67,3 +67,8 @@ def check_views(recipe: Any, canvas: int, *, prefix: str = "method.views") -> No
         right = value is None or (len(value) == 3 and all(math.isfinite(x) for x in value))
         check(name, right, "three finite numbers, one a channel")
     check("std", not fields.get("std") or min(fields["std"]) > 0, "three positive numbers, one a channel")
+    chosen = fields.get("one_branch", ())
+    right = isinstance(chosen, tuple) and len(chosen) <= 2 and all(op in get_args(Op) for op in chosen)
+    check("one_branch", right, f"empty, or one or two of {', '.join(get_args(Op))}")
+    gray = fields.get("grayscale", 1) == 0 and 0 in (fields.get("jitter", 1), fields.get("strength", 1))
+    check("one_branch", not (gray and "color" in chosen), "without color, where jitter or strength is 0, and grayscale")

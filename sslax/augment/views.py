@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Array, Float, Key, UInt8
 
 from sslax.augment import color, crop, ops
-from sslax.augment.branch import Branch, Channels, JitterOrder, Range, branch_views
+from sslax.augment.branch import branch_views
+from sslax.augment.records import Branch, Channels, JitterOrder, Op, Range
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -66,6 +67,9 @@ class SimCLRViews:
     """Subtracted last, a number a channel; None: nothing, as SimCLR's code."""
     std: Channels | None = None
     """Divided by last, a number a channel; None: nothing, as SimCLR's code."""
+    one_branch: tuple[Op, ...] = ()
+    """Ops of view 1 alone, one or two in this order, after a crop that both views share; view 2 is that crop: the setting
+    of the paper's figure 5. Empty is SimCLR."""
 
     @classmethod
     def small(cls, size: int = 32) -> "SimCLRViews":
@@ -79,8 +83,15 @@ class SimCLRViews:
         return Branch(**_shared(self, **drawn, blur_kernel=max(1, self.size // 10)))
 
     def branches(self) -> dict[str, Branch]:
-        """The ops of both views, which are the same."""
-        return {"view 1": self.branch(), "view 2": self.branch()}
+        """The ops of both views, which are the same but for `one_branch`."""
+        if not self.one_branch:
+            return {"view 1": self.branch(), "view 2": self.branch()}
+        # A blur that is asked for is to be seen on small images too: at least a kernel of three.
+        alone = dataclasses.replace(self.branch(), blur_kernel=max(3, self.size // 10))
+        return {
+            "view 1": dataclasses.replace(alone, composed=self.one_branch),
+            "view 2": dataclasses.replace(alone, composed=()),
+        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sslax.checks import as_array, check_count, check_pair, check_positive, is_c
 from sslax.numerics import AxisName, at_least_float32, l2_normalize
 
 # A matrix product of float32 may run in TF32 or bfloat16 on accelerators; at temperature 0.1 that costs the third digit.
-_dot = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+dot = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 # Up to this many logits the dense form is as fast and can be differentiated any number of times (4 MB in float32).
 _DENSE_LOGITS = 2**20
@@ -75,7 +75,7 @@ def nt_xent(
     if normalize:
         z = l2_normalize(z)
     else:
-        _check_products(z, temperature)
+        check_products(z, temperature)
     # Both factors of an inner product carry half of 1/τ, so the gradient of τ needs no code of its own.
     z = z * lax.rsqrt(jnp.asarray(temperature, z.dtype))
 
@@ -93,7 +93,8 @@ def nt_xent(
     return losses.mean(axis=0)
 
 
-def _check_products(z: Array, temperature: Array | float) -> None:
+def check_products(z: Float[Array, "2 n d"], temperature: Float[Array, ""] | float) -> None:
+    """Raise ValueError where inner products of the rows of z1 and z2, stacked, overflow over the temperature."""
     if is_concrete(z) and is_concrete(temperature):
         largest = max(map(abs, value_range(z)))
         if not largest**2 * z.shape[-1] / float(temperature) < float(jnp.finfo(z.dtype).max) or largest == np.inf:
@@ -116,7 +117,7 @@ def _own_index(n: int, total: int, axis_name: AxisName | None) -> Array:
 
 def _log_partition(queries: Array, keys: Array, own: Array) -> Array:
     """log-sum-exp of each query's logits over all keys but itself."""
-    logits = _dot(queries, keys.T)
+    logits = dot(queries, keys.T)
     itself = jnp.arange(keys.shape[0])[None, :] == own[:, None]
     return jax.nn.logsumexp(jnp.where(itself, -jnp.inf, logits), axis=1)
 
@@ -176,12 +177,12 @@ def _blocked_backward(axis_name, block_size, residuals, cotangent):
     all_partition, all_cotangent = everyone.reshape(-1, 2).T
 
     def weighted_keys(queries, own, partition, cotangent):
-        logits = _dot(queries, keys.T)
+        logits = dot(queries, keys.T)
         # A logit never exceeds either of its two normalisers, so neither exponential can overflow.
         weights = cotangent[:, None] * jnp.exp(logits - partition[:, None])
         weights += all_cotangent[None, :] * jnp.exp(logits - all_partition[None, :])
         itself = jnp.arange(2 * total)[None, :] == own[:, None]
-        return _dot(jnp.where(itself, 0, weights), keys)
+        return dot(jnp.where(itself, 0, weights), keys)
 
     gradient = _over_blocks(
         weighted_keys,
@@ -228,7 +229,7 @@ def _tiled_forward(z, side):
 
     def tile(partitions, pair):
         i, j = pair
-        logits = jnp.where(counts(i, j), _dot(groups[i], groups[j].T), -jnp.inf)
+        logits = jnp.where(counts(i, j), dot(groups[i], groups[j].T), -jnp.inf)
         partitions = partitions.at[i].set(jnp.logaddexp(partitions[i], jax.nn.logsumexp(logits, axis=1)))
         columns = jnp.logaddexp(partitions[j], jax.nn.logsumexp(logits, axis=0))
         # A tile on the diagonal has each of its logits twice: its rows have counted them all.
@@ -252,13 +253,13 @@ def _tiled_backward(side, residuals, cotangent):
 
     def tile(gradient, pair):
         i, j = pair
-        logits = _dot(groups[i], groups[j].T)
+        logits = dot(groups[i], groups[j].T)
         weights = cotangents[i][:, None] * jnp.exp(logits - partitions[i][:, None])
         weights += cotangents[j][None, :] * jnp.exp(logits - partitions[j][None, :])
         weights = jnp.where(counts(i, j), weights, 0)
-        gradient = gradient.at[i].add(_dot(weights, groups[j]))
+        gradient = gradient.at[i].add(dot(weights, groups[j]))
         # Written this way round, the large factor of the product need not be transposed.
-        other = _dot(groups[i].T, weights).T
+        other = dot(groups[i].T, weights).T
         return gradient.at[j].add(jnp.where(i == j, 0, other)), None
 
     gradient, _ = lax.scan(tile, groups * 0, pairs)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, spread
+from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, project_with, spread
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
 from sslax.methods.simclr import SimCLR, simclr
@@ -21,6 +21,7 @@ __all__ = [
     "byol",
     "dino",
     "embed_with",
+    "project_with",
     "simclr",
     "spread",
 ]

@@ -83,6 +83,8 @@ class Method(NamedTuple):
         nothing is. BatchNorm need not be named.
       attention: (params, aux, images, aspects) -> attention maps [n, heads, rows, columns] of the last block's [CLS] token
         over the patches, on a ViT; None for methods that have none to show.
+      project: (params, aux, images, aspects) -> outputs [n, z] of the projection head on `embed`'s features, which is what the
+        loss compares; None for methods that have none to show.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -95,6 +97,7 @@ class Method(NamedTuple):
     attention: Callable[..., Array] | None = None
     means: tuple[str, ...] = ()
     crosses: str = ""
+    project: Callable[..., Array] | None = None
 
 
 def ema_schedule(decay: optim.Number, schedule: Literal["cosine", "constant"], steps: int) -> optim.Schedule:
@@ -125,6 +128,34 @@ def embed_with(
         return jnp.concatenate(list(outputs.class_tokens[-last_blocks:]), axis=-1)
 
     return embed
+
+
+def project_with(
+    encoder: Any,
+    projector: Any,
+    recipe: Any,
+    evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    projected: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+) -> Callable[..., Array]:
+    """A method's `project`, of the same arguments as `embed_with`, the head beside them.
+
+    Args:
+      encoder: the backbone.
+      projector: the head on it.
+      recipe: the views', for size, interpolation and normalisation.
+      evaluated: (params, aux) -> the backbone's parameters and BatchNorm statistics.
+      projected: (params, aux) -> the head's.
+
+    Returns:
+      (params, aux, images, aspects=None) -> the head's outputs.
+    """
+    embed = embed_with(encoder, recipe, evaluated)
+
+    def project(params, aux, images, aspects=None):
+        h = embed(params, aux, images, aspects)
+        return forward(projector, *projected(params, aux), h, train=False)[0]
+
+    return project
 
 
 def attention_with(

@@ -4,22 +4,27 @@ Source: Chen et al. 2020, arXiv:2002.05709, Algorithm 1.
 """
 
 import dataclasses
+import functools
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float
 
 from sslax.augment import SimCLRViews, check_views, make_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
-from sslax.losses import nt_xent
-from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, spread
+from sslax.losses import margin_triplet, nt_logistic, nt_xent
+from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, project_with, spread
 from sslax.networks import SimCLRProjector, forward, init
 
 if TYPE_CHECKING:
     from sslax.config import Config
+
+
+Loss = Literal["nt-xent", "nt-logistic", "margin"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,17 +35,33 @@ class SimCLR:
 
     views: SimCLRViews = SimCLRViews()
     temperature: float = 0.1
-    """τ of the loss; the paper takes 0.1 on ImageNet and 0.5 on CIFAR-10."""
+    """τ of the loss; the paper takes 0.1 on ImageNet and 0.5 on CIFAR-10. The margin loss has none."""
     projector_layers: int = 2
     """Layers of the projection head: 2 in the paper, 3 in the released code, 0 for none."""
     projector_dim: int = 128
     """Width of the head's output."""
+    loss: Loss = "nt-xent"
+    """NT-Xent, or one of the losses that the paper compares it with (table 4): logistic, or triplets with a margin."""
+    semi_hard: bool = False
+    """Of the negatives of nt-logistic and margin take only the closest that is farther than the positive."""
+    margin: float = 0.8
+    """How much more similar the margin loss wants a positive to be than a negative, in cosines."""
+    normalize: bool = True
+    """Compare directions, as the paper does; without, inner products (its table 5)."""
 
     def check(self, config: "Config") -> None:
         """Raise InputError on options that cannot work."""
         check_views(self.views, config.canvas or MAX_CANVAS)
         if not 0 < self.temperature < float("inf"):
             raise InputError(f"method.temperature is {self.temperature}; it must be a finite number above 0.")
+        if self.loss not in get_args(Loss):
+            raise InputError(f"method.loss is {self.loss}; it must be one of {', '.join(get_args(Loss))}.")
+        if self.semi_hard and self.loss == "nt-xent":
+            raise InputError(
+                "method.semi_hard is True, but nt-xent takes all negatives; it must be False, or method.loss another one."
+            )
+        if not 0 <= self.margin < float("inf"):
+            raise InputError(f"method.margin is {self.margin}; it must be a finite number of at least 0.")
         if self.projector_layers < 0:
             raise InputError(f"method.projector_layers is {self.projector_layers}; it must be at least 0.")
         if self.projector_dim < 1:
@@ -64,18 +85,6 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
     def views(key, images, aspects=None):
         return make_views(key, images, options.views, aspects=aspects)
 
-    def contrast(z1, z2):
-        if setup.mesh.size == 1:
-            return nt_xent(z1, z2, temperature=options.temperature)
-        # Left to the partitioner, row blocks would gather the embeddings once a block; this gathers them once.
-        rows = PartitionSpec(setup.mesh.axis_names)
-        return jax.shard_map(
-            lambda z1, z2: nt_xent(z1, z2, temperature=options.temperature, axis_name=setup.mesh.axis_names),
-            mesh=setup.mesh,
-            in_specs=(rows, rows),
-            out_specs=rows,
-        )(z1, z2)
-
     def loss(params, aux, batch: Batch, key, step):
         # One forward over both views, so BatchNorm sees all 2n. Side by side, not one after the other: an image's two
         # views then stay on the device that made them.
@@ -84,16 +93,21 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
             encoder, params["encoder"], aux["encoder"], x.reshape(-1, *x.shape[2:]), train=True, key=key
         )
         z, projector_aux = forward(projector, params["projector"], aux["projector"], h, train=True)
-        losses = contrast(z[0::2], z[1::2])
+        losses = contrast(z[0::2], z[1::2], options, setup.mesh)
         # Observers train on what the backbone gives; they must not train the backbone.
         features = jax.lax.stop_gradient(h[0::2])
-        # The loss of constant outputs: all 2n - 1 other views are as likely.
-        chance = jnp.float32(math.log(len(z) - 1))
-        metrics = {"projection_std": spread(z[0::2]), "chance_loss": chance}
+        metrics = {"projection_std": spread(z[0::2])}
+        if options.loss == "nt-xent":
+            # The loss of constant outputs: all 2n - 1 other views are as likely. Of the other losses, outputs that say
+            # nothing have no one value.
+            metrics["chance_loss"] = jnp.float32(math.log(len(z) - 1))
         return losses.mean(), Output({"encoder": encoder_aux, "projector": projector_aux}, metrics, features)
 
     def evaluated(params, aux):
         return params["encoder"], aux["encoder"]
+
+    def projected(params, aux):
+        return params["projector"], aux["projector"]
 
     return Method(
         init=init_networks,
@@ -103,4 +117,23 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
         evaluated=evaluated,
         attention=attention_with(encoder, options.views, evaluated),
         crosses="the negatives of an image",
+        project=project_with(encoder, projector, options.views, evaluated, projected),
     )
+
+
+def contrast(z1: Float[Array, "n z"], z2: Float[Array, "n z"], options: SimCLR, mesh: Mesh) -> Float[Array, "n"]:
+    """The loss of each pair, whose negatives are the views of all other images, on all devices."""
+    if options.loss == "nt-logistic":
+        return nt_logistic(
+            z1, z2, temperature=options.temperature, normalize=options.normalize, semi_hard=options.semi_hard
+        )
+    if options.loss == "margin":
+        return margin_triplet(z1, z2, margin=options.margin, normalize=options.normalize, semi_hard=options.semi_hard)
+    loss = functools.partial(nt_xent, temperature=options.temperature, normalize=options.normalize)
+    if mesh.size == 1:
+        return loss(z1, z2)
+    # Left to the partitioner, row blocks would gather the embeddings once a block; this gathers them once.
+    rows = PartitionSpec(mesh.axis_names)
+    return jax.shard_map(
+        functools.partial(loss, axis_name=mesh.axis_names), mesh=mesh, in_specs=(rows, rows), out_specs=rows
+    )(z1, z2)

@@ -228,6 +228,7 @@ class Finetuner:
             grayscale=o.grayscale,
             blur=0.0,
             solarize=0.0,
+            composed=None,
         )
 
     def _features(

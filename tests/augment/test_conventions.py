@@ -33,7 +33,7 @@ def test_keys_come_first_and_options_by_name(name):
     random = (
         name.startswith(("random_", "sample_"))
         or "jitter" in name
-        or name in ("branch_view", "branch_views", "make_views")
+        or name in ("branch_view", "branch_views", "cutout", "gaussian_noise", "make_views")
     )
     assert ("key" in names) == random or name == "view_keys"
     if "key" in names:
@@ -67,6 +67,9 @@ CASES = [
     ("area", bad_share_range, call(augment.random_resized_crop, KEY, IMAGE, 4)),
     ("aspect", bad_range, call(augment.random_resized_crop, KEY, IMAGE, 4)),
     ("sigma", bad_range, call(augment.sample_blur, KEY, probability=0.5)),
+    ("fill", bad_probability, call(augment.cutout, KEY, IMAGE)),
+    ("size", st.integers(max_value=0), call(augment.cutout, KEY, IMAGE)),
+    ("sigma", bad_strength, call(augment.gaussian_noise, KEY, IMAGE)),
     ("tries", st.integers(max_value=0), call(augment.sample_crop, KEY, 4, 4)),
     ("size", st.integers(max_value=0), call(augment.crop_and_resize, IMAGE, jnp.array([0, 0, 4, 4]))),
     ("kernel_size", st.integers(max_value=0), call(augment.random_blur, KEY, IMAGE, probability=0.5)),
@@ -108,6 +111,7 @@ BAD_FIELDS = {
     "semantics": st.text(),
     "jitter_order": st.text(),
     "blur_padding": st.text(),
+    "one_branch": st.one_of(st.text(), st.tuples(st.text()), st.tuples(*[st.just("crop")] * 3)),
 } | dict.fromkeys(("flip", "jitter", "grayscale", "blur"), bad_probability)
 
 

@@ -88,7 +88,70 @@ def _kernel(image, sigma, radius, padding):
 
 _colour = {"image": images(), "semantics": SEMANTICS}
 _BAD_COLOUR = {"image": bad_images("image"), "semantics": bad_choice}
+
+
+def _sobel(image):
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    height, width, _ = image.shape
+    taps = np.outer([1, 2, 1], [-1, 0, 1])
+    parts = [(padded[y : y + height, x : x + width], taps[y, x], taps[x, y]) for y in range(3) for x in range(3)]
+    return np.minimum(np.hypot(sum(p * r for p, r, _ in parts), sum(p * d for p, _, d in parts)) / 4, 1)
+
+
+def _check_cutout(a, result):
+    same_shape(a, result)
+    image = np.float32(exact(a["image"]))
+    kept = np.asarray(result) == image
+    assert (np.asarray(result)[~kept] == np.float32(a["fill"])).all()
+    most = max(1, min(image.shape[:2]) // 2) if a["size"] is None else a["size"]
+    assert 0 <= (~kept).any(-1).sum() <= most**2
+
+
+def _check_rotate(a, result):
+    same_shape(a, result)
+    assert any((np.asarray(result) == np.rot90(np.float32(exact(a["image"])), turns)).all() for turns in range(4))
+
+
+_squares = (
+    images()
+    .map(lambda image: image if np.shape(image)[0] == 1 else [row[:3] for row in image[:3]])
+    .map(lambda image: jnp.asarray(np.asarray(image, np.float32)))
+)
+_bad_rectangle = values(jnp.zeros((3, 5, 3)), np.zeros((1, 2, 3), np.float32))
 CASES = {
+    "augment.cutout": Case(
+        augment.cutout,
+        options(
+            key=key,
+            image=images(),
+            size=st.sampled_from([None, 1, np.int32(2), 10**6]),
+            fill=st.sampled_from([0.0, 0.5, 1]),
+        ),
+        _check_cutout,
+        {
+            "image": bad_images("image", rgb=False),
+            "size": lambda a: [x for x in bad_count(a) if x is not None],
+            "fill": bad_probability,
+        },
+    ),
+    "augment.sobel": Case(
+        augment.sobel,
+        options(image=images()),
+        equals(lambda a: _sobel(a["image"])),
+        {"image": bad_images("image", rgb=False)},
+    ),
+    "augment.gaussian_noise": Case(
+        augment.gaussian_noise,
+        options(key=key, image=images(), sigma=scalars(0.0, 1e-30, 0.1, 1e30)),
+        in_unit,
+        {"image": bad_images("image", rgb=False), "sigma": bad_at_least_0},
+    ),
+    "augment.random_rotate": Case(
+        augment.random_rotate,
+        options(key=st.integers(0, 99).map(jax.random.key), image=_squares),
+        _check_rotate,
+        {"image": lambda a: [*bad_images("image", rgb=False)(a), *_bad_rectangle(a)]},
+    ),
     "augment.adjust_brightness": Case(
         augment.adjust_brightness,
         options(**_colour, amount=scalars(0.0, 1e-30, 1.0, 1e30)),

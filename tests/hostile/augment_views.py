@@ -100,6 +100,7 @@ BRANCHES = (
     dataclasses.replace(augment.BYOLViews(size=2, jitter=0.0).branches()["view 2"], solarize=1.0, blur=1.0),
     augment.SimCLRViews(size=1, flip=0, jitter=0, grayscale=0, blur=0, crop_sampling="torchvision").branch(),
 )
+COMPOSED = augment.SimCLRViews(size=2, one_branch=("crop", "noise")).branches()["view 1"]
 
 
 def _sample_view(*, branch, options, **rest):
@@ -168,6 +169,7 @@ def _check_branch_views(a, result):
 
 RECIPES = (
     augment.SimCLRViews(size=2, jitter=0.0, blur=0.0, jitter_order="batch"),
+    augment.SimCLRViews(size=2, one_branch=("rotate", "cutout")),
     augment.DINOViews(size=2, local_size=1, local_crops=1, jitter=0.0, blur=(0.0, 0.0, 0.0), solarize=(0.0, 0.0)),
 )
 _ASPECTS = st.one_of(st.none(), st.sampled_from([np.array([0.01, 100.0]), [1.0, 1e30], jnp.array([1e-30, 1.0])]))
@@ -285,7 +287,7 @@ CASES = {
         options(
             height=st.sampled_from([1, 3]),
             width=st.sampled_from([1, 5]),
-            branch=st.sampled_from(BRANCHES),
+            branch=st.sampled_from([*BRANCHES, COMPOSED]),
             image_aspect=_CROPS["image_aspect"],
             options=st.just({}),
         ),
@@ -308,7 +310,7 @@ CASES = {
         _branch_view,
         options(
             image=images(levels=True),
-            branch=st.sampled_from(BRANCHES),
+            branch=st.sampled_from([*BRANCHES, COMPOSED]),
             image_aspect=st.sampled_from([None, 1e-30, 100.0]),
         ),
         _of_branch,

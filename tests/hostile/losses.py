@@ -1,5 +1,7 @@
 """Right and wrong calls of sslax.losses, against float64 NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from tests.hostile.pools import (
     Case,
     arrays,
     bad_array,
+    bad_at_least_0,
     bad_positive,
     bad_probability,
     bad_shape,
@@ -67,6 +70,49 @@ def _check_nt_xent(a, result):
     if a["normalize"]:
         rows = [jnp.asarray(exact(a[name]), jnp.float32) for name in ("z1", "z2")]
         finite(*_nt_xent_gradients(*rows, jnp.float32(temperature)))
+
+
+@st.composite
+def _pairwise(draw, name, numbers):
+    shape = draw(SHAPES)
+    normalize = draw(st.booleans())
+    z1, z2 = draw(arrays(shape, shape, **({} if normalize else {"scales": (1e-30, 1.0, 1e4)})))
+    return {"z1": z1, "z2": z2, name: draw(scalars(*numbers)), "normalize": normalize, "semi_hard": draw(st.booleans())}
+
+
+@functools.partial(jax.jit, static_argnames=("loss", "name", "semi_hard"))
+def _pairwise_gradients(z1, z2, number, *, loss, name, semi_hard):
+    return jax.grad(lambda *a: loss(*a[:2], **{name: a[2]}, semi_hard=semi_hard).sum(), (0, 1, 2))(z1, z2, number)
+
+
+def _check_pairwise(loss, name):
+    def check(a, result):
+        z, number = np.concatenate([exact(a["z1"]), exact(a["z2"])]), float(a[name])
+        z = unit(z) if a["normalize"] else z
+        n = len(z) // 2
+        temperature, margin = (number, 0.0) if name == "temperature" else (1.0, number)
+        wanted = np.zeros(2 * n)
+        for i, row in enumerate(z @ z.T / temperature):
+            positive, negatives = row[(i + n) % (2 * n)], np.delete(row, [i, (i + n) % (2 * n)])
+            if a["semi_hard"]:
+                # No two rows are equally far by chance; those that are, zeros among them, are so in float32.
+                negatives = np.sort(negatives[negatives < positive])[-1:]
+            if name == "temperature":
+                wanted[i] += np.logaddexp(0, -positive)
+                negatives = np.logaddexp(0, negatives)
+            else:
+                negatives = np.maximum(negatives - positive + margin, 0)
+            wanted[i] += negatives.mean() if len(negatives) else 0
+        wide(result)
+        finite(result, shape=(n,))
+        size = np.abs(z @ z.T).max() / temperature
+        np.testing.assert_allclose(result, wanted.reshape(2, n).mean(0), rtol=2e-5, atol=2e-5 + 5e-6 * size)
+        if a["normalize"]:
+            rows = [jnp.asarray(exact(a[name]), jnp.float32) for name in ("z1", "z2")]
+            semi_hard = a["semi_hard"]
+            finite(*_pairwise_gradients(*rows, jnp.float32(number), loss=loss, name=name, semi_hard=semi_hard))
+
+    return check
 
 
 @st.composite
@@ -224,6 +270,18 @@ CASES = {
         _nt_xent(),
         _check_nt_xent,
         {**_pair("z1", "z2"), "temperature": bad_positive, "block_size": values(0, -3, 1.5, "8")},
+    ),
+    "losses.nt_logistic": Case(
+        losses.nt_logistic,
+        _pairwise("temperature", TEMPERATURES),
+        _check_pairwise(losses.nt_logistic, "temperature"),
+        {**_pair("z1", "z2"), "temperature": bad_positive},
+    ),
+    "losses.margin_triplet": Case(
+        losses.margin_triplet,
+        _pairwise("margin", (0.0, 1e-30, 0.8, 1e30)),
+        _check_pairwise(losses.margin_triplet, "margin"),
+        {**_pair("z1", "z2"), "margin": bad_at_least_0},
     ),
     "losses.byol": Case(losses.byol, _byol(), _check_byol, _pair("prediction", "target")),
     "losses.byol_contrastive": Case(

@@ -1,0 +1,97 @@
+"""Cutout, quarter turns, noise and Sobel's filter against naive NumPy, and what they draw."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.augment import cutout, gaussian_noise, random_rotate, sobel
+
+N = 4096
+KEYS = jax.random.split(jax.random.key(1), N)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return jnp.asarray(np.random.default_rng(0).random((6, 8, 3), dtype=np.float32))
+
+
+def chi_square(counts, wanted):
+    return ((counts - wanted) ** 2 / wanted).sum()
+
+
+@pytest.mark.parametrize(("size", "side"), [(None, 3), (4, 4), (1, 1), (40, 40)])
+def test_cutout_is_a_square_about_any_pixel(image, size, side):
+    results = np.asarray(jax.jit(jax.vmap(functools.partial(cutout, image=image, size=size, fill=2 / 3)))(KEYS))
+    possible = {}
+    for y in range(6):
+        for x in range(8):
+            wanted = np.array(image)
+            for row in range(y - side // 2, y - side // 2 + side):
+                for column in range(x - side // 2, x - side // 2 + side):
+                    if 0 <= row < 6 and 0 <= column < 8:
+                        wanted[row, column] = np.float32(2 / 3)
+            possible.setdefault(wanted.tobytes(), []).append((y, x))
+    found, counts = np.unique(results.reshape(N, -1), axis=0, return_counts=True)
+    assert {row.tobytes() for row in found} == set(possible)
+    # Every centre is as likely: chi-square, at most 47 degrees of freedom, p = 0.001.
+    assert chi_square(counts, np.array([len(possible[row.tobytes()]) for row in found]) * N / 48) < 82.7
+
+
+def test_cutout_is_gray_by_default(image):
+    result = np.asarray(cutout(KEYS[0], image))
+    assert set(result[result != np.asarray(image)]) == {np.float32(0.5)}
+
+
+def test_sobel_is_two_convolutions(image):
+    filters = np.outer([1, 2, 1], [-1, 0, 1])
+    padded = np.pad(np.asarray(image, np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    wanted = np.zeros(image.shape)
+    for y in range(6):
+        for x in range(8):
+            part = padded[y : y + 3, x : x + 3]
+            right, down = ((part * f[..., None]).sum((0, 1)) for f in (filters, filters.T))
+            wanted[y, x] = np.minimum(np.hypot(right, down) / 4, 1)
+    np.testing.assert_allclose(jax.jit(sobel)(image), wanted, atol=1e-6)
+
+
+def test_sobel_of_an_edge_is_one_and_of_a_plain_image_nothing():
+    edge = jnp.zeros((5, 6, 3)).at[:, 3:].set(1.0)
+    wanted = np.zeros((5, 6, 3))
+    wanted[:, 2:4] = 1
+    for turned in range(4):
+        np.testing.assert_array_equal(sobel(jnp.rot90(edge, turned)), np.rot90(wanted, turned))
+    np.testing.assert_array_equal(sobel(jnp.full((5, 6, 3), 0.3)), 0)
+
+
+def test_noise_is_normal_and_independent():
+    gray = jnp.full((4, 5, 3), 0.5)
+    noisy = jax.jit(jax.vmap(lambda key: gaussian_noise(key, gray, sigma=0.05)))(KEYS)
+    values = (np.asarray(noisy, np.float64).reshape(N, -1) - 0.5) / 0.05
+    ordered = np.sort(values.reshape(-1))
+    normal = np.asarray(jax.scipy.stats.norm.cdf(ordered), np.float64)
+    # Kolmogorov-Smirnov, p = 0.001.
+    assert np.abs(normal - (np.arange(len(ordered)) + 0.5) / len(ordered)).max() < 1.95 / np.sqrt(len(ordered))
+    np.testing.assert_allclose((values**4).mean(), 3.0, atol=0.1)
+    # Both halves of a word, and neighbours, say nothing of each other.
+    assert np.abs(np.corrcoef(values, rowvar=False) - np.eye(60)).max() < 5.5 / np.sqrt(N)
+    assert np.abs(np.corrcoef(values[:-1].T.ravel(), values[1:].T.ravel())[0, 1]) < 4.5 / np.sqrt(60 * N)
+
+
+def test_noise_is_clipped_and_none_of_sigma_zero(image):
+    noisy = np.asarray(gaussian_noise(KEYS[0], image, sigma=3.0))
+    assert noisy.min() == 0
+    assert noisy.max() == 1
+    np.testing.assert_array_equal(gaussian_noise(KEYS[0], image, sigma=0.0), image)
+    # An odd number of values: the last word gives one.
+    assert gaussian_noise(KEYS[0], image[:3, :3], sigma=0.1).shape == (3, 3, 3)
+
+
+def test_quarter_turns_are_as_likely(image):
+    square = image[:, :6]
+    results = np.asarray(jax.jit(jax.vmap(lambda key: random_rotate(key, square)))(KEYS))
+    turns = [(results == np.rot90(square, turned)).all((1, 2, 3)).sum() for turned in range(4)]
+    assert sum(turns) == N
+    assert chi_square(np.array(turns), N / 4) < 16.3  # Three degrees of freedom, p = 0.001.
