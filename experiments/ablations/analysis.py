@@ -72,11 +72,16 @@ def verdict(low: float, high: float, paper_change: float | None) -> str:
 def analyse(table: Table, scale: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """A row for each setting of a table at a scale; `runs` is what is saved of them, by the setting's `slug` and the seed."""
     settings = table.settings(scale)
-    found = {s.name + s.group: runs.get(slug(s, SCALES[scale].configs[s.method])) for s in settings}
+    photographs = SCALES[scale].photographs
+    found = {
+        s.name + s.group: runs.get(slug(s, SCALES[scale].configs[s.method]))
+        for s in settings
+        if photographs or not s.photographs
+    }
     baselines = {s.group: s for s in settings if s.baseline}
 
     def own(setting: Setting | None) -> Mapping[str, Any] | None:
-        return None if setting is None else found[setting.name + setting.group]
+        return None if setting is None else found.get(setting.name + setting.group)
 
     return [
         _row(table, setting, own(setting), baselines.get(setting.group), own(baselines.get(setting.group)) or {})

@@ -6,7 +6,8 @@
 from typing import Any, Literal
 
 from experiments.ablations.engine import main
-from experiments.ablations.table import Setting, Table
+from experiments.ablations.scales import SCALES
+from experiments.ablations.table import Setting, Table, changed
 
 NAMES = {"simclr": "SimCLR", "byol": "BYOL", "dino": "DINO"}
 
@@ -17,7 +18,8 @@ def settings(scale: str) -> list[Setting]:
 
 
 def _of(scale: str, method: str) -> list[Setting]:
-    adam = scale in ("digits", "cifar10-cpu")
+    base = SCALES[scale].configs[method]
+    adam = base.optim.name == "adamw"
     swapped: dict[str, Any] = (
         {"optim.name": "lars", "optim.lr": 1.0, "optim.lr_scaling": "linear", "optim.weight_decay": 1e-6}
         if adam
@@ -38,6 +40,8 @@ def _of(scale: str, method: str) -> list[Setting]:
     return [
         Setting(name, changes, paper_sign=sign, method=method, group=NAMES[method], baseline=name == "as configured")
         for name, changes, sign in rows
+        # A recipe may do without already.
+        if not changes or changed(base, changes) != base
     ]
 
 
