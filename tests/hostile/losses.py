@@ -91,11 +91,12 @@ def _check_pairwise(loss, name):
         z = unit(z) if a["normalize"] else z
         n = len(z) // 2
         temperature, margin = (number, 0.0) if name == "temperature" else (1.0, number)
+        # What is less than float32 can hold is equally far there: which of them is the hardest is asked after that.
+        logits = held(z @ z.T / temperature, np.float32)
         wanted = np.zeros(2 * n)
-        for i, row in enumerate(z @ z.T / temperature):
+        for i, row in enumerate(logits):
             positive, negatives = row[(i + n) % (2 * n)], np.delete(row, [i, (i + n) % (2 * n)])
             if a["semi_hard"]:
-                # No two rows are equally far by chance; those that are, zeros among them, are so in float32.
                 negatives = np.sort(negatives[negatives < positive])[-1:]
             if name == "temperature":
                 wanted[i] += np.logaddexp(0, -positive)
@@ -105,7 +106,7 @@ def _check_pairwise(loss, name):
             wanted[i] += negatives.mean() if len(negatives) else 0
         wide(result)
         finite(result, shape=(n,))
-        size = np.abs(z @ z.T).max() / temperature
+        size = np.abs(logits).max()
         np.testing.assert_allclose(result, wanted.reshape(2, n).mean(0), rtol=2e-5, atol=2e-5 + 5e-6 * size)
         if a["normalize"]:
             rows = [jnp.asarray(exact(a[name]), jnp.float32) for name in ("z1", "z2")]

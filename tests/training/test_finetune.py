@@ -158,6 +158,13 @@ def test_views_are_pretrainings_unless_said_otherwise():
     assert (own.crop_area, own.flip, own.jitter, own.brightness, own.hue) == ((0.2, 0.3), 0.0, 0.5, 0.8, 0.2)
 
 
+def test_ops_on_one_branch_are_pretrainings_alone():
+    recipe = dataclasses.replace(tiny.OPTIONS["simclr"].views, one_branch=("rotate", "noise"))
+    own = Finetuner(tiny.backbone("simclr"), recipe, tiny.dataset().train, num_classes=2, options=OPTIONS)._branch()
+    assert own.composed is None
+    assert (own.flip, own.crop_area) == (recipe.flip, OPTIONS.crop_area)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
