@@ -26,7 +26,7 @@ def run(options: Options) -> None:
     """Print the list."""
     found = page.read(pathlib.Path(options.results))
     printed = Printed(
-        title="python -m experiments.ablations.NAME --scale SCALE", caption="minutes as measured, or runs"
+        title="python -m experiments.ablations.NAME --scale SCALE", caption="minutes of the runs one after another, as measured, or how many runs"
     )
     printed.add_column("NAME")
     printed.add_column("what")
@@ -44,7 +44,7 @@ def run(options: Options) -> None:
             else:
                 costs.append(f"{show.cost(summary) / 60:.1f} min")
         printed.add_row(name, table.title, *costs)
-    terminal.console.print(printed)
+    show.print_wide(printed)
     for scale in SCALES.values():
         terminal.say(f"{scale.name}: {scale.about}.")
 

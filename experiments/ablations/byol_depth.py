@@ -30,6 +30,8 @@ TABLE = Table(
     settings=settings,
     seeds=3,
     figure="heatmap",
+    x="layers of the predictor",
+    y="layers of the projector",
 )
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def saved(run: Run, table: Table, out: pathlib.Path, scale: Scale) -> dict[str, 
     kept["collapse"] = next((line["collapse"] for line in lines if "collapse" in line), None)
     if lines and table.metrics:
         kept["last"] = {name: lines[-1].get(name) for name in table.metrics}
-    if table.curves:
+    if lines and table.curves:
         # A hundred points draw a curve.
         thinned = lines[:: max(1, len(lines) // 100)]
         kept["curves"] = {

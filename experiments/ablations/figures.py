@@ -34,7 +34,8 @@ def dots(table: Table, rows: Sequence[Row], summary: Mapping[str, Any]) -> Figur
     panels = figure.subplots(len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, (group, own) in zip(panels, groups.items(), strict=True):
         _dots(axes, own[::-1])
-        axes.set_title(f"{group or table.title}: {show.measured(own)}, points less the baseline")
+        axes.set_title(f"{group}: {show.measured(own)}" if group else show.measured(own))
+    panels[-1].set_xlabel("points less the baseline's")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=9)
     return figure
@@ -109,13 +110,15 @@ def heatmap(table: Table, rows: Sequence[Row], summary: Mapping[str, Any]) -> Fi
             if unordered:
                 cells[second, first] = cells[first, second]
         _map(axes, names, cells)
+        axes.set_xlabel(table.x)
+        axes.set_ylabel(table.y)
         axes.set_title(f"{title}: {show.measured(rows)}, %")
     return figure
 
 
 def _map(axes: Axes, names: Sequence[str], cells: np.ndarray) -> None:
     low, high = np.nanmin(cells), np.nanmax(cells)
-    axes.imshow(cells, cmap="viridis", vmin=low, vmax=high)
+    axes.imshow(cells, cmap="viridis", vmin=low, vmax=high, aspect="auto")
     for (i, j), value in np.ndenumerate(cells):
         if not math.isnan(value):
             dark = value < (low + high) / 2

@@ -21,7 +21,13 @@ def _of(scale: str, method: str) -> list[Setting]:
     base = SCALES[scale].configs[method]
     adam = base.optim.name == "adamw"
     swapped: dict[str, Any] = (
-        {"optim.name": "lars", "optim.lr": 1.0, "optim.lr_scaling": "linear", "optim.weight_decay": 1e-6}
+        {
+            "optim.name": "lars",
+            "optim.lr": 1.0,
+            "optim.lr_scaling": "linear",
+            "optim.weight_decay": 1e-6,
+            "optim.end_weight_decay": None,
+        }
         if adam
         else {"optim.name": "adamw", "optim.lr": 1e-3, "optim.lr_scaling": "none", "optim.end_weight_decay": None}
     )

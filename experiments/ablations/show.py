@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table as Printed
 
 from experiments import terminal
@@ -103,13 +104,18 @@ def print_table(table: Table, scale: str, summary: Mapping[str, Any]) -> None:
             printed.add_column(title, justify="left" if title in ("setting", "verdict") else "right")
         for row in own:
             printed.add_row(*cells(table, row))
-        # A log has no width of its own, and a table that is folded into 80 columns cannot be read.
-        terminal.console.print(printed, width=None if terminal.console.is_terminal else _LOG_WIDTH)
+        print_wide(printed)
     for rank in ranks(rows):
         terminal.say(rank_sentence(rank))
     if told := context(summary, rows):
         terminal.say(f"For comparison: {told}.")
     terminal.say(f"Its runs took {cost(summary):,.0f} s, one after another, on {summary['device']}.")
+
+
+def print_wide(printed: Printed) -> None:
+    """A table on the terminal; a log has no width of its own, and one that is folded into 80 columns cannot be read."""
+    wide = terminal.console if terminal.console.is_terminal else Console(width=_LOG_WIDTH, highlight=False)
+    wide.print(printed)
 
 
 def cost(summary: Mapping[str, Any]) -> float:

@@ -56,7 +56,8 @@ class Table:
       seeds: runs of each row, unless asked for others.
       figure: how it is drawn: "dots" for rows with intervals, "lines" over x for each group, "heatmap" of pairs, "curves" over
         training steps.
-      x: what the x axis of "lines" is.
+      x: what the x axis of "lines" is, or the columns of "heatmap" are.
+      y: what the rows of "heatmap" are.
       metrics: names in the runs' metrics whose last values the table shows.
       curves: names in the runs' metrics that are kept step by step and drawn.
       discussion: what is to be said of the results at a scale, by scale; no figures, which stand in the table.
@@ -70,6 +71,7 @@ class Table:
     seeds: int = 3
     figure: Literal["dots", "lines", "heatmap", "curves"] = "dots"
     x: str = ""
+    y: str = ""
     metrics: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()
     discussion: Mapping[str, str] = dataclasses.field(default_factory=dict)

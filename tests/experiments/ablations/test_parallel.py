@@ -1,0 +1,44 @@
+"""Work side by side: each item once, on cores of its own, and an end that is told."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from experiments.ablations.parallel import side_by_side
+from sslax.errors import InputError
+from sslax.training import Interrupted
+
+
+def cores_of(item):
+    time.sleep(0.2)
+    return os.sched_getaffinity(0)
+
+
+def refuse(item):
+    if item == 1:
+        raise InputError("item is 1; it must be another.")
+    return item
+
+
+def die(item):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is not shared out")
+def test_each_item_is_done_once_on_cores_of_its_own():
+    found = dict(side_by_side(cores_of, range(6), 2))
+    assert set(found) == set(range(6))
+    one, *others = sorted(set(map(frozenset, found.values())), key=min)
+    assert all(not one & other for other in others)
+
+
+def test_what_an_item_raises_is_raised_here():
+    with pytest.raises(InputError, match="item is 1"):
+        list(side_by_side(refuse, [0, 1, 2], 2))
+
+
+def test_a_process_that_dies_is_told():
+    with pytest.raises(Interrupted, match="has ended by itself, with code -9"):
+        list(side_by_side(die, [0], 1))
