@@ -26,7 +26,8 @@ def run(options: Options) -> None:
     """Print the list."""
     found = page.read(pathlib.Path(options.results))
     printed = Printed(
-        title="python -m experiments.ablations.NAME --scale SCALE", caption="minutes of the runs one after another, as measured, or how many runs"
+        title="python -m experiments.ablations.NAME --scale SCALE",
+        caption="minutes of the runs one after another, as measured, or how many runs",
     )
     printed.add_column("NAME")
     printed.add_column("what")

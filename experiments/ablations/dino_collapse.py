@@ -24,6 +24,11 @@ TABLE = Table(
     claim="Without centring one dimension dominates (the target's entropy goes to 0), without sharpening the output is uniform "
     "(it goes to ln K); in both the KL goes to 0.",
     settings=settings,
+    discussion={
+        "digits": "Both collapses are the paper's: without centring the target's entropy goes to nothing and one "
+        "dimension takes all of it, without sharpening it goes to ln K, and the KL goes to nothing in both. "
+        "The features do not fall to the untrained network's: what was learned on the way stays in them."
+    },
     seeds=5,
     figure="curves",
     metrics=("target_entropy", "kl", "target_largest"),

@@ -31,6 +31,10 @@ TABLE = Table(
     source="Caron et al. 2021, appendix C; ViT-S/16, ImageNet, 100 epochs, kNN",
     claim="A wider output is better up to tens of thousands of dimensions.",
     settings=settings,
+    discussion={
+        "digits": "More prototypes are better up to a point here too, and then it does not matter; no difference is "
+        "beyond the spread."
+    },
     seeds=3,
     figure="lines",
     x="K",

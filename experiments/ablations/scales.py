@@ -30,6 +30,15 @@ class Scale:
     resplit: bool = False
 
 
+# The optimiser of the BYOL paper, at a rate for small batches.
+LARS: dict[str, Any] = {
+    "optim.name": "lars",
+    "optim.lr": 0.5,
+    "optim.lr_scaling": "linear",
+    "optim.weight_decay": 1e-6,
+    "optim.lr_after_momentum": True,
+}
+
 # What no run of a grid needs: kNN along the way, and more than the last checkpoint.
 _LEAN: dict[str, Any] = {"eval_every": 0, "keep_checkpoints": 1, "online_probe": False}
 

@@ -38,7 +38,7 @@ def test_each_group_has_one_baseline_and_rows_of_their_own(table, scale):
 def test_what_a_table_says_has_no_figure_of_ours(table):
     """Its claim and source may quote the paper; a discussion stands beside the figures and repeats none."""
     for text in table.discussion.values():
-        assert not re.findall(r"\d+\.\d", text)
+        assert not re.findall(r"\d+\.\d", re.sub(r"arXiv:\S+", "", text))
 
 
 def test_rows_that_need_colours_are_left_out_of_gray_digits(table):
@@ -68,9 +68,9 @@ def test_a_change_that_changes_nothing_is_in_no_folder():
 
 
 def test_lengths_and_images_are_those_of_the_options():
-    table = TABLES["byol_decay"]
+    table = TABLES["dino_center"]
     runs = grid(table, SCALES["digits"], Options(epochs=3, seeds=2, data="folder:elsewhere"))
-    assert len(runs) == 10
+    assert len(runs) == 8
     assert {(run.config.epochs, run.config.data, run.config.optim.warmup_epochs) for run in runs} == {
         (3, "folder:elsewhere", 1.5)
     }
