@@ -14,6 +14,7 @@ from sslax.config import differences
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
 from sslax.files import write_atomically
+from sslax.training.stored import completed
 
 
 class RunDir:
@@ -90,7 +91,7 @@ class RunDir:
             raise InputError(f"{path} cannot be read as JSON; take another {self._option} or mend it.") from error
 
     def _check_same(self, config: dict[str, Any]) -> None:
-        there = self._read(self._config)
+        there = completed(self._read(self._config))
         found = differences(there, config)
         if self._extendable and len(found) == 1 and there.get("epochs", math.inf) < config.get("epochs", 0):
             self.extends = there["epochs"]

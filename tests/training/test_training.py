@@ -167,6 +167,16 @@ def test_other_configuration_in_the_folder(straight, tmp_path):
         RunDir(tmp_path / "run", to_dict(other))
 
 
+def test_a_field_that_did_not_exist_when_the_run_began_had_its_default(tmp_path):
+    fields = to_dict(tiny.config())
+    older = {name: value for name, value in fields.items() if name != "accumulate"}
+    older["method"] = {name: value for name, value in fields["method"].items() if name != "projector_layers"}
+    RunDir(tmp_path / "run", older).begin(facts(tiny.dataset()))
+    RunDir(tmp_path / "run", fields)
+    with pytest.raises(InputError, match=r"another configuration \(accumulate: 1 there, 2 here\)"):
+        RunDir(tmp_path / "run", to_dict(tiny.config(accumulate=2)))
+
+
 def test_folder_of_other_things_is_no_run(tmp_path):
     (tmp_path / "thesis.tex").write_text("...")
     with pytest.raises(InputError, match="holds files but no run"):
