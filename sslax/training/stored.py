@@ -49,7 +49,7 @@ def _value(hint: Any, value: Any, prefix: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def completed(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+def completed(fields: dict[str, Any]) -> dict[str, Any]:
     """Stored fields with the defaults of those that did not exist when they were written; others' folders as they are."""
     method = fields.get("method") if isinstance(fields, dict) else None
     if not isinstance(method, dict) or "name" not in method:
