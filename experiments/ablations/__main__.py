@@ -9,8 +9,8 @@ from rich.table import Table as Printed
 from experiments import terminal
 from experiments.ablations import page, show
 from experiments.ablations.catalogue import TABLES
-from experiments.ablations.engine import Options as RunOptions
-from experiments.ablations.engine import grid
+from experiments.ablations.grid import Options as RunOptions
+from experiments.ablations.grid import grid
 from experiments.ablations.scales import SCALES
 
 

@@ -4,7 +4,6 @@ Runs that train alike are shared, between the rows of a table and between tables
 compilation (`sslax.training.build_shared`).
 """
 
-import dataclasses
 import functools
 import json
 import os
@@ -20,8 +19,9 @@ import tyro
 
 from experiments import terminal
 from experiments.ablations import parallel, show
-from experiments.ablations.scales import SCALES, Scale, ScaleName
-from experiments.ablations.table import Setting, Table, changed, slug
+from experiments.ablations.grid import Options, Run, applicable, chosen, grid, share
+from experiments.ablations.scales import SCALES, Scale
+from experiments.ablations.table import Table
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
@@ -39,90 +39,6 @@ from sslax.training import (
     raw_pixels,
     start_state,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """One of the papers' tables, run and set beside the paper's column."""
-
-    scale: ScaleName = "digits"
-    """Images, network and length: digits and cifar10-cpu are for two CPU cores, cifar10 and imagenette for a GPU."""
-    data: str | None = None
-    """Images, in place of the scale's: folder:PATH or tfds:NAME."""
-    seeds: int | None = None
-    """Runs of each setting; None is what the table says."""
-    epochs: int | None = None
-    """Passes over the images; None is what the scale says."""
-    shard: str = "1/1"
-    """I/N: of N machines that share the folder `out` this is the I-th, and takes the I-th part of the runs."""
-    jobs: int | None = None
-    """Runs at a time, each on its own cores; None is one for each core on a CPU, where small networks leave others idle, and
-    one elsewhere."""
-    out: str = "runs/ablations"
-    """Folder of the runs and of what is saved of each table. Tables share the runs that they have in common."""
-    publish: str | None = None
-    """Another folder to save the table's figures to, such as results/ablations, which docs/ablations.md is made of."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One run of a grid: a setting's configuration with a seed."""
-
-    slug: str
-    seed: int
-    config: Config
-    baselines: bool
-
-    def folder(self, out: pathlib.Path, scale: Scale) -> pathlib.Path:
-        """Where it is kept."""
-        return out / scale.name / self.slug / f"seed{self.seed}"
-
-
-def grid(table: Table, scale: Scale, options: Options) -> list[Run]:
-    """The runs of a table, those of a setting one after another.
-
-    Raises:
-      InputError: on options that cannot be.
-    """
-    seeds = table.seeds if options.seeds is None else options.seeds
-    if seeds < 1:
-        raise InputError(f"seeds is {seeds}; it must be at least 1.")
-    own = {name: value for name, value in (("data", options.data), ("epochs", options.epochs)) if value is not None}
-    runs: dict[str, list[Run]] = {}
-    for setting in applicable(table, scale):
-        name = slug(setting, scale.configs[setting.method])
-        # A change of the table's own epochs stays; a table over lengths is one of ratios.
-        config = changed(scale.configs[setting.method], {**own, **setting.changes})
-        warmup = min(config.optim.warmup_epochs, config.epochs / 2)
-        config = changed(
-            config, {"optim.warmup_epochs": warmup, "checkpoint_every": min(config.checkpoint_every, config.epochs)}
-        )
-        before = runs.get(name, [])
-        baselines = setting.baseline or setting.features == "untrained" or any(run.baselines for run in before)
-        runs[name] = [
-            Run(name, seed, changed(config, {"seed": seed, "split_seed": seed if scale.resplit else 0}), baselines)
-            for seed in range(seeds)
-        ]
-    return [run for alike in runs.values() for run in alike]
-
-
-def applicable(table: Table, scale: Scale) -> list[Setting]:
-    """The rows that make sense at a scale."""
-    return [s for s in table.settings(scale.name) if scale.photographs or not s.photographs]
-
-
-def share(runs: Sequence[Run], shard: str) -> list[Run]:
-    """A part of the runs, those of a setting together as far as can be: what they share is then compiled once.
-
-    Raises:
-      InputError: on a shard that is not I/N with I from 1 to N.
-    """
-    first, _, second = shard.partition("/")
-    if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
-        raise InputError(f"shard is {shard}; it must be I/N with I from 1 to N, such as 1/4.")
-    part, parts = int(first) - 1, int(second)
-    return list(runs[len(runs) * part // parts : len(runs) * (part + 1) // parts])
-
 
 # What of a configuration says which images it reads.
 _IMAGES = ("data", "limit", "canvas", "allow_unreadable", "split_seed", "feed", "cache", "workers")
@@ -266,7 +182,7 @@ def run_table(table: Table, options: Options) -> None:
     if not runs:
         terminal.say(f"{table.name} does not apply to {scale.name}: {scale.about}, have no colours to ablate.")
         return
-    own = share(runs, options.shard)
+    own = share(chosen(table, scale, runs, options.only), options.shard)
     for run in own:
         check(run.config)
     terminal.say(f"{table.title}: {len(own)} of {len(runs)} runs, at {scale.name} ({scale.about}).")
@@ -279,7 +195,7 @@ def run_table(table: Table, options: Options) -> None:
     done = sum(map(len, summary["runs"].values()))
     show.print_table(table, scale.name, summary)
     if done < len(runs):
-        terminal.say(f"{len(runs) - done} runs of other shards are not done yet; the table is of the others.")
+        terminal.say(f"{len(runs) - done} of the table's runs are not done; it is of the others.")
     text = json.dumps(summary, indent=1) + "\n"
     for folder in [out, *([pathlib.Path(options.publish)] if options.publish else [])]:
         folder.mkdir(parents=True, exist_ok=True)

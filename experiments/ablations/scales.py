@@ -58,10 +58,10 @@ def _digits() -> Scale:
 
 def _cifar10_cpu() -> Scale:
     small = {
-        "network": NetworkConfig(name="patch-resnet", width=64),
-        "optim": OptimizerConfig(name="adamw", lr=2e-3, warmup_epochs=2.0),
+        "network": NetworkConfig(name="patch-resnet", width=32),
+        "optim": OptimizerConfig(name="adamw", lr=3e-3, warmup_epochs=2.0),
         "limit": 10_000,
-        "epochs": 15,
+        "epochs": 10,
         "batch_size": 256,
     }
     configs = {name: _lean(CONFIGS[f"{name}-cifar10"], small, log_every=10) for name in ("simclr", "byol", "dino")}

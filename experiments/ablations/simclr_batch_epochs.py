@@ -43,8 +43,7 @@ def settings(scale: str) -> list[Setting]:
 
 def _rate(scale: str, batch: int) -> dict[str, float]:
     if scale in ("digits", "cifar10-cpu"):
-        base = 3e-3 if scale == "digits" else 2e-3
-        return {"optim.lr": base * (batch / 256) ** 0.5}
+        return {"optim.lr": 3e-3 * (batch / 256) ** 0.5}
     return {"optim.lr": batch / 512} if scale == "cifar10" else {"optim.lr": 0.075}
 
 

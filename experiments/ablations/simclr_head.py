@@ -35,6 +35,11 @@ TABLE = Table(
     claim="A nonlinear head is better than a linear one (+3) and much better than none (+10), what comes before it is worth "
     "over 10 points more than its output, and its width does not matter.",
     settings=settings,
+    discussion={
+        "digits": "The linear probe is near its ceiling in every row, where the raw pixels are as well, so that the "
+        "heads do not differ. What comes after the head is worth less than what comes before it, with an "
+        "interval that just reaches nothing. That the width of the output does not matter is so here too."
+    },
     seeds=5,
 )
 

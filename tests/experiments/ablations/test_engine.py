@@ -8,7 +8,8 @@ import signal
 import pytest
 
 from experiments.ablations import engine, figures, page
-from experiments.ablations.engine import Options, grid, run_table, share
+from experiments.ablations.engine import run_table
+from experiments.ablations.grid import Options, chosen, grid, share
 from experiments.ablations.scales import SCALES
 from experiments.ablations.table import Setting, Table
 from experiments.terminal import DONE, INPUT, INTERRUPTED, exit_code
@@ -112,6 +113,17 @@ def test_shards_are_all_of_it_once():
     for wrong in ("0/2", "3/2", "1", "a/b", "1/0"):
         with pytest.raises(InputError, match=f"shard is {wrong}; it must be I/N"):
             share(runs, wrong)
+
+
+def test_some_rows_alone(done, capsys):
+    folder, _ = done
+    scale = SCALES["digits"]
+    runs = grid(TABLE, scale, Options(seeds=2))
+    (slug,) = {run.slug for run in chosen(TABLE, scale, runs, ["cold"])}
+    assert "temperature" in slug
+    assert chosen(TABLE, scale, runs, []) == runs
+    assert exit_code(lambda: run_table(TABLE, options(folder, only=("warm",)))) == INPUT
+    assert "only is warm, which is no row; it must be one of base, cold, the head's outputs." in capsys.readouterr().err
 
 
 def test_what_is_not_finite_is_told(tmp_path, monkeypatch, capsys):

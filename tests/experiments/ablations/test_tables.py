@@ -6,7 +6,7 @@ import re
 import pytest
 
 from experiments.ablations.catalogue import TABLES
-from experiments.ablations.engine import Options, applicable, grid
+from experiments.ablations.grid import Options, applicable, grid
 from experiments.ablations.scales import SCALES
 from experiments.ablations.table import Setting, changed, flags, slug
 from experiments.pretrain import parse
