@@ -77,11 +77,19 @@ def _work(work: Callable[[Any], Any], items: list[Any], tasks: Any, answers: Any
     # Ctrl-C comes to the whole group; only a run in its loop has something to save, and takes both signals itself.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    while True:
-        index = tasks.get()
+    # Where the one that waits for the answers is killed, nobody would end this one.
+    parent = os.getppid()
+    while os.getppid() == parent:
+        try:
+            index = tasks.get(timeout=_LOOK)
+        except queue.Empty:
+            continue
         answer: tuple[int, Any, Exception | None]
         try:
             answer = index, work(items[index]), None
         except (InputError, Interrupted) as error:
             answer = index, None, error
         answers.put(answer)
+        if answer[2] is not None:
+            # Nothing more is begun: who waits for the answers ends the others.
+            return

@@ -39,6 +39,25 @@ def test_what_an_item_raises_is_raised_here():
         list(side_by_side(refuse, [0, 1, 2], 2))
 
 
+def stop_when_asked(item):
+    """As a run does: it takes the signal itself, saves, and says that it was stopped."""
+    asked = []
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+    if item == 0:
+        raise Interrupted("Stopped at step 3.")
+    while not asked:
+        time.sleep(0.05)
+    raise Interrupted("Stopped at step 4.")
+
+
+def test_who_is_stopped_begins_nothing_else():
+    """One was stopped; the other is asked to, saves, and neither takes what is left."""
+    begun = time.monotonic()
+    with pytest.raises(Interrupted, match="Stopped at step 3"):
+        list(side_by_side(stop_when_asked, range(6), 2))
+    assert time.monotonic() - begun < 60
+
+
 def test_a_process_that_dies_is_told():
     with pytest.raises(Interrupted, match="has ended by itself, with code -9"):
         list(side_by_side(die, [0], 1))
