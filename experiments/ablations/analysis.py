@@ -13,6 +13,9 @@ from experiments.ablations.scales import SCALES
 from experiments.ablations.table import Setting, Table, slug
 
 CONFIRMED, CONTRADICTED, UNSEEN = "confirmed", "contradicted", "not seen at this scale"
+FEW = "too few seeds to say"
+# Two differences may agree by chance to the last test image, and their interval is then a point.
+_FEWEST = 3
 _RESAMPLES = 2000
 
 
@@ -33,6 +36,7 @@ class Row:
       collapsed: modes of collapse that the watch named, and how often.
       last: the last values of the table's metrics, mean over seeds.
       applies: whether the setting makes sense at this scale.
+      run: whether there is any run of it.
     """
 
     setting: Setting
@@ -48,6 +52,7 @@ class Row:
     collapsed: Mapping[str, int] = dataclasses.field(default_factory=dict)
     last: Mapping[str, float] = dataclasses.field(default_factory=dict)
     applies: bool = True
+    run: bool = True
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
@@ -83,21 +88,25 @@ def analyse(table: Table, scale: str, runs: Mapping[str, Mapping[str, Any]]) -> 
     def own(setting: Setting | None) -> Mapping[str, Any] | None:
         return None if setting is None else found.get(setting.name + setting.group)
 
-    return [
-        _row(table, setting, own(setting), baselines.get(setting.group), own(baselines.get(setting.group)) or {})
-        for setting in settings
-    ]
+    rows = []
+    for setting in settings:
+        baseline = baselines.get(setting.group)
+        if setting.photographs and not photographs:
+            rows.append(Row(setting, applies=False))
+        elif (runs_of := own(setting)) is None:
+            rows.append(Row(setting, run=False))
+        else:
+            rows.append(_row(table, setting, runs_of, baseline, own(baseline) or {}))
+    return rows
 
 
 def _row(
     table: Table,
     setting: Setting,
-    own: Mapping[str, Any] | None,
+    own: Mapping[str, Any],
     baseline: Setting | None,
     baselines: Mapping[str, Any],
 ) -> Row:
-    if own is None:
-        return Row(setting, applies=False)
     values = _values(setting, own)
     collapsed: dict[str, int] = {}
     for run in own.values():
@@ -128,13 +137,15 @@ def _row(
     if not differences:
         return dataclasses.replace(row, paper_change=told)
     low, high = interval(differences)
+    sign = setting.paper_sign if told is None else told
+    judged = verdict(low, high, sign)
     return dataclasses.replace(
         row,
         change=statistics.mean(differences),
         low=low,
         high=high,
         paper_change=told,
-        verdict=verdict(low, high, setting.paper_sign if told is None else told),
+        verdict=FEW if judged and len(differences) < _FEWEST else judged,
     )
 
 

@@ -30,8 +30,9 @@ def cells(table: Table, row: Row) -> list[str]:
     setting = row.setting
     name = setting.name + (" (baseline)" if setting.baseline else "")
     paper = DASH if setting.paper is None else f"{setting.paper:g}"
-    if not row.applies:
-        return [name, "not applicable", paper, DASH, _papers(row), *("" for _ in table.metrics), ""]
+    if not (row.applies and row.run):
+        why = "not run" if row.applies else "not applicable"
+        return [name, why, paper, DASH, _papers(row), *("" for _ in table.metrics), ""]
     ours = DASH if row.mean is None else f"{row.mean:.1f}" + ("" if row.spread is None else f" ± {row.spread:.1f}")
     notes = [f"{count} x {mode}" for mode, count in row.collapsed.items()]
     notes += [f"{row.failed} x not finite"] if row.failed else []
