@@ -74,6 +74,11 @@ TABLE = Table(
     source="Grill et al. 2020, figure 3b and table 18; ResNet-50, ImageNet, 300 epochs, linear top-1",
     claim="BYOL needs its augmentations less than SimCLR, which without colours can tell images by their histograms.",
     settings=settings,
+    discussion={
+        "digits": "Of what the paper removes digits have only the jitter of brightness and contrast, which neither "
+        "method misses: what an image's colours give away in photographs, digits do not have. It takes "
+        "photographs to see this table."
+    },
     seeds=3,
 )
 

@@ -54,6 +54,12 @@ TABLE = Table(
     claim="Larger batches are better where training is short, and the more so the shorter; longer training is better "
     "throughout.",
     settings=settings,
+    discussion={
+        "digits": "Longer training is better for every batch, as in the paper, until the linear probe is near its "
+        "ceiling. Larger batches are not better where training is short: an epoch of so small a set is a few "
+        "steps of a large batch, and the shortest training a few dozen; the paper's shortest has tens of "
+        "thousands."
+    },
     seeds=3,
     figure="lines",
     x="epochs",
