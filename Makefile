@@ -22,7 +22,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m experiments.pretrain
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(VENV)/installed
 	$(BIN)/python -m pytest tests/hostile --hypothesis-profile soak

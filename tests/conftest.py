@@ -35,6 +35,23 @@ hypothesis.settings.load_profile("quick")
 install_import_hook("sslax", "tests.checker.check")
 
 
+# Files of few tests that take long: begun first, so that no process ends the suite by itself.
+_LONG = (
+    "test_devices",
+    "test_methods",
+    "test_adding_a_method",
+    "test_engine",
+    "test_evaluate",
+    "test_soak",
+    "test_training",
+)
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: index for index, name in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(_LONG)))
+
+
 @pytest.fixture(scope="session")
 def golden():
     """golden("nt_xent_0") gives the arrays of tests/golden/nt_xent_0.npz as a dict, `hyper` among them."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
 from sslax.augment import BYOLViews, DINOViews, SimCLRViews
@@ -69,3 +70,8 @@ def backbone(name: str):
         patch_size=network.patch_size,
         drop_path=0.0,
     )
+
+
+def start(method, seed: int = 0):
+    """A method's parameters and aux before the first step, drawn by one program and not by one for every op."""
+    return jax.jit(method.init, static_argnums=1)(jax.random.key(seed), (SIZE, SIZE, 3))

@@ -108,7 +108,7 @@ def linear_probe(
     candidates = jnp.asarray(
         [(lr, decay) for lr in sorted(learning_rates) for decay in sorted(weight_decays, reverse=True)], jnp.float32
     )
-    fit = functools.partial(_fit, num_classes=num_classes, steps=steps, batch_size=batch_size)
+    fit = functools.partial(_compiled_fit(), num_classes=num_classes, steps=steps, batch_size=batch_size)
     chosen = _predict(fit(choose_key, train_x[rest], train_y[rest], candidates), train_x[held_out])
     accuracies = (chosen == train_y[held_out][None, :]).mean(axis=1)
     best = int(jnp.argmax(accuracies))
@@ -123,7 +123,13 @@ def linear_probe(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("num_classes", "steps", "batch_size"))
+@functools.cache
+def _compiled_fit():
+    # So many steps are worth optimising, though a process may have told XLA for short programs' sake not to.
+    options = {"xla_backend_optimization_level": 3} if jax.default_backend() == "cpu" else {}
+    return jax.jit(_fit, static_argnames=("num_classes", "steps", "batch_size"), compiler_options=options)
+
+
 def _fit(key, x, y, candidates, *, num_classes, steps, batch_size):
     """Weights [candidates, d, c] and biases [candidates, 1, c], a classifier for each (learning rate, weight decay)."""
     schedule = optax.cosine_decay_schedule(1.0, steps)

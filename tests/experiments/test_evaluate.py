@@ -1,4 +1,4 @@
-"""The evaluation script on a run of a minute's digits: the whole table, and what it cannot work with."""
+"""The evaluation script on a finished run: the whole table, and what it cannot work with."""
 
 import json
 
@@ -7,18 +7,15 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, terminal
-from experiments.pretrain import pretrain
 from sslax.training import build
 from tests import tiny
-
-FLAGS = ["--epochs", "2", "--optim.warmup-epochs", "1", "--network.width", "4", "--method.projector-dim", "8"]
-FLAGS += ["--batch-size", "64", "--limit", "256", "--eval-every", "0", "--log-every", "4"]
+from tests.experiments.finished import make
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
-    pretrain([*FLAGS, "--run-dir", str(path)])
+    make(path, limit=256)
     return path
 
 

@@ -33,14 +33,14 @@ def paths(tree):
 
 @pytest.mark.parametrize(("start", "same"), [("own", False), ("online", True)])
 def test_the_target_starts_from_weights_of_its_own_or_a_copy(start, same):
-    params, aux = built(target_start=start).method.init(jax.random.key(0), (tiny.SIZE, tiny.SIZE, 3))
+    params, aux = tiny.start(built(target_start=start).method)
     kernels = [tree["encoder"]["stem_conv"]["kernel"] for tree in (params, aux["target"]["params"])]
     assert np.array_equal(*kernels) == same
 
 
 def test_a_constant_decay_stays(tmp_path):
     b = built(decay=0.5, decay_schedule="constant")
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
     kernel = lambda tree: np.asarray(tree["encoder"]["stem_conv"]["kernel"])  # noqa: E731
     _, after = jax.jit(b.method.after_update)(params, aux, jnp.asarray(11))
     wanted = (kernel(params) + kernel(aux["target"]["params"])) / 2
@@ -49,7 +49,7 @@ def test_a_constant_decay_stays(tmp_path):
 
 def test_the_loss_is_both_directions_of_views_forwarded_one_by_one():
     b = built()
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
     views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
     loss, output = jax.jit(b.method.loss)(params, aux, Batch(views), jax.random.key(2), 0)
 
@@ -137,7 +137,7 @@ def variant(request):
     """A step of plain gradient descent: its method, what it started from, what it gave."""
     b = built(**VARIANTS[request.param])
     views = tuple(jax.random.uniform(jax.random.key(1), (2, 16, tiny.SIZE, tiny.SIZE, 3)))
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
 
     @jax.jit
     def step(params, aux):
@@ -188,7 +188,7 @@ def contrastive(devices=1):
     """Views and their loss with gradient, without predictor and target network and with negatives."""
     b = built(devices=devices, target="online", negatives=1.0, predictor_hidden=0, temperature=0.2)
     rows = jax.NamedSharding(b.mesh, jax.P("data"))
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
 
     @jax.jit
     def step(params, aux, images):

@@ -41,7 +41,7 @@ def test_no_rise_is_the_temperature_at_once():
 def test_the_loss_is_every_crop_by_itself():
     """One forward a resolution and the head once, against a forward for every crop."""
     b = build(tiny.config("dino", network=dataclasses.replace(tiny.NETWORKS["dino"], drop_path=0.0)), tiny.dataset())
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
     aux["center"] = jnp.linspace(-0.1, 0.1, 24)
     views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
     assert [v.shape[1] for v in views] == [8, 8, 4, 4]
@@ -50,6 +50,7 @@ def test_the_loss_is_every_crop_by_itself():
     encoder = tiny.backbone("dino")
     head = DINOHead(features=24, layers=2, hidden=16, bottleneck=8)
 
+    @jax.jit
     def logits(params, view):
         h, _ = forward(encoder, params["encoder"], {}, view, train=False)
         return forward(head, params["head"], {}, h, train=False)[0]
@@ -88,7 +89,7 @@ def test_without_centring_the_centre_is_not_used():
             tiny.dataset(),
             devices=jax.devices()[:1],
         )
-        params, aux = b.method.init(jax.random.key(0), b.image_shape)
+        params, aux = tiny.start(b.method)
         views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
         fill = [{**aux, "center": jnp.linspace(0, x, 24)} for x in (0.0, 1.0)]
         function = jax.jit(b.method.loss)
@@ -100,7 +101,7 @@ def test_without_centring_the_centre_is_not_used():
 
 def test_attention_maps_are_the_patches_shares():
     b = build(tiny.config("dino"), tiny.dataset(), devices=jax.devices()[:1])
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
     maps = jax.jit(b.method.attention)(params, aux, tiny.dataset().train.images[:3])
     assert maps.shape == (3, 4, 4, 4)
     assert (np.asarray(maps) >= 0).all()

@@ -45,7 +45,7 @@ def variant(request, views):
     """The options, then what a step starts from, and its loss, output and gradients by parameters and aux."""
     options = VARIANTS[request.param]
     method = built(**options).method
-    params, aux = method.init(jax.random.key(0), (tiny.SIZE, tiny.SIZE, 3))
+    params, aux = tiny.start(method)
     aux["center"] = jnp.linspace(-0.1, 0.1, 24)
     run = jax.jit(jax.value_and_grad(method.loss, (0, 1), has_aux=True))
     (loss, output), gradients = run(params, aux, Batch(views), jax.random.key(2), STEP)
@@ -132,7 +132,7 @@ def test_the_teacher_has_no_predictor_and_follows_the_student(variant):
 
 def test_parameters_are_named_as_they_were(views):
     """What a checkpoint of the defaults holds."""
-    params, aux = built().method.init(jax.random.key(0), (tiny.SIZE, tiny.SIZE, 3))
+    params, aux = tiny.start(built().method)
     assert {name: set(layer) for name, layer in params["head"].items()} == {
         "mlp1": {"kernel", "bias"},
         "mlp2": {"kernel", "bias"},
@@ -158,7 +158,7 @@ def test_sinkhorn_over_eight_devices_is_over_all_their_images(variant, views):
 
 def test_without_momentum_the_teacher_is_the_student_of_now():
     method = built(decay=0.0, decay_schedule="constant").method
-    params, aux = method.init(jax.random.key(0), (tiny.SIZE, tiny.SIZE, 3))
+    params, aux = tiny.start(method)
     rng = np.random.default_rng(0)
     moved = jax.tree.map(lambda p: p + 0.1 * rng.standard_normal(p.shape, np.float32), params)
     _, after = jax.jit(method.after_update)(moved, aux, jnp.asarray(7))

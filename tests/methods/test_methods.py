@@ -19,7 +19,7 @@ def method(request):
 @pytest.fixture(scope="module")
 def evaluated(method):
     """Loss, output and gradients at the start, with the views that they were taken on."""
-    params, aux = method.method.init(jax.random.key(0), method.image_shape)
+    params, aux = tiny.start(method.method)
     data = tiny.dataset()
     views = jax.jit(method.method.views)(jax.random.key(1), data.train.images[:16], data.train.aspects[:16])
     function = jax.jit(jax.value_and_grad(method.method.loss, has_aux=True))
@@ -81,7 +81,7 @@ def test_one_step_on_eight_devices_is_one_step_on_one(name):
     for devices in (jax.devices()[:1], jax.devices()):
         b = build(tiny.config(name), data, devices=devices)
         rows = jax.NamedSharding(b.mesh, jax.P("data"))
-        params, aux = b.method.init(jax.random.key(0), b.image_shape)
+        params, aux = tiny.start(b.method)
 
         @jax.jit
         def step(params, aux, images, aspects, method=b.method):
@@ -109,7 +109,7 @@ def test_one_step_on_eight_devices_is_one_step_on_one(name):
 def test_no_gradient_reaches_aux(name):
     """Target, teacher, centre and statistics: the loss's gradient by aux is zero everywhere, and by params it is not."""
     b = build(tiny.config(name), tiny.dataset(), devices=jax.devices()[:1])
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
     views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
 
     def loss(params, aux):
@@ -126,7 +126,7 @@ def test_no_gradient_reaches_aux(name):
 def test_poison_in_the_target_is_poison_in_the_loss_and_not_in_the_weights(name, place):
     """Not-a-number weights of the target make the loss one, so it is used; the parameters' shapes never meet it otherwise."""
     b = build(tiny.config(name), tiny.dataset(), devices=jax.devices()[:1])
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
     views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
     poisoned = {**aux, place: {**aux[place], "params": jax.tree.map(lambda x: x * jnp.nan, aux[place]["params"])}}
     loss = jax.jit(lambda params, aux: b.method.loss(params, aux, Batch(views), jax.random.key(2), 0)[0])
@@ -138,7 +138,7 @@ def test_poison_in_the_target_is_poison_in_the_loss_and_not_in_the_weights(name,
 def test_the_target_is_the_closed_form_of_its_average(name, place):
     """After k updates: the product of the decays times its start, and each step's weights times the decays after it."""
     b = build(tiny.config(name), tiny.dataset(), devices=jax.devices()[:1])
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
     start, online = aux[place]["params"]["encoder"], params["encoder"]
     options = tiny.OPTIONS[name]
     update = jax.jit(b.method.after_update)

@@ -36,7 +36,7 @@ def built(devices=1, **changes):
 def start():
     """Parameters, statistics and views that all options share."""
     b = built()
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
     return params, aux, jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
 
 
@@ -128,7 +128,7 @@ def test_one_branch_on_the_command_line_and_through_a_step():
     assert (config.method.loss, config.method.semi_hard) == ("margin", True)
     check(config)
     b = build(config, tiny.dataset(), devices=jax.devices()[:1])
-    params, aux = b.method.init(jax.random.key(0), b.image_shape)
+    params, aux = tiny.start(b.method)
     views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
     loss, _, gradients = evaluated(b, (params, aux, views))
     assert np.isfinite(loss)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sslax.config import to_dict
-from sslax.data.feed import epoch_order, resident
+from sslax.data.feed import epoch_order
 from sslax.errors import InputError
-from sslax.training import Embedder, Interrupted, NonFinite, RunDir, build, compile_steps, fit, make_step, start_state
+from sslax.training import Embedder, Interrupted, NonFinite, RunDir, build, fit, start_state
 from sslax.training.run_dir import facts
 from tests import tiny
 
@@ -111,22 +111,6 @@ def test_steps_under_one_scan_are_the_steps_one_by_one(tmp_path):
     for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
     assert [line["step"] for line in one_run.metrics()] == [line["step"] for line in two_run.metrics()]
-
-
-def test_one_step_on_eight_devices_is_one_step_on_one():
-    data, config = tiny.dataset(), tiny.config(optim=tiny.OptimizerConfig(name="sgd", lr=0.1, warmup_epochs=0.0))
-    states = []
-    for devices in (jax.devices()[:1], jax.devices()):
-        built = build(config, data, devices=devices)
-        run = compile_steps(make_step(built.method, built.tx, built.mesh, batch_size=16, steps_per_epoch=4), built.mesh)
-        state = start_state(config, built)
-        images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
-        state, metrics, _ = run(state, images, epoch_order(state.key, 0, 64), 1)
-        states.append((state, metrics))
-    (one, one_metrics), (eight, eight_metrics) = states
-    np.testing.assert_allclose(eight_metrics["loss"], one_metrics["loss"], rtol=1e-5)
-    for a, b in zip(jax.tree.leaves((one.params, one.aux)), jax.tree.leaves((eight.params, eight.aux)), strict=True):
-        np.testing.assert_allclose(b, a, atol=1e-5 * max(1.0, np.abs(a).max()))
 
 
 def test_orders_are_permutations_of_their_own():
