@@ -64,6 +64,7 @@ def test_no_more_than_gradients_statistics_embeddings_and_images(name):
     assert sum(kinds.values()) <= forwards * gradient + statistics + embeddings + images + slack
 
 
+@pytest.mark.slow
 def test_bytes_do_not_grow_with_the_devices():
     config = tiny.config()
     one, two, eight = (sum(step_bytes(config, images=64, canvas=8, devices=n)[0].values()) for n in (1, 2, 8))

@@ -13,6 +13,7 @@ from sslax.training.checkpoints import Checkpoints
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_one_run_killed_and_gone_on_with(tmp_path, monkeypatch, capsys):
     # One device, and programs that are not optimised: both runs have the same.
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")

@@ -12,6 +12,7 @@ from experiments.terminal import DONE, INPUT, exit_code
 from tests import tiny
 
 
+@pytest.mark.slow
 def test_a_step_is_beside_a_plain_loop(capsys):
     options = Options(configs=("tiny",), images=32, steps=2, rounds=1, traced=0)
     assert exit_code(lambda: run(options, {"tiny": tiny.config()})) == DONE

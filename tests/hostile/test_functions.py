@@ -1,7 +1,7 @@
 """Every public function of losses, augment, optim and evaluation on right and on wrong values of every kind.
 
 Right values give a finite answer, in the promised shape and type and equal to float64 where that is cheap; wrong ones a
-ValueError or a TypeError whose one sentence names the argument. `--hypothesis-profile soak` draws ten times as many.
+ValueError or a TypeError whose one sentence names the argument. `--hypothesis-profile soak` draws twenty times as many.
 """
 
 import importlib

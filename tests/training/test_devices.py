@@ -26,7 +26,7 @@ def begin(folder, devices, *arguments):
     environment = os.environ | {
         "JAX_ENABLE_X64": "1",
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.0",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0",
     }
     command = [sys.executable, "-m", "tests.training.devices", str(folder), *arguments]

@@ -11,7 +11,7 @@ from sslax.training import NUMBERS, RunDir, build, build_shared, fit, shared, st
 from tests import tiny
 
 
-@pytest.fixture(scope="module", params=["simclr", "dino"])
+@pytest.fixture(scope="module", params=["simclr", pytest.param("dino", marks=pytest.mark.slow)])
 def name(request):
     return request.param
 
