@@ -1,17 +1,13 @@
 """Strict settings for every test: eight CPU devices, shapes checked at run time, rank promotion and warnings are errors."""
 
-import importlib.metadata
 import os
 import pathlib
 
+from tests import compilation
+
 # Before jax starts: several devices, so that what is sharded is really tested on a machine without accelerators.
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Nor is LLVM to optimise programs that run for milliseconds: compilation is most of the suite's time, and this halves it.
-_FLAGS = ["--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"]
-if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11):
-    # The old code generator of fusions takes a third off it once more; later releases have the new one alone.
-    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([*_FLAGS, os.environ.get("XLA_FLAGS", "")])
+os.environ["XLA_FLAGS"] = f"{compilation.FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 import hypothesis
 import jax
