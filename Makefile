@@ -1,6 +1,6 @@
 # make demo   SimCLR on scikit-learn's digits: trains, prints a table, writes a report
-# make test   the whole test suite         make test PYTHON=python3.12 LATEST=1: on the newest releases
-# make soak   thousands of hostile inputs to every public function, a thousand damaged image files, runs killed and resumed
+# make test   the tests, but for what is marked slow   make test PYTHON=python3.12 LATEST=1: on the newest releases
+# make soak   the slow tests, thousands of hostile inputs to every public function, damaged image files, runs killed and resumed
 # make check  lint, format and types       make bench: every benchmark, each beside its rival
 PYTHON ?= python3
 ifeq ($(LATEST),1)
