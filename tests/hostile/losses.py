@@ -198,6 +198,13 @@ def _check_dino(a, result):
     finite(_dino_gradient(*rows, student_temperature=jnp.float32(warm), teacher_temperature=jnp.float32(cold)))
 
 
+_DINO_WRONG = {
+    **{name: both(bad_array(name), bad_shape(name)) for name in ("student", "center")},
+    # Of one or of two crops it would be right.
+    "teacher": both(bad_array("teacher"), lambda a: bad_shape("teacher")(a)[1:]),
+}
+
+
 @st.composite
 def _dino_mse(draw):
     s, t, n, k = draw(st.sampled_from([(2, 1, 1, 1), (2, 2, 3, 4)]))
@@ -300,7 +307,7 @@ CASES = {
         _dino(),
         _check_dino,
         {
-            **{name: both(bad_array(name), bad_shape(name)) for name in ("student", "teacher", "center")},
+            **_DINO_WRONG,
             "student_temperature": bad_positive,
             "teacher_temperature": bad_positive,
         },
@@ -309,7 +316,7 @@ CASES = {
         losses.dino_mse,
         _dino_mse(),
         _check_dino_mse,
-        {name: both(bad_array(name), bad_shape(name)) for name in ("student", "teacher", "center")},
+        _DINO_WRONG,
     ),
     "losses.sinkhorn_knopp": Case(
         losses.sinkhorn_knopp,
