@@ -26,6 +26,7 @@ class Row:
     Attributes:
       setting: the row of the table.
       values: one for each seed that finished with finite numbers.
+      seeds: those seeds.
       mean: over seeds.
       spread: standard deviation over seeds.
       change: mean difference from the baseline, seed by seed.
@@ -41,6 +42,7 @@ class Row:
 
     setting: Setting
     values: tuple[float, ...] = ()
+    seeds: tuple[str, ...] = ()
     mean: float | None = None
     spread: float | None = None
     change: float | None = None
@@ -121,6 +123,7 @@ def _row(
     row = Row(
         setting,
         values=tuple(values.values()),
+        seeds=tuple(values),
         mean=statistics.mean(values.values()) if values else None,
         spread=statistics.stdev(values.values()) if len(values) > 1 else None,
         failed=sum("non_finite" in run for run in own.values()),
@@ -200,3 +203,46 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = (stats.rankdata(x, axis=-1) for x in (a, b))
     a, b = (x - x.mean(-1, keepdims=True) for x in (a, b))
     return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The row that is best in the paper, and where it comes here: its place, and by how much it is ahead of the best other.
+
+    Attributes:
+      papers: the paper's best row.
+      place: of it among ours, from 1.
+      of: rows that were run.
+      other: the best of the others here.
+      ahead: mean difference of the two, seed by seed; below 0 where the other is ahead.
+      low, high: its 95 % interval.
+      pairs: seeds that both have.
+    """
+
+    papers: Row
+    place: int
+    of: int
+    other: Row
+    ahead: float
+    low: float
+    high: float
+    pairs: int
+
+
+def best(rows: Sequence[Row]) -> Best | None:
+    """Whether the paper's best row is the best here; None where it was not run, or nothing else was."""
+    papers = max((row for row in rows if row.setting.paper is not None), key=lambda row: row.setting.paper or 0)
+    ranked = sorted((row for row in rows if row.mean is not None), key=lambda row: -(row.mean or 0))
+    others = [row for row in ranked if row is not papers]
+    if papers.mean is None or not others:
+        return None
+    other = others[0]
+    theirs = dict(zip(other.seeds, other.values, strict=True))
+    differences = [
+        value - theirs[seed] for seed, value in zip(papers.seeds, papers.values, strict=True) if seed in theirs
+    ]
+    if not differences:
+        return None
+    low, high = interval(differences)
+    place = 1 + ranked.index(papers)
+    return Best(papers, place, len(ranked), other, statistics.mean(differences), low, high, len(differences))

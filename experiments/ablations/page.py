@@ -128,7 +128,7 @@ def _section(table: Table, scale: str, summary: Mapping[str, Any], folder: str) 
         title = f"{show.measured(own)}, %"
         lines.append(f"**{group}** ({title})\n" if group else f"{title[0].upper()}{title[1:]}:\n")
         lines.append(markdown(show.columns(table), [show.cells(table, row) for row in own]) + "\n")
-    lines += [f"{show.rank_sentence(rank)}\n" for rank in ranks(rows)]
+    lines += [f"{sentence}\n" for sentence in show.sentences(table, rows)]
     if told := show.context(summary, rows):
         lines.append(f"For comparison: {told}.\n")
     lines.append(f"![{table.title}]({folder}/{table.name}-{scale}.svg)\n")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as Printed
 
 from experiments import terminal
-from experiments.ablations.analysis import Rank, Row, analyse, ranks
+from experiments.ablations.analysis import Best, Rank, Row, analyse, best, ranks
 from experiments.ablations.table import Table
 
 _MEASURES = {"linear": "linear probe", "knn20": "kNN k=20"}
@@ -65,6 +65,20 @@ def rank_sentence(rank: Rank) -> str:
     )
 
 
+def best_sentence(found: Best) -> str:
+    """Where the paper's best row comes here, in words."""
+    return (
+        f"The paper's best row, {found.papers.setting.name}, is number {found.place} of {found.of} here, {found.ahead:+.1f} "
+        f"[{found.low:+.1f}, {found.high:+.1f}] beside {found.other.setting.name} over {found.pairs} seeds."
+    )
+
+
+def sentences(table: Table, rows: Sequence[Row]) -> list[str]:
+    """What stands below a table: ρ of each of its columns, and of a matrix where the paper's best comes."""
+    found = best(rows) if table.figure == "heatmap" else None
+    return [*map(rank_sentence, ranks(rows)), *([] if found is None else [best_sentence(found)])]
+
+
 def measured(rows: Sequence[Row]) -> str:
     """What the figures of these rows are: one measure for all."""
     return " and ".join(dict.fromkeys(_MEASURES[row.setting.measure] for row in rows))
@@ -106,8 +120,8 @@ def print_table(table: Table, scale: str, summary: Mapping[str, Any]) -> None:
         for row in own:
             printed.add_row(*cells(table, row))
         print_wide(printed)
-    for rank in ranks(rows):
-        terminal.say(rank_sentence(rank))
+    for sentence in sentences(table, rows):
+        terminal.say(sentence)
     if told := context(summary, rows):
         terminal.say(f"For comparison: {told}.")
     terminal.say(f"Its runs took {cost(summary):,.0f} s, one after another, on {summary['device']}.")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.ablations.analysis import CONFIRMED, CONTRADICTED, FEW, UNSEEN, analyse, interval, ranks, verdict
+from experiments.ablations.analysis import CONFIRMED, CONTRADICTED, FEW, UNSEEN, analyse, best, interval, ranks, verdict
 from experiments.ablations.table import Setting, Table
 
 CHANGES = {"method.temperature": 0.1}
@@ -102,3 +102,15 @@ def test_ranks_are_spearmans_within_a_group():
     np.testing.assert_allclose(rank.rho, 0.9)
     assert -1 <= rank.low < rank.rho <= rank.high <= 1
     assert ranks(analyse(table(*settings[:3]), "digits", saved)) == []
+
+
+def test_the_papers_best_beside_ours():
+    base, cold = Setting("base", paper=60.0, baseline=True), Setting("cold", CHANGES, paper=62.0)
+    saved = {"simclr/base": runs(0.5, 0.7, 0.6), COLD: {"2": runs(0.59)["0"], "0": runs(0.48)["0"]}}
+    found = best(analyse(table(base, cold), "digits", saved))
+    assert (found.papers.setting, found.other.setting) == (cold, base)
+    assert (found.place, found.of, found.pairs) == (2, 2, 2)
+    # Seeds 0 and 2, which both have.
+    np.testing.assert_allclose([found.ahead, found.low, found.high], [-1.5, *interval([-2.0, -1.0])])
+    del saved[COLD]
+    assert best(analyse(table(base, cold), "digits", saved)) is None
