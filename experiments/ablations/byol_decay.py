@@ -46,8 +46,8 @@ TABLE = Table(
         "predictor and stops the gradient at the target, which Chen & He 2020 (SimSiam, arXiv:2011.10566) "
         "found to be enough, and the watch sees no collapse. What was tried to see it: runs four times as "
         "long, and the paper's optimiser; in neither does it collapse. The slow decays are slow for runs of "
-        "a few hundred steps: a target that hardly moves in them is the random one, and a random target alone teaches these networks "
-        "most of what they learn."
+        "a few hundred steps: a target that hardly moves in them is the random one, and a random target alone"
+        " teaches these networks most of what they learn."
     },
     seeds=5,
     metrics=("feature_std", "projection_std"),
