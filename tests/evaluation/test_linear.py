@@ -1,0 +1,42 @@
+"""The linear probe's training against a naive float64 loop: Nesterov momentum, cosine, decay of the weights alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.evaluation.linear import _compiled_fit
+
+CLASSES, STEPS, BATCH = 3, 30, 16
+
+
+def naive(key, x, y, rate, decay):
+    """Weights and biases after so many steps, of gradients written out; the batches are those of the key."""
+    w, b = np.zeros((x.shape[1], CLASSES)), np.zeros((1, CLASSES))
+    velocities = [np.zeros_like(w), np.zeros_like(b)]
+    for step in range(STEPS):
+        index = np.asarray(jax.random.randint(jax.random.fold_in(key, step), (BATCH,), 0, len(x)))
+        logits = x[index] @ w + b
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        p[np.arange(BATCH), y[index]] -= 1
+        gradients = [x[index].T @ p / BATCH + decay * w, p.mean(0, keepdims=True)]
+        velocities = [g + 0.9 * v for g, v in zip(gradients, velocities, strict=True)]
+        now = rate * 0.5 * (1 + np.cos(np.pi * step / STEPS))
+        w, b = (part - now * (g + 0.9 * v) for part, g, v in zip((w, b), gradients, velocities, strict=True))
+    return w, b
+
+
+@pytest.mark.parametrize("candidate", [0, 1])
+def test_training_is_the_naive_loop(candidate):
+    rng = np.random.default_rng(0)
+    # Off centre, so that the biases matter.
+    x, y = rng.normal(0.5, 1, (40, 5)).astype(np.float32), rng.integers(0, CLASSES, 40)
+    candidates = jnp.asarray([(0.3, 0.1), (0.05, 0.0)])
+    key = jax.random.key(3)
+    found = _compiled_fit()(
+        key, jnp.asarray(x), jnp.asarray(y), candidates, num_classes=CLASSES, steps=STEPS, batch_size=BATCH
+    )
+    w, b = naive(key, x.astype(np.float64), y, *map(float, candidates[candidate]))
+    np.testing.assert_allclose(found["w"][candidate], w, atol=1e-5)
+    np.testing.assert_allclose(found["b"][candidate], b, atol=1e-5)
