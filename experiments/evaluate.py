@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from rich import box
@@ -27,13 +26,11 @@ from experiments.evaluation_report import TITLES, Accuracies, Evaluation, mean_a
 from experiments.runs import open_labelled
 from sslax.data import Dataset
 from sslax.errors import InputError
-from sslax.evaluation import balanced_subset, confusion_matrix, knn_scores, linear_probe
+from sslax.evaluation import balanced_subset, confusion_matrix, knn_accuracies, linear_probe
 from sslax.files import write_atomically
 from sslax.networks import ViT
 from sslax.training import Embedder, FinetuneOptions, Finetuner, Loaded, load, raw_pixels
 
-# (k, temperature): DINO's protocol at 1 and 20, lightly's at 200.
-KNN = {"knn1": (1, 0.07), "knn20": (20, 0.07), "knn200": (200, 0.1)}
 ROWS = {"pretrained": "pretrained", "untrained": "untrained", "raw_pixels": "raw pixels", "chance": "chance"}
 
 
@@ -130,7 +127,7 @@ def evaluate(options: Options, network: Loaded, data: Dataset) -> Evaluation:
             index = balanced_subset(labels, seed=seed, **wanted)
             counts[budget] = len(index)
             for name, (train, test) in features.items():
-                figures = knn(train[index], labels[index], test, test_labels, num_classes=classes)
+                figures = knn_accuracies(train[index], labels[index], test, test_labels, num_classes=classes)
                 probe = linear_probe(
                     jax.random.key(seed),
                     probed[name][0][index],
@@ -178,19 +175,6 @@ def _trainers(options: Options, network: Loaded, data: Dataset, untrained: Any) 
 
     states = {"pretrained": network.state, "untrained": untrained}
     return {name: functools.partial(train, method.evaluated(s.params, s.aux)) for name, s in states.items()}
-
-
-def knn(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, *, num_classes: int
-) -> dict[str, float]:
-    """Accuracies by kNN, as far as there are k labels."""
-    figures = {}
-    for name, (k, temperature) in KNN.items():
-        if k <= len(labels):
-            arrays = (jnp.asarray(test), jnp.asarray(train), jnp.asarray(labels))
-            votes = knn_scores(*arrays, num_classes=num_classes, k=k, temperature=temperature)
-            figures[name] = float((np.asarray(votes).argmax(1) == test_labels).mean())
-    return figures
 
 
 def show(accuracies: Mapping[str, Mapping[str, Mapping[str, list[float]]]], seeds: int) -> Table:

@@ -10,6 +10,7 @@ import pathlib
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -148,9 +149,8 @@ def measure_all(config: Config, built: Built, data: Dataset | LazyDataset, state
         "untrained": functools.partial(embedder, untrained),
         "pretrained": functools.partial(embedder, state),
     }
-    return {
-        name: measure(features, data, probe_key=probe_key, workers=config.workers) for name, features in rows.items()
-    }
+    options: dict[str, Any] = {"probe_key": probe_key, "knn": config.knn, "workers": config.workers}
+    return {name: measure(features, data, **options) for name, features in rows.items()}
 
 
 def main(configs: Mapping[str, Config] = CONFIGS) -> None:

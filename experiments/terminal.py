@@ -170,7 +170,7 @@ def _collapsed(line: Mapping[str, Any]) -> str:
 
 def _numbers(line: Mapping[str, Any]) -> str:
     parts = [f"loss {line['loss']:.4f}"]
-    shown = ("knn1", "knn20", "probe", "validation")
+    shown = ("knn1", "knn20", "knn200", "probe", "validation")
     parts += [f"{name} {100 * line[name]:.1f} %" for name in shown if name in line]
     parts += [f"{line['images_per_s']:,.0f} images/s"] if "images_per_s" in line else []
     parts += [f"{line['skipped']} skipped"] if line.get("skipped") else []
@@ -224,7 +224,7 @@ def result_table(result: Mapping[str, Mapping[str, float]], method_name: str) ->
     """Raw pixels, the untrained and the pretrained network, by kNN and linear probe, in per cent."""
     table = Table(title="accuracy on the test images, %")
     table.add_column("features")
-    names = {"knn1": "kNN k=1", "knn20": "kNN k=20", "linear": "linear probe"}
+    names = {"knn1": "kNN k=1", "knn20": "kNN k=20", "knn200": "kNN k=200", "linear": "linear probe"}
     columns = [key for key in names if any(key in row for row in result.values())]
     for key in columns:
         table.add_column(names[key], justify="right")

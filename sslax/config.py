@@ -129,6 +129,8 @@ class Config:
     """Steps between lines of metrics."""
     eval_every: int = 10
     """Epochs between kNN evaluations; 0 is never."""
+    knn: tuple[Literal[1, 20, 200], ...] = (1, 20)
+    """Neighbours of these evaluations: 1 and 20 vote by DINO's protocol (temperature .07), 200 by lightly's (.1)."""
     checkpoint_every: int = 10
     """Epochs between checkpoints."""
     keep_checkpoints: int = 2
@@ -148,10 +150,10 @@ class Config:
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as JSON has it (tuples as lists), with the method's name.
 
-    Left out is what makes no other run: `run_dir`, as runs may be moved, `dry_run`, which is none, `tensorboard`, which only
-    watches, `keep_checkpoints`, what changes only the way that the same images take, or the memory of the same step, which may
-    be another on another machine, as may the devices and how the run is spread over them, and `on_nan`, so that a run that was
-    stopped may go on by skipping.
+    Left out is what makes no other run: `run_dir`, as runs may be moved, `dry_run`, which is none, `tensorboard` and `knn`,
+    which only watch, `keep_checkpoints`, what changes only the way that the same images take, or the memory of the same step,
+    which may be another on another machine, as may the devices and how the run is spread over them, and `on_nan`, so that a
+    run that was stopped may go on by skipping.
     """
 
     def plain(value: Any) -> Any:
@@ -160,7 +162,18 @@ def to_dict(config: Config) -> dict[str, Any]:
         return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
     fields = plain(dataclasses.asdict(config))
-    own = ("run_dir", "dry_run", "tensorboard", "keep_checkpoints", "on_nan", "feed", "workers", "cache", "remat")
+    own = (
+        "run_dir",
+        "dry_run",
+        "tensorboard",
+        "keep_checkpoints",
+        "on_nan",
+        "feed",
+        "workers",
+        "cache",
+        "remat",
+        "knn",
+    )
     for name in (*own, "fsdp", "distributed"):
         del fields[name]
     fields["method"] = {"name": config.method.NAME, **fields["method"]}
@@ -203,6 +216,9 @@ def check(config: Config) -> None:
     for name, value in optional.items():
         if value is not None:
             _at_least(name, value, 1)
+    for k in config.knn:
+        if k not in (1, 20, 200):
+            raise InputError(f"knn has {k}; every number of neighbours must be 1, 20 or 200.")
     optim = config.optim
     if not 0 < optim.lr < float("inf"):
         raise InputError(f"optim.lr is {optim.lr}; it must be a finite number above 0.")

@@ -2,17 +2,26 @@
 
 import functools
 import math
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from sslax.checks import as_array, check_count, check_floating, check_labels, check_positive
+from sslax.checks import as_array, check_choice, check_count, check_floating, check_labels, check_positive
 from sslax.numerics import at_least_float32, l2_normalize
 
-# Similarities of one block of queries: 2^23 float32 are 32 MB, whatever the number of queries.
-_BLOCK_SIMILARITIES = 2**23
+PROTOCOLS = {"knn1": (1, 0.07), "knn20": (20, 0.07), "knn200": (200, 0.1)}
+"""k and temperature by name: DINO's protocol at 1 and 20 neighbours, lightly's benchmark at 200."""
+
+# Similarities of one block of queries, whatever their number: 32 MB of float32 on CPU, 256 MB on a device with its own memory.
+_BLOCK_SIMILARITIES = {"cpu": 2**23}
+_BLOCK_ELSEWHERE = 2**26
+# Narrower features are filled up with zeros, which change no cosine: pixels of small images and the features of a small network
+# then share one compiled program.
+_LEAST_WIDTH = 256
 
 
 def knn_scores(
@@ -45,6 +54,34 @@ def knn_scores(
 
     Source: Wu et al. 2018, arXiv:1805.01978, section 3.4; `eval_knn.py` of DINO's release.
     """
+    return _votes(queries, features, labels, num_classes=num_classes, settings=[(k, temperature)])[0]
+
+
+def knn_votes(
+    queries: Float[Array, "m d"],
+    features: Float[Array, "n d"],
+    labels: Int[Array, "n"],
+    *,
+    num_classes: int,
+    settings: Sequence[tuple[int, float | Float[Array, ""]]],
+) -> tuple[Float[Array, "m c"], ...]:
+    """`knn_scores` for several (k, temperature) at once: the similarities are computed and ordered once, in one program.
+
+    Args:
+      queries: as for `knn_scores`, as are `features`, `labels` and `num_classes`.
+      settings: pairs of k and temperature, at least one.
+
+    Returns:
+      The votes [m, c] of each setting, in order.
+
+    Raises:
+      ValueError: as `knn_scores`, and without settings.
+      TypeError: as `knn_scores`.
+    """
+    return _votes(queries, features, labels, num_classes=num_classes, settings=settings)
+
+
+def _votes(queries, features, labels, *, num_classes, settings):
     queries, features = as_array("queries", queries), as_array("features", features)
     labels = as_array("labels", labels)
     check_floating("queries", queries, 2)
@@ -55,28 +92,70 @@ def knn_scores(
         )
     check_count("num_classes", num_classes)
     check_labels("labels", labels, count=len(features), of="features", num_classes=num_classes)
-    check_count("k", k)
-    if k > len(features):
-        raise ValueError(f"k is {k}; it must lie between 1 and the number of features, which is {len(features)}.")
-    check_positive("temperature", temperature)
-    return _scores(queries, features, labels, temperature, num_classes=num_classes, k=k)
+    if not settings:
+        raise ValueError("settings is empty; it must have at least one pair of k and temperature.")
+    for k, temperature in settings:
+        check_count("k", k)
+        if k > len(features):
+            raise ValueError(f"k is {k}; it must lie between 1 and the number of features, which is {len(features)}.")
+        check_positive("temperature", temperature)
+    ks, temperatures = zip(*settings, strict=True)
+    queries, features = _at_least_wide(queries), _at_least_wide(features)
+    return _scores(queries, features, labels, temperatures, num_classes=num_classes, ks=ks)
 
 
-@functools.partial(jax.jit, static_argnames=("num_classes", "k"))
-def _scores(queries, features, labels, temperature, *, num_classes, k):
+def knn_accuracies(
+    train: Float[np.ndarray, "n d"],
+    train_labels: Int[np.ndarray, "n"],
+    test: Float[np.ndarray, "m d"],
+    test_labels: Int[np.ndarray, "m"],
+    *,
+    num_classes: int,
+    protocols: Iterable[str] = tuple(PROTOCOLS),
+) -> dict[str, float]:
+    """Accuracies in [0, 1] of kNN on `test`, by the names of `PROTOCOLS`.
+
+    A protocol with more neighbours than there are training features is left out.
+
+    Raises:
+      ValueError: on a name that is not in `PROTOCOLS`, and as `knn_scores`.
+    """
+    for name in protocols:
+        check_choice("protocols", name, tuple(PROTOCOLS))
+    settings = {name: PROTOCOLS[name] for name in protocols if PROTOCOLS[name][0] <= len(train)}
+    if not settings:
+        return {}
+    arrays = jnp.asarray(test), jnp.asarray(train), jnp.asarray(train_labels)
+    votes = knn_votes(*arrays, num_classes=num_classes, settings=list(settings.values()))
+    right = (np.asarray(scores).argmax(axis=1) == test_labels for scores in votes)
+    return {name: float(found.mean()) for name, found in zip(settings, right, strict=True)}
+
+
+def _at_least_wide(x: Float[Array, "n d"]) -> Float[Array, "n w"]:
+    return jnp.pad(x, ((0, 0), (0, max(0, _LEAST_WIDTH - x.shape[1]))))
+
+
+@functools.partial(jax.jit, static_argnames=("num_classes", "ks"))
+def _scores(queries, features, labels, temperatures, *, num_classes, ks):
     m = len(queries)
     keys = l2_normalize(at_least_float32(features)).T
-    largest = jnp.minimum(1 / temperature, 80 - math.log(k))
 
     def block(rows):
         cosines = jnp.matmul(rows, keys, precision=lax.Precision.HIGHEST)
-        nearest, index = lax.top_k(cosines, k)
-        # Rounding brings a cosine above 1, which at a tiny temperature would overflow.
-        votes = jnp.exp((jnp.minimum(nearest, 1) - 1) / temperature + largest)
-        here = jnp.broadcast_to(jnp.arange(len(rows))[:, None], index.shape)
-        return jnp.zeros((len(rows), num_classes), votes.dtype).at[here, labels[index]].add(votes)
+        nearest, index = lax.top_k(cosines, max(ks))
+        classes = labels[index]
+        return tuple(vote(nearest[:, :k], classes[:, :k], t) for k, t in zip(ks, temperatures, strict=True))
 
-    size = min(m, max(1, _BLOCK_SIMILARITIES // len(features)))
+    def vote(cosines, classes, temperature):
+        largest = jnp.minimum(1 / temperature, 80 - math.log(cosines.shape[1]))
+        # Rounding brings a cosine above 1, which at a tiny temperature would overflow.
+        votes = jnp.exp((jnp.minimum(cosines, 1) - 1) / temperature + largest)
+        here = jnp.broadcast_to(jnp.arange(len(classes))[:, None], classes.shape)
+        return jnp.zeros((len(classes), num_classes), votes.dtype).at[here, classes].add(votes)
+
+    most = _BLOCK_SIMILARITIES.get(jax.default_backend(), _BLOCK_ELSEWHERE)
+    size = min(m, max(1, most // len(features)))
     blocks = -(-m // size)
     rows = jnp.pad(l2_normalize(at_least_float32(queries)), ((0, blocks * size - m), (0, 0)))
-    return lax.map(block, rows.reshape(blocks, size, -1)).reshape(blocks * size, num_classes)[:m]
+    votes = lax.map(block, rows.reshape(blocks, size, -1))
+    return tuple(x.reshape(blocks * size, num_classes)[:m] for x in votes)

@@ -101,14 +101,15 @@ def training_program(
         flops = flops_of(lowered)
     else:
         order = jax.device_put(np.arange(config.batch_size, dtype=np.int32), jax.NamedSharding(built.mesh, jax.P()))
-        inputs = (resident(*images, built.mesh), order)
+        # The last is the count of steps that a call takes.
+        inputs = (resident(*images, built.mesh), order, steps)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": 1, "accumulate": config.accumulate}
         take = make_step(built.method, built.tx, built.mesh, **sizes)
-        whole = compile_steps(guarded(take, config.on_nan), built.mesh, placed=placed)
-        lowered = whole.lower(state, *inputs, 1)
+        guard = guarded(take, config.on_nan)
+        lowered = compile_steps(guard, built.mesh, placed=placed).lower(state, *inputs)
         flops = flops_of(lowered)
         if steps > 1:
-            lowered = whole.lower(state, *inputs, steps)
+            lowered = compile_steps(guard, built.mesh, placed=placed, at_most=steps).lower(state, *inputs)
     compiled = lowered.compile()
     memory = compiled.memory_analysis()
     temporaries = None if memory is None else memory.temp_size_in_bytes

@@ -25,7 +25,7 @@ from sslax.training.quality import can_measure, measure
 from sslax.training.resume import resume
 from sslax.training.run_dir import RunDir, facts
 from sslax.training.state import TrainState, init_state
-from sslax.training.step import Embedder, compile_steps, compile_update, make_step, make_update
+from sslax.training.step import Embedder, compile_steps, compile_update, make_step, make_update, steps_at_most
 from sslax.training.watch import Watch
 
 
@@ -130,13 +130,13 @@ def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
             yield lambda state, step, most: (1, run(state, next(batches)))
         return
 
+    per_call = steps_at_most(config.steps_per_call)
     steps = built.programs.steps if built.programs else None
     if steps is None:
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": built.steps_per_epoch}
         take = make_step(built.method, built.tx, built.mesh, accumulate=config.accumulate, **sizes)
-        steps = compile_steps(guarded(take, config.on_nan), built.mesh, placed=placed)
+        steps = compile_steps(guarded(take, config.on_nan), built.mesh, placed=placed, at_most=per_call)
     images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
-    per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
     of, order = -1, None
 
     def advance(state, step, most):
@@ -144,7 +144,7 @@ def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
         epoch = step // built.steps_per_epoch
         if epoch != of:
             of, order = epoch, epoch_order(state.key, epoch, len(data.train))
-        count = per_call if per_call <= most else 1
+        count = min(per_call, most)
         return count, steps(state, images, order, count)
 
     yield advance
@@ -198,7 +198,8 @@ def _train(config, built, data, run, lines, checkpoints, state, probe, clock, fo
                 alarm = None
                 with clock.paused():
                     if evaluate_now:
-                        line |= measure(functools.partial(embedder, state), data, probe=probe, workers=config.workers)
+                        watched = {"probe": probe, "knn": config.knn, "workers": config.workers}
+                        line |= measure(functools.partial(embedder, state), data, **watched)
                     if config.on_collapse != "ignore":
                         alarm = watch(line, seen.features, rank=evaluate_now)
                 if alarm is not None:

@@ -1,43 +1,23 @@
 """What features are worth on a data set: kNN along the way, and the closing table beside two baselines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Key, UInt8
 
 from sslax import processes
 from sslax.data import Dataset, LazyDataset, LazySplit, Split
 from sslax.data.stream import Once, read_batches
-from sslax.evaluation import knn_scores, linear_probe
+from sslax.evaluation import knn_accuracies, linear_probe
 from sslax.training.probe import OnlineProbe
 
-NEIGHBOURS = (1, 20)
 # Pixels as features are a baseline, not a burden: larger images are averaged down to this side first.
 _RAW_SIDE = 32
 # Of a split that is streamed, at most so many images are looked at: as many as ImageNet's validation split has.
 MOST = 50_000
 _AT_ONCE = 500
-
-
-def knn_accuracy(
-    train: Float[np.ndarray, "n d"],
-    train_labels: Int[np.ndarray, "n"],
-    test: Float[np.ndarray, "m d"],
-    test_labels: Int[np.ndarray, "m"],
-    *,
-    num_classes: int,
-) -> dict[str, float]:
-    """`knn1` and `knn20`, accuracies in [0, 1]; a k above the number of training features is left out."""
-    accuracies = {}
-    for k in NEIGHBOURS:
-        if k <= len(train):
-            scores = knn_scores(
-                jnp.asarray(test), jnp.asarray(train), jnp.asarray(train_labels), num_classes=num_classes, k=k
-            )
-            accuracies[f"knn{k}"] = float((np.asarray(scores).argmax(1) == test_labels).mean())
-    return accuracies
 
 
 def measure(
@@ -46,9 +26,12 @@ def measure(
     *,
     probe_key: Key[Array, ""] | None = None,
     probe: OnlineProbe | None = None,
+    knn: Sequence[int] = (1, 20),
     workers: int = 0,
 ) -> dict[str, float]:
     """Accuracies of `features` on a set: `knn1`, `knn20`, `linear` where a key is given, `probe` of an online probe.
+
+    `knn` are the numbers of neighbours, 1, 20 or 200, each by its protocol (`sslax.evaluation.PROTOCOLS`).
 
     Of a set that is listed and not decoded, at most 50,000 images of each split are looked at, evenly spaced in its order;
     they are decoded in passing, by `workers` processes or in threads.
@@ -64,7 +47,8 @@ def measure(
     classes = len(data.classes)
 
     def judged() -> dict[str, float]:
-        accuracies = knn_accuracy(train, train_labels, test, test_labels, num_classes=classes)
+        protocols = [f"knn{k}" for k in knn]
+        accuracies = knn_accuracies(train, train_labels, test, test_labels, num_classes=classes, protocols=protocols)
         if probe_key is not None:
             linear = linear_probe(probe_key, train, train_labels, test, test_labels, num_classes=classes)
             accuracies["linear"] = linear.accuracy

@@ -19,7 +19,7 @@ from sslax.training.build import Built, Programs, build, build_for
 from sslax.training.nonfinite import guarded
 from sslax.training.sharding import spread
 from sslax.training.state import initial_state
-from sslax.training.step import Embedder, compile_steps, compile_update, make_step, make_update
+from sslax.training.step import Embedder, compile_steps, compile_update, make_step, make_update, steps_at_most
 
 NUMBERS = (
     "method.temperature",
@@ -123,7 +123,7 @@ def _programs(rest: Config, images: int, canvas: int) -> Programs:
 
     return Programs(
         start,
-        compile_steps(guarded(step, rest.on_nan), like.mesh, placed=placed),
+        compile_steps(guarded(step, rest.on_nan), like.mesh, placed=placed, at_most=steps_at_most(rest.steps_per_call)),
         compile_update(guarded(update, rest.on_nan), like.mesh, placed=placed),
         Embedder(like.method, like.mesh),
     )

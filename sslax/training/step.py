@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -84,28 +85,38 @@ def compile_update(update: Callable[..., Any], mesh: Mesh, *, placed: Any = None
     return jax.jit(update, donate_argnums=0, out_shardings=out, compiler_options=step_options())
 
 
-def compile_steps(step: Callable[..., Any], mesh: Mesh, *, placed: Any = None) -> jax.stages.Wrapped:
+def steps_at_most(steps_per_call: int | None) -> int:
+    """Most steps that one call of a resident run takes: what the configuration says, or 1 on CPU and 10 elsewhere."""
+    return steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
+
+
+def compile_steps(step: Callable[..., Any], mesh: Mesh, *, placed: Any = None, at_most: int = 1) -> jax.stages.Wrapped:
     """`run(state, data, order, count)`: `count` steps in one call, the state donated; metrics and seen are the last step's.
 
-    More than one go under `lax.scan`, which spares an accelerator the wait for the host. On CPU take one: XLA's
-    convolutions leave their fast path inside a loop. `placed` are the shardings of the state; None is a copy on each device.
+    One program serves every count from 1 to `at_most`, so a run compiles once. A loop of steps spares an accelerator the wait
+    for the host. On CPU keep `at_most` at 1, which is the step without a loop: XLA's convolutions leave their fast path inside
+    a loop.
+
+    Args:
+      step: (state, data, order) -> (state, metrics, seen).
+      mesh: the devices.
+      placed: shardings of the state; None is a copy on each device.
+      at_most: largest count that a call may ask for.
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
     rows = NamedSharding(mesh, PartitionSpec("data"))
+    # Traced once, for the shapes below and for the loop.
+    one = jax.jit(step)
 
     def run(state, data, order, count):
-        if count == 1:
+        if at_most == 1:
             return step(state, data, order)
-
-        def body(state, _):
-            state, *shown = step(state, data, order)
-            return state, shown
-
-        state, shown = jax.lax.scan(body, state, length=count)
-        return state, *jax.tree.map(lambda x: x[-1], shown)
+        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, state, data, order)[1:])
+        # The count is traced, so that a call that ends at a line of metrics or at an epoch needs no program of its own.
+        return jax.lax.fori_loop(0, count, lambda _, carry: one(carry[0], data, order), (state, *blank))
 
     out = placed or everywhere, everywhere, rows
-    return jax.jit(run, static_argnums=3, donate_argnums=0, out_shardings=out, compiler_options=step_options())
+    return jax.jit(run, donate_argnums=0, out_shardings=out, compiler_options=step_options())
 
 
 def step_options() -> dict[str, str]:

@@ -8,24 +8,35 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sslax.evaluation import effective_rank, feature_std, knn_scores, linear_probe
+from sslax.evaluation import effective_rank, feature_std, knn_accuracies, knn_scores, knn_votes, linear_probe
 
 
 @pytest.mark.parametrize("case", [0, 1])
 def test_knn_golden(golden, case):
+    """The numbers of neighbours one by one, and all in one call."""
     g = golden(f"knn_{case}")
-    classes = g["hyper"]["num_classes"]
+    classes, temperature = g["hyper"]["num_classes"], g["hyper"]["temperature"]
+    arrays = tuple(jnp.asarray(g[name]) for name in ("test", "train", "train_labels"))
+    together = knn_votes(*arrays, num_classes=classes, settings=[(k, temperature) for k in g["hyper"]["k"]])
     for index, k in enumerate(g["hyper"]["k"]):
-        votes = knn_scores(
-            jnp.asarray(g["test"]),
-            jnp.asarray(g["train"]),
-            jnp.asarray(g["train_labels"]),
-            num_classes=classes,
-            k=k,
-            temperature=g["hyper"]["temperature"],
-        )
-        np.testing.assert_array_equal(votes.argmax(1), g["pred"][index])
-        np.testing.assert_allclose(votes, g["votes"][index], atol=2e-5 * g["votes"][index].max())
+        votes = knn_scores(*arrays, num_classes=classes, k=k, temperature=temperature)
+        for found in (votes, together[index]):
+            np.testing.assert_array_equal(found.argmax(1), g["pred"][index])
+            np.testing.assert_allclose(found, g["votes"][index], atol=2e-5 * g["votes"][index].max())
+
+
+def test_knn_accuracies_by_protocol():
+    """Each name has its k and temperature; a k that has too few features is left out."""
+    x = np.asarray(jax.random.normal(jax.random.key(0), (230, 6)))
+    labels = (x[:, 0] > 0).astype(np.int32)
+    found = knn_accuracies(x[:210], labels[:210], x[210:], labels[210:], num_classes=2)
+    arrays = jnp.asarray(x[210:]), jnp.asarray(x[:210]), jnp.asarray(labels[:210])
+    for name, (k, temperature) in {"knn1": (1, 0.07), "knn20": (20, 0.07), "knn200": (200, 0.1)}.items():
+        votes = knn_scores(*arrays, num_classes=2, k=k, temperature=temperature)
+        assert found[name] == np.mean(np.asarray(votes).argmax(1) == labels[210:])
+    assert knn_accuracies(x[:50], labels[:50], x[210:], labels[210:], num_classes=2).keys() == {"knn1", "knn20"}
+    with pytest.raises(ValueError, match="protocols is 'knn5'"):
+        knn_accuracies(x[:50], labels[:50], x[210:], labels[210:], num_classes=2, protocols=["knn5"])
 
 
 def test_knn_at_a_tiny_temperature_is_the_nearest_neighbour():
@@ -42,7 +53,7 @@ def test_knn_blocks_do_not_change_the_scores(monkeypatch):
     queries, features = jax.random.normal(jax.random.key(0), (2, 37, 8))
     labels = jnp.arange(37) % 5
     whole = knn_scores(queries, features, labels, num_classes=5, k=7)
-    monkeypatch.setattr(knn, "_BLOCK_SIMILARITIES", 37 * 4)
+    monkeypatch.setattr(knn, "_BLOCK_SIMILARITIES", {"cpu": 37 * 4})
     knn._scores.clear_cache()
     np.testing.assert_allclose(knn_scores(queries, features, labels, num_classes=5, k=7), whole, rtol=1e-5)
     knn._scores.clear_cache()

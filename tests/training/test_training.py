@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+import sys
 
 import jax
 import numpy as np
@@ -102,15 +103,28 @@ def test_signal_handlers_are_put_back(tmp_path):
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-def test_steps_under_one_scan_are_the_steps_one_by_one(tmp_path):
+def compiled(caplog, name):
+    """How many programs of this name jax said that it compiles."""
+    return sum(f"Compiling jit({name})" in record.getMessage() for record in caplog.records)
+
+
+def test_one_program_takes_any_number_of_steps(tmp_path, caplog):
+    """Calls of 3 and 1 steps, as lines of metrics and the epoch cut them, beside one step a call."""
     # Not Adam, which turns the rounding of a nearly zero gradient into a step of its own.
     optimizer = tiny.OptimizerConfig(name="sgd", lr=0.1, warmup_epochs=1.0)
-    (one, one_run), (two, two_run) = (
-        train(tmp_path / str(count), tiny.config(steps_per_call=count, optim=optimizer, epochs=1)) for count in (1, 2)
-    )
-    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
+    runs = []
+    for count in (1, 3):
+        caplog.clear()
+        sys.modules["sslax.evaluation.knn"]._scores.clear_cache()
+        with jax.log_compiles():
+            config = tiny.config(steps_per_call=count, optim=optimizer, epochs=1, log_every=3, eval_every=1)
+            runs.append(train(tmp_path / str(count), config))
+        assert compiled(caplog, "run") == 1
+        assert compiled(caplog, "_scores") == 1
+    (one, one_run), (three, three_run) = runs
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(three.params), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
-    assert [line["step"] for line in one_run.metrics()] == [line["step"] for line in two_run.metrics()]
+    assert [line["step"] for line in one_run.metrics()] == [line["step"] for line in three_run.metrics()] == [3, 4]
 
 
 def test_orders_are_permutations_of_their_own():
