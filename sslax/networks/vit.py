@@ -6,7 +6,7 @@ Images are float [n, h, w, c] of any height and width that the patch divides; fe
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -40,24 +40,49 @@ class ViTOutputs(NamedTuple):
     attention: Float[Array, "n heads t t"]
 
 
+def fused_attention(head_width: int, dtype: Any) -> Literal["xla", "cudnn"]:
+    """The implementation that `jax.nn.dot_product_attention` is to take here.
+
+    cuDNN's fused kernel holds no attention maps in memory. It exists for half precision on NVIDIA's GPUs from Ampere on, and
+    for heads whose width is a multiple of 8, up to 128.
+    """
+    half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
+    if jax.default_backend() != "gpu" or not half or head_width % 8 or head_width > 128:
+        return "xla"
+    # AMD's GPUs have names here, such as gfx90a.
+    capability = str(getattr(jax.devices()[0], "compute_capability", ""))
+    return "cudnn" if capability.replace(".", "").isdigit() and float(capability) >= 8 else "xla"
+
+
 class Attention(nn.Module):
-    """Multi-head self-attention; queries, keys and values come of one Dense, so that its bias is one-dimensional."""
+    """Multi-head self-attention; queries, keys and values come of one Dense, so that its bias is one-dimensional.
+
+    With `maps` the attention maps come as a second output, from the explicit form; without, they are never whole in memory
+    where a fused kernel exists, and the second output is None.
+    """
 
     heads: int
     init_std: float = 0.02
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n t d"]) -> tuple[Float[Array, "n t d"], Float[Array, "n heads t t"]]:
+    def __call__(
+        self, x: Float[Array, "n t d"], maps: bool = False
+    ) -> tuple[Float[Array, "n t d"], Float[Array, "n heads t t"] | None]:
         n, t, d = x.shape
+        width = d // self.heads
         dense = partial(nn.Dense, kernel_init=_weights(self.init_std), dtype=self.dtype)
-        qkv = _each(dense(3 * d, name="qkv"), x).reshape(n, t, 3, self.heads, d // self.heads)
+        qkv = _each(dense(3 * d, name="qkv"), x).reshape(n, t, 3, self.heads, width)
         q, k, v = jnp.moveaxis(qkv, 2, 0)
-        # The exponentials of half-precision logits would be useless.
-        logits = jnp.einsum("nqhc,nkhc->nhqk", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
-        attention = jax.nn.softmax(logits * (d // self.heads) ** -0.5, axis=-1)
-        y = jnp.einsum("nhqk,nkhc->nqhc", attention.astype(self.dtype), v).reshape(n, t, d)
-        return _each(dense(d, name="proj"), y), attention
+        attention = None
+        if maps:
+            # The exponentials of half-precision logits would be useless.
+            logits = jnp.einsum("nqhc,nkhc->nhqk", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
+            attention = jax.nn.softmax(logits * width**-0.5, axis=-1)
+            y = jnp.einsum("nhqk,nkhc->nqhc", attention.astype(self.dtype), v)
+        else:
+            y = jax.nn.dot_product_attention(q, k, v, implementation=fused_attention(width, self.dtype))
+        return _each(dense(d, name="proj"), y.reshape(n, t, d)), attention
 
 
 class DropPath(nn.Module):
@@ -86,12 +111,12 @@ class Block(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n t d"], train: bool) -> tuple[Float[Array, "n t d"], Array]:
+    def __call__(self, x: Float[Array, "n t d"], train: bool, maps: bool = False) -> tuple[Float[Array, "n t d"], Any]:
         width = x.shape[-1]
         norm = partial(LayerNorm, dtype=self.dtype)
         dense = partial(nn.Dense, kernel_init=_weights(self.init_std), dtype=self.dtype)
         drop = partial(DropPath, self.drop_path)
-        y, attention = Attention(self.heads, self.init_std, self.dtype, name="attn")(norm(name="norm1")(x))
+        y, attention = Attention(self.heads, self.init_std, self.dtype, name="attn")(norm(name="norm1")(x), maps)
         x = x + drop(name="drop1")(y, train)
         y = _each(dense(int(width * self.mlp_ratio), name="fc1"), norm(name="norm2")(x))
         y = _each(dense(width, name="fc2"), nn.gelu(y, approximate=False))
@@ -165,11 +190,11 @@ class ViT(nn.Module):
         norm = LayerNorm(dtype=self.dtype, name="norm")
         wide = jnp.promote_types(self.dtype, jnp.float32)
         class_tokens, attention = [], jnp.zeros(0)
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        block = nn.remat(Block, static_argnums=(2, 3)) if self.remat else Block
         for index in range(self.depth):
             rate = self.drop_path * index / max(self.depth - 1, 1)
             x, attention = block(self.heads, self.mlp_ratio, rate, self.init_std, self.dtype, name=f"block{index + 1}")(
-                x, train
+                x, train, outputs and index == self.depth - 1
             )
             class_tokens.append(x[:, 0])
         if not outputs:

@@ -1,6 +1,7 @@
 """The ViT and DINO's head against the original code's outputs and gradients (tests/golden), and what the ViT promises."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from sslax.export import from_torch
-from sslax.networks import BACKBONES, DINOHead, ViT, build_backbone, forward, init, resize_positions
+from sslax.networks import BACKBONES, DINOHead, ViT, build_backbone, forward, init, resize_positions, vit_micro
+from sslax.networks.vit import fused_attention
 
 
 def dense(state, name):
@@ -82,6 +84,46 @@ def test_vit_gradients_golden(released):
         (gradients[last]["fc2"]["bias"], f"blocks.{model.depth - 1}.mlp.fc2.bias"),
     ):
         close(actual, g[f"grad|{name}"], 2e-5)
+
+
+def test_fused_attention_equals_the_explicit_form():
+    """Features, and gradients of all parameters, with and without the attention maps, in float32."""
+    vit = vit_micro(image_size=16, width=32, depth=2)
+    x = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
+    params, _ = init(vit, jax.random.key(1), x)
+    v = jax.random.normal(jax.random.key(2), (3, 32))
+
+    def value(params, outputs):
+        found = forward(vit, params, {}, x, train=False, outputs=outputs)[0]
+        return jnp.sum((found.features if outputs else found) * v)
+
+    (plain, plain_gradient), (maps, maps_gradient) = (
+        jax.jit(jax.value_and_grad(value), static_argnums=1)(params, outputs) for outputs in (False, True)
+    )
+    np.testing.assert_allclose(plain, maps, rtol=1e-5)
+    largest = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(maps_gradient))
+    for a, b in zip(jax.tree.leaves(plain_gradient), jax.tree.leaves(maps_gradient), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize(
+    ("width", "dtype", "backend", "capability", "chosen"),
+    [
+        (64, "bfloat16", "gpu", "9.0", "cudnn"),
+        (64, "float16", "gpu", "8.0", "cudnn"),
+        (64, "bfloat16", "gpu", "7.0", "xla"),
+        (64, "bfloat16", "gpu", "gfx90a", "xla"),
+        (64, "float32", "gpu", "9.0", "xla"),
+        (12, "bfloat16", "gpu", "9.0", "xla"),
+        (136, "bfloat16", "gpu", "9.0", "xla"),
+        (64, "bfloat16", "tpu", "", "xla"),
+        (64, "bfloat16", "cpu", "", "xla"),
+    ],
+)
+def test_the_fused_kernel_is_taken_where_it_exists(monkeypatch, width, dtype, backend, capability, chosen):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(compute_capability=capability)])
+    assert fused_attention(width, dtype) == chosen
 
 
 def test_drop_path_is_the_trained_networks_alone():
