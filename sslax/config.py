@@ -45,6 +45,13 @@ class NetworkConfig:
     norm: Literal["batch", "group", "none"] = "batch"
     """Norm of a ResNet: batch; group, which is GroupNorm with standardised weights, so that nothing crosses the batch; or
     none. Export to torch knows batch alone."""
+    initial: Literal["release", "torch", "torchvision"] = "release"
+    """What a ResNet's convolutions and the heads on it start from: as in the methods' releases; torch's defaults; or, of the
+    convolutions, torchvision's (He's normal over the fan-out), with torch's defaults in the heads."""
+    zero_residual: bool = True
+    """Start the last norm of a ResNet's blocks at a scale of 0, so that each block is the identity; or at 1."""
+    stem_relu: bool = True
+    """ReLU after the norm of a ResNet's stem; lightly's benchmark on CIFAR-10 has none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +70,8 @@ class OptimizerConfig:
     """Learning rate that the cosine goes to; not scaled by the batch."""
     warmup: Literal["step", "dino"] = "step"
     """Whose warmup: from 0 by equal steps (SimCLR, BYOL), or DINO's, which has the peak twice."""
+    schedule: Literal["step", "epoch"] = "step"
+    """How often the learning rate changes: with every step, or with every epoch, as torch's schedulers are usually stepped."""
     weight_decay: float = 1e-4
     """Weight decay."""
     end_weight_decay: float | None = None
@@ -254,6 +263,10 @@ def _check_network(config: Config) -> None:
     if heads and network.norm != "batch":
         raise InputError(
             f"network.norm is {network.norm}, which is of ResNets; {network.name} has LayerNorms, so it must be left at batch."
+        )
+    if network.norm == "group" and network.initial != "release":
+        raise InputError(
+            f"network.initial is {network.initial}; with network.norm group, of standardised weights, it must be release."
         )
     if heads and (network.width or heads) % heads:
         raise InputError(f"network.width is {network.width}; it must be a multiple of {network.name}'s {heads} heads.")

@@ -3,7 +3,7 @@
 ResNets have torchvision's names (`models/resnet.py`; timm's ResNets have them too) without the classifier `fc`:
 `conv1.weight`, `bn1.{weight,bias,running_mean,running_var}`, `layer1.0.conv1.weight`, `layer1.0.downsample.{0,1}`, ... The
 names are the same for every stem; torchvision builds only the "imagenet" one, so for the others its `conv1` has to be
-replaced and its `maxpool` left out.
+replaced and its `maxpool` left out, and with `network.stem_relu` False its `relu` (which is the stem's alone) as well.
 
 ViTs have the names of DINO's release (`vision_transformer.py`) without the head: `cls_token`, `pos_embed`,
 `patch_embed.proj`, `blocks.0.{norm1,attn.qkv,attn.proj,norm2,mlp.fc1,mlp.fc2}`, `norm`, ... timm's `vision_transformer.py`

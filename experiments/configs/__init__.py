@@ -18,6 +18,7 @@ from experiments.configs.dino import (
 )
 from experiments.configs.simclr import (
     SIMCLR_CIFAR10,
+    SIMCLR_CIFAR10_LONG,
     SIMCLR_CIFAR100,
     SIMCLR_DIGITS,
     SIMCLR_IMAGENET,
@@ -30,6 +31,7 @@ from sslax.config import Config
 CONFIGS: dict[str, Config] = {
     "simclr-digits": SIMCLR_DIGITS,
     "simclr-cifar10": SIMCLR_CIFAR10,
+    "simclr-cifar10-long": SIMCLR_CIFAR10_LONG,
     "simclr-imagenette": SIMCLR_IMAGENETTE,
     "simclr-imagenet": SIMCLR_IMAGENET,
     "simclr-cifar100": SIMCLR_CIFAR100,
@@ -63,6 +65,7 @@ __all__ = [
     "DINO_IMAGENETTE",
     "DINO_STL10",
     "SIMCLR_CIFAR10",
+    "SIMCLR_CIFAR10_LONG",
     "SIMCLR_CIFAR100",
     "SIMCLR_DIGITS",
     "SIMCLR_IMAGENET",

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from experiments.configs import lightly
 from sslax.augment import BYOLViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data.known import KNOWN
@@ -42,29 +43,32 @@ BYOL_DIGITS = Config(
 
 # python -m experiments.pretrain byol-cifar10 --data folder:PATH
 #
-# lightly's benchmark recipe: ResNet-18, B=512, SGD 0.06·B/128, weight decay 5e-4 on everything, no warmup, heads 512-1024-256
-# and 256-1024-256, constant decay .99, one jitter for both views, no blur; it reports kNN .868 at 200 epochs, .910 at 800.
-# Cost and result of the full run: not yet run. A small network on 10,000 images for 15 epochs of two CPU cores: 59 s, kNN
-# k=20 36.1 against 28.0 untrained and 31.9 raw (results/byol-cifar10-small-cpu.json).
+# lightly's benchmark: ResNet-18, B=512, 200 epochs, SGD 0.06·B/128, heads 512-1024-256 and 256-1024-256, constant decay .99; it
+# reports kNN .868 (k=200, the best of all epochs), and .910 at 800 epochs. Its table is of a time when BYOL had SimCLR's
+# transform: one jitter for both views, neither blur nor solarisation. Its loss ½(-cos-cos) has a quarter of BYOL's gradient.
+# Source: lightly-ai/lightly, docs/source/getting_started/benchmarks/cifar10_benchmark.py, revision 42a6a92.
+# Differences: none in a number; docs/recipes.md has the table. Not yet run as it stands.
 BYOL_CIFAR10 = Config(
     method=BYOL(
         views=BYOLViews(
             size=32,
             saturation=0.4,
             semantics="torchvision",
+            interpolation="bilinear",
             blur=(0.0, 0.0),
             solarize=(0.0, 0.0),
         ),
         decay=0.99,
         decay_schedule="constant",
+        target_start="online",
         projector_hidden=1024,
         predictor_hidden=1024,
+        output_bias=True,
+        loss_scale=0.25,
     ),
     data="folder:data/cifar10",
-    network=NetworkConfig(name="resnet18"),
-    optim=OptimizerConfig(
-        name="sgd", lr=0.12, lr_scaling="linear", warmup_epochs=0.0, weight_decay=5e-4, decay_all=True
-    ),
+    network=lightly.RESNET18_32,
+    optim=lightly.sgd(0.12),
     epochs=200,
     batch_size=512,
 )
@@ -72,12 +76,16 @@ BYOL_CIFAR10 = Config(
 # python -m experiments.pretrain byol-imagenette --data folder:PATH
 #
 # The released code's small run: 128 pixels, ResNet-18, B=256, LARS 2.0·B/256, weight decay 1e-6, 1000 epochs, about 92.3 online
-# linear in 4 h on one V100. Cost and result: not yet run.
+# linear in 4 h on one V100.
+# Source: google-deepmind/deepmind-research, byol/README.md ("Setup for fast iteration", revision 2314aa7), and
+# byol/configs/byol.py, byol_experiment.py and utils/ (revision 4822a45).
+# Differences: crops are resized with antialiasing and drawn again where they do not fit; no 1x1 convolution in the first
+# block's shortcut, padding symmetric. docs/recipes.md has the table. Not yet run.
 BYOL_IMAGENETTE = Config(
-    method=BYOL(views=BYOLViews(size=128)),
+    method=BYOL(views=BYOLViews(size=128, blur_padding="zeros")),
     data="folder:data/imagenette",
     canvas=160,
-    network=NetworkConfig(name="resnet18"),
+    network=NetworkConfig(name="resnet18", zero_residual=False),
     optim=OptimizerConfig(name="lars", lr=2.0, lr_scaling="linear", weight_decay=1e-6, lr_after_momentum=True),
     epochs=1000,
     batch_size=256,
@@ -85,10 +93,12 @@ BYOL_IMAGENETTE = Config(
 
 # python -m experiments.pretrain byol-imagenet --data folder:PATH
 #
-# The paper's 300 epochs (appendix F): ResNet-50, B=4096, LARS 0.3·B/256, weight decay 1e-6, τ_base .99; 72.5 linear.
-# Cost and result: not yet run.
+# The release's preset for 300 epochs, which is the paper's (appendix F): ResNet-50, B=4096, LARS 0.3·B/256, weight decay 1e-6,
+# τ_base .99; 72.5 linear.
+# Source: google-deepmind/deepmind-research, byol/configs/byol.py, byol_experiment.py and utils/, revision 4822a45.
+# Differences: crops as byol-imagenette's; padding symmetric, and the stride of a block in its 3x3 convolution. Not yet run.
 BYOL_IMAGENET = Config(
-    method=BYOL(views=BYOLViews(size=224), decay=0.99),
+    method=BYOL(views=BYOLViews(size=224, blur_padding="zeros"), decay=0.99),
     data="folder:data/imagenet",
     canvas=256,
     network=NetworkConfig(name="resnet50"),
@@ -99,7 +109,7 @@ BYOL_IMAGENET = Config(
 
 # python -m experiments.pretrain byol-cifar100
 #
-# As byol-cifar10. Prepared by TensorFlow Datasets; `--data folder:PATH` takes class folders. Not yet run.
+# byol-cifar10's recipe on CIFAR-100. Prepared by TensorFlow Datasets; `--data folder:PATH` takes class folders. Not yet run.
 BYOL_CIFAR100 = dataclasses.replace(BYOL_CIFAR10, data="tfds:cifar100")
 
 # python -m experiments.pretrain byol-stl10
@@ -108,7 +118,9 @@ BYOL_CIFAR100 = dataclasses.replace(BYOL_CIFAR10, data="tfds:cifar100")
 # `python -m experiments.evaluate RUN --data tfds:stl10` then learns from the 5,000 labelled ones. Not yet run.
 BYOL_STL10 = dataclasses.replace(
     BYOL_IMAGENETTE,
-    method=BYOL(views=BYOLViews(size=96, mean=KNOWN["stl10"].mean, std=KNOWN["stl10"].std)),
+    method=BYOL(
+        views=BYOLViews(size=96, blur_padding="zeros", mean=KNOWN["stl10"].mean, std=KNOWN["stl10"].std),
+    ),
     data="tfds:stl10:unlabelled",
     canvas=96,
     epochs=200,

@@ -25,6 +25,8 @@ from sslax.augment.ops import (
 )
 from sslax.augment.records import Branch, View
 from sslax.augment.views import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     BYOLViews,
     DINOViews,
     SimCLRViews,
@@ -33,6 +35,8 @@ from sslax.augment.views import (
 )
 
 __all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "BYOLViews",
     "Branch",
     "DINOViews",

@@ -1,6 +1,7 @@
 """What a method is: a handful of pure functions over one pytree of parameters and one of everything else."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from sslax import optim
 from sslax.augment import eval_view
+from sslax.errors import InputError
 from sslax.evaluation import feature_std
 from sslax.networks import ViT, forward, init
 
@@ -186,6 +188,20 @@ def _evaluation_views(
         mean=recipe.mean,
         std=recipe.std,
     )
+
+
+def scale_gradient(loss: Float[Array, ""], scale: float) -> Float[Array, ""]:
+    """`loss` itself, with `scale` times its gradient: what is logged and watched stays the paper's loss."""
+    if scale == 1:
+        return loss
+    held = jax.lax.stop_gradient(loss)
+    return held + scale * (loss - held)
+
+
+def check_loss_scale(scale: float) -> None:
+    """Raise InputError on a factor of the loss that cannot work."""
+    if not 0 < scale < math.inf:
+        raise InputError(f"method.loss_scale is {scale}; it must be a finite number above 0.")
 
 
 def spread(outputs: Float[Array, "n d"]) -> Float[Array, ""]:

@@ -19,8 +19,19 @@ from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import byol as byol_loss
 from sslax.losses import byol_contrastive
-from sslax.methods.base import Batch, Method, Output, Setup, attention_with, ema_schedule, embed_with, spread
-from sslax.networks import BYOLMLP, forward, init, with_views, without_drop_path
+from sslax.methods.base import (
+    Batch,
+    Method,
+    Output,
+    Setup,
+    attention_with,
+    check_loss_scale,
+    ema_schedule,
+    embed_with,
+    scale_gradient,
+    spread,
+)
+from sslax.networks import BYOLMLP, forward, init, initial_of, with_views, without_drop_path
 from sslax.numerics import l2_normalize
 
 if TYPE_CHECKING:
@@ -54,6 +65,8 @@ class BYOL:
     """Layers of the predictor: 2 in the paper, 1 is a linear map."""
     predictor_norm: Literal["batch", "layer", "none"] = "batch"
     """Norm of the predictor's hidden layers."""
+    output_bias: bool = False
+    """A bias in the last layer of projector and predictor, as lightly's heads have."""
     target: Literal["average", "online"] = "average"
     """What is predicted: projections of the moving average, or the online network's own, through which the gradient then
     flows as well. Without that gradient it is average from target_start online at a constant decay of 0."""
@@ -62,10 +75,14 @@ class BYOL:
     SimCLR."""
     temperature: float = 0.1
     """α, the temperature of the negatives: .1 is SimCLR's best; with predictor and target .3 and more are better."""
+    loss_scale: float = 1.0
+    """Factor of the loss that is optimised, 1 being the paper's; a recipe takes it from its source, as weight decay and
+    parameters that LARS does not adapt feel it. Logged are the paper's loss and the norm of the scaled gradient."""
 
     def check(self, config: "Config") -> None:
         """Raise InputError on options that cannot work."""
         check_views(self.views, config.canvas or MAX_CANVAS)
+        check_loss_scale(self.loss_scale)
         if not 0 <= self.decay <= 1:
             raise InputError(f"method.decay is {self.decay}; it must lie in [0, 1].")
         if not 0 <= self.negatives <= 1:
@@ -78,22 +95,17 @@ class BYOL:
                 raise InputError(f"method.{name} is {getattr(self, name)}; it must be at least {least}.")
 
 
-def heads(options: BYOL, dtype: Any) -> tuple[BYOLMLP, BYOLMLP]:
-    """The projector and the predictor of these options."""
-    projector = BYOLMLP(
-        hidden=options.projector_hidden,
+def heads(options: BYOL, encoder: Any) -> tuple[BYOLMLP, BYOLMLP]:
+    """The projector and the predictor of these options on `encoder`."""
+    mlp = functools.partial(
+        BYOLMLP,
         features=options.projector_dim,
-        layers=options.projector_layers,
-        norm=options.projector_norm,
-        dtype=dtype,
+        output_bias=options.output_bias,
+        initial=initial_of(encoder),
+        dtype=encoder.dtype,
     )
-    predictor = BYOLMLP(
-        hidden=options.predictor_hidden,
-        features=options.projector_dim,
-        layers=options.predictor_layers,
-        norm=options.predictor_norm,
-        dtype=dtype,
-    )
+    projector = mlp(hidden=options.projector_hidden, layers=options.projector_layers, norm=options.projector_norm)
+    predictor = mlp(hidden=options.predictor_hidden, layers=options.predictor_layers, norm=options.predictor_norm)
     return projector, predictor
 
 
@@ -120,7 +132,7 @@ def byol(options: BYOL, setup: Setup) -> Method:
     """BYOL with these options on `setup.backbone`."""
     encoder = setup.backbone
     target_encoder = without_drop_path(encoder)
-    projector, predictor = heads(options, encoder.dtype)
+    projector, predictor = heads(options, encoder)
     decay = ema_schedule(options.decay, options.decay_schedule, setup.steps)
     both = functools.partial(with_views, views=2)
     averaged = options.target == "average"
@@ -174,7 +186,8 @@ def byol(options: BYOL, setup: Setup) -> Method:
         metrics = {"projection_std": spread(targets[0]), **cosines(predictions, targets)}
         if averaged:
             metrics["decay"] = decay(step)
-        return compare(predictions, targets).mean(), Output(new_aux, metrics, jax.lax.stop_gradient(features))
+        value = scale_gradient(compare(predictions, targets).mean(), options.loss_scale)
+        return value, Output(new_aux, metrics, jax.lax.stop_gradient(features))
 
     def compare(predictions, targets):
         # Each view's prediction meets the target of the other; the sum of both is not halved.

@@ -19,8 +19,18 @@ from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import dino as dino_loss
 from sslax.losses import dino_mse, sinkhorn_knopp, update_center
-from sslax.methods.base import Batch, Method, Output, Setup, attention_with, ema_schedule, embed_with
-from sslax.networks import DINOHead, forward, init, without_drop_path
+from sslax.methods.base import (
+    Batch,
+    Method,
+    Output,
+    Setup,
+    attention_with,
+    check_loss_scale,
+    ema_schedule,
+    embed_with,
+    scale_gradient,
+)
+from sslax.networks import DINOHead, forward, init, initial_of, with_views, without_drop_path
 
 if TYPE_CHECKING:
     from sslax.config import Config
@@ -77,10 +87,18 @@ class DINO:
     """Longest gradient of each tensor; 0 is no clipping."""
     frozen_epochs: float = 1.0
     """Epochs in which the last layer gets no update at all."""
+    separate_views: bool = False
+    """BatchNorm statistics of each crop by itself, as where each has a forward of its own, and not of all crops together."""
+    evaluate: Literal["teacher", "student"] = "teacher"
+    """Whose backbone is evaluated and exported: the teacher's as in the paper, or the student's as in lightly's benchmarks."""
+    loss_scale: float = 1.0
+    """Factor of the loss that is optimised, 1 being the paper's; a recipe takes it from its source, as weight decay and
+    clipping feel it. Logged are the paper's loss and the norm of the scaled gradient."""
 
     def check(self, config: "Config") -> None:
         """Raise InputError on options that cannot work."""
         check_views(self.views, config.canvas or MAX_CANVAS)
+        check_loss_scale(self.loss_scale)
         for name in ("student_temperature", "teacher_temperature", "teacher_temperature_start"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"method.{name} is {getattr(self, name)}; it must be a finite number above 0.")
@@ -154,18 +172,20 @@ def target_metrics(
     return metrics | ({"chance_loss": jnp.float32(math.log(options.prototypes))} if options.loss != "mse" else {})
 
 
-def crop_logits(encoder, head, params, statistics, resolutions, key=None):
+def crop_logits(encoder, head, params, statistics, resolutions, key=None, *, separate=False):
     """Logits [crops, n, k] and features [n, crops, d] of crops that are grouped by resolution, [n, crops, s, s, 3] each, and
-    the statistics of encoder and head afterwards."""
+    the statistics of encoder and head afterwards; `separate` gives each crop BatchNorm statistics of its own."""
     features, encoder_aux = [], statistics["encoder"]
     for place, x in enumerate(resolutions):
         # One forward for each resolution. Crops lie side by side, so an image's stay on the device that made them.
         flat = x.reshape(-1, *x.shape[2:])
         draws = None if key is None else jax.random.fold_in(key, place)
-        h, encoder_aux = forward(encoder, params["encoder"], encoder_aux, flat, train=True, key=draws)
+        network = with_views(encoder, x.shape[1]) if separate else encoder
+        h, encoder_aux = forward(network, params["encoder"], encoder_aux, flat, train=True, key=draws)
         features.append(h.reshape(*x.shape[:2], -1))
     h = jnp.concatenate(features, axis=1)
     # The head sees all crops at once.
+    head = with_views(head, h.shape[1]) if separate else head
     y, head_aux = forward(head, params["head"], statistics["head"], h.reshape(-1, h.shape[-1]), train=True)
     y = jnp.moveaxis(y.reshape(*h.shape[:2], -1), 1, 0)
     return y, h, {"encoder": encoder_aux, "head": head_aux}
@@ -182,11 +202,13 @@ def dino(options: DINO, setup: Setup) -> Method:
         batch_norm=options.head_batch_norm,
         norm_last_layer=options.norm_last_layer,
         predictor=options.predictor,
+        initial=initial_of(encoder),
         dtype=encoder.dtype,
     )
     # Stochastic depth is the student's alone, and so is a predictor.
     teacher_encoder, teacher_head = without_drop_path(encoder), head.clone(predictor=False)
     decay = ema_schedule(options.decay, options.decay_schedule, setup.steps)
+    logits = functools.partial(crop_logits, separate=options.separate_views)
 
     def init_networks(key, image_shape):
         encoder_key, head_key = jax.random.split(key)
@@ -206,9 +228,9 @@ def dino(options: DINO, setup: Setup) -> Method:
         resolutions = [global_crops]
         if len(batch.views) > 2:
             resolutions.append(jnp.stack(batch.views[2:], axis=1))
-        student, _, student_aux = crop_logits(encoder, head, params, aux["student"], resolutions, key)
+        student, student_features, student_aux = logits(encoder, head, params, aux["student"], resolutions, key)
         # The teacher sees only the global crops: what they say, the local ones are to tell from a part.
-        teacher, features, teacher_aux = crop_logits(
+        teacher, features, teacher_aux = logits(
             teacher_encoder, teacher_head, aux["teacher"]["params"], aux["teacher"]["statistics"], [global_crops]
         )
         # Nothing of the teacher is learned, whatever a caller differentiates by.
@@ -230,7 +252,8 @@ def dino(options: DINO, setup: Setup) -> Method:
         metrics = target_metrics(options, target, center, temperature, cross_entropy)
         teacher_state = {"params": aux["teacher"]["params"], "statistics": teacher_aux}
         new_aux = {"student": student_aux, "teacher": teacher_state, "center": new_center}
-        return value, Output(new_aux, metrics, features[:, 0])
+        seen = jax.lax.stop_gradient(student_features) if options.evaluate == "student" else features
+        return scale_gradient(value, options.loss_scale), Output(new_aux, metrics, seen[:, 0])
 
     def after_update(params, aux, step):
         # At a decay of 0 each step's teacher is a copy of that step's student with no gradient through it: the paper's "no
@@ -244,6 +267,8 @@ def dino(options: DINO, setup: Setup) -> Method:
         return optax.chain(optim.clip_each(options.clip), tx) if options.clip else tx
 
     def evaluated(params, aux):
+        if options.evaluate == "student":
+            return params["encoder"], aux["student"]["encoder"]
         return aux["teacher"]["params"]["encoder"], aux["teacher"]["statistics"]["encoder"]
 
     return Method(

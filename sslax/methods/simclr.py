@@ -17,8 +17,19 @@ from sslax.augment import SimCLRViews, check_views, make_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import margin_triplet, nt_logistic, nt_xent
-from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, project_with, spread
-from sslax.networks import SimCLRProjector, forward, init
+from sslax.methods.base import (
+    Batch,
+    Method,
+    Output,
+    Setup,
+    attention_with,
+    check_loss_scale,
+    embed_with,
+    project_with,
+    scale_gradient,
+    spread,
+)
+from sslax.networks import SimCLRProjector, forward, init, initial_of, with_views
 
 if TYPE_CHECKING:
     from sslax.config import Config
@@ -40,6 +51,10 @@ class SimCLR:
     """Layers of the projection head: 2 in the paper, 3 in the released code, 0 for none."""
     projector_dim: int = 128
     """Width of the head's output."""
+    projector_offset: bool = False
+    """An offset in the head's last BatchNorm too, as lightly's head has."""
+    separate_views: bool = False
+    """BatchNorm statistics of each view by itself, as where each has a forward of its own, and not of both together."""
     loss: Loss = "nt-xent"
     """NT-Xent, or one of the losses that the paper compares it with (table 4): logistic, or triplets with a margin."""
     semi_hard: bool = False
@@ -48,10 +63,14 @@ class SimCLR:
     """How much more similar the margin loss wants a positive to be than a negative, in cosines."""
     normalize: bool = True
     """Compare directions, as the paper does; without, inner products (its table 5)."""
+    loss_scale: float = 1.0
+    """Factor of the loss that is optimised, 1 being the paper's; a recipe takes it from its source, as weight decay and
+    parameters that LARS does not adapt feel it. Logged are the paper's loss and the norm of the scaled gradient."""
 
     def check(self, config: "Config") -> None:
         """Raise InputError on options that cannot work."""
         check_views(self.views, config.canvas or MAX_CANVAS)
+        check_loss_scale(self.loss_scale)
         if not 0 < self.temperature < float("inf"):
             raise InputError(f"method.temperature is {self.temperature}; it must be a finite number above 0.")
         if self.loss not in get_args(Loss):
@@ -71,7 +90,15 @@ class SimCLR:
 def simclr(options: SimCLR, setup: Setup) -> Method:
     """SimCLR with these options on `setup.backbone`."""
     encoder = setup.backbone
-    projector = SimCLRProjector(layers=options.projector_layers, features=options.projector_dim, dtype=encoder.dtype)
+    projector = SimCLRProjector(
+        layers=options.projector_layers,
+        features=options.projector_dim,
+        last_offset=options.projector_offset,
+        initial=initial_of(encoder),
+        dtype=encoder.dtype,
+    )
+    sides = 2 if options.separate_views else 1
+    both_encoder, both_projector = with_views(encoder, sides), with_views(projector, sides)
 
     def init_networks(key, image_shape):
         encoder_key, projector_key = jax.random.split(key)
@@ -86,13 +113,13 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
         return make_views(key, images, options.views, aspects=aspects)
 
     def loss(params, aux, batch: Batch, key, step):
-        # One forward over both views, so BatchNorm sees all 2n. Side by side, not one after the other: an image's two
-        # views then stay on the device that made them.
+        # One forward over both views, so BatchNorm sees all 2n, unless they are to be separate. Side by side, not one after
+        # the other: an image's two views then stay on the device that made them.
         x = jnp.stack(batch.views, axis=1)
         h, encoder_aux = forward(
-            encoder, params["encoder"], aux["encoder"], x.reshape(-1, *x.shape[2:]), train=True, key=key
+            both_encoder, params["encoder"], aux["encoder"], x.reshape(-1, *x.shape[2:]), train=True, key=key
         )
-        z, projector_aux = forward(projector, params["projector"], aux["projector"], h, train=True)
+        z, projector_aux = forward(both_projector, params["projector"], aux["projector"], h, train=True)
         losses = contrast(z[0::2], z[1::2], options, setup.mesh)
         # Observers train on what the backbone gives; they must not train the backbone.
         features = jax.lax.stop_gradient(h[0::2])
@@ -101,7 +128,8 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
             # The loss of constant outputs: all 2n - 1 other views are as likely. Of the other losses, outputs that say
             # nothing have no one value.
             metrics["chance_loss"] = jnp.float32(math.log(len(z) - 1))
-        return losses.mean(), Output({"encoder": encoder_aux, "projector": projector_aux}, metrics, features)
+        value = scale_gradient(losses.mean(), options.loss_scale)
+        return value, Output({"encoder": encoder_aux, "projector": projector_aux}, metrics, features)
 
     def evaluated(params, aux):
         return params["encoder"], aux["encoder"]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from sslax.networks.heads import BYOLMLP, ClassifierHead, DINOHead, SimCLRProjector
-from sslax.networks.resnet import Norm, ResNet, patch_resnet, resnet18, resnet34, resnet50
+from sslax.networks.resnet import Initial, Norm, ResNet, patch_resnet, resnet18, resnet34, resnet50
 from sslax.networks.vit import ViT, ViTOutputs, resize_positions, vit_base, vit_micro, vit_small, vit_tiny
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "forward",
     "heads_of",
     "init",
+    "initial_of",
     "patch_resnet",
     "patch_side",
     "resize_positions",
@@ -53,6 +54,9 @@ def build_backbone(
     depth: int | None = None,
     patch_size: int | None = None,
     norm: Norm = "batch",
+    initial: Initial = "release",
+    zero_residual: bool = True,
+    stem_relu: bool = True,
     drop_path: float = 0.1,
     remat: bool = False,
     dtype: Any = jnp.float32,
@@ -67,7 +71,7 @@ def build_backbone(
       width: channels of a ResNet's first stage, or of a ViT's tokens; None is what the name says.
       depth: blocks of a ViT; None is what the name says.
       patch_size: of a ViT or a "patch" stem, pixels; None is what the name says.
-      norm: "batch", "group" or "none"; of ResNets, see there.
+      norm, initial, zero_residual, stem_relu: of ResNets, see there.
       drop_path: of a ViT's last block in training.
       remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
       dtype: of the computation.
@@ -83,7 +87,8 @@ def build_backbone(
     if stem == "auto":
         small = "small" if image_size <= 32 else "imagenet"
         stem = "patch" if name == "patch-resnet" else small
-    return RESNETS[name](stem=stem, norm=norm, remat=remat, dtype=dtype, **given)
+    start = {"initial": initial, "zero_residual": zero_residual, "stem_relu": stem_relu}
+    return RESNETS[name](stem=stem, norm=norm, remat=remat, dtype=dtype, **start, **given)
 
 
 def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) -> int | None:
@@ -106,7 +111,13 @@ def without_drop_path(module: nn.Module) -> nn.Module:
 def with_views(module: nn.Module, views: int) -> nn.Module:
     """The same network for batches in which so many views of each image lie side by side: in training each view is normalised
     by its own statistics, as if it had a forward of its own, and running ones take in one view after the other."""
-    return module.clone(views=views) if isinstance(module, ResNet | BYOLMLP) else module
+    own = isinstance(module, ResNet | SimCLRProjector | BYOLMLP | DINOHead)
+    return module.clone(views=views) if own else module
+
+
+def initial_of(module: nn.Module) -> Initial:
+    """What heads on this backbone start from: as its convolutions do, and their releases' own on a ViT."""
+    return module.initial if isinstance(module, ResNet) else "release"
 
 
 def init(module: nn.Module, key: Key[Array, ""], example: Float[Array, "..."]) -> tuple[PyTree, PyTree]:

@@ -1,14 +1,28 @@
 """The small networks that methods put on a backbone and throw away after pretraining."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from sslax.networks.resnet import BatchNorm, each_view
+from sslax.networks.resnet import BatchNorm, Initial, each_view, torch_uniform
+
+
+def make_dense(initial: Initial, fan_in: int, own: nn.initializers.Initializer, dtype: Any) -> Callable[..., nn.Dense]:
+    """What makes a head's layers: kernels from `own` and biases of zero, or, where `initial` is not "release", torch's default,
+    which is uniform within ±1/√fan-in for both."""
+    if initial == "release":
+        return functools.partial(nn.Dense, kernel_init=own, dtype=dtype)
+    bound = fan_in**-0.5
+
+    def bias(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return functools.partial(nn.Dense, kernel_init=torch_uniform, bias_init=bias, dtype=dtype)
 
 
 class SimCLRProjector(nn.Module):
@@ -20,11 +34,17 @@ class SimCLRProjector(nn.Module):
     Attributes:
       layers: 0 is no head (the identity), 1 the paper's linear head, 2 its default, 3 the released code's.
       features: width of the output.
+      last_offset: give the last BatchNorm an offset too, as lightly's head has it.
+      initial: "release", or torch's default, as `make_dense` says.
+      views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
       dtype: of the computation; the output is float32.
     """
 
     layers: int = 2
     features: int = 128
+    last_offset: bool = False
+    initial: Initial = "release"
+    views: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -32,13 +52,10 @@ class SimCLRProjector(nn.Module):
         width = h.shape[-1]
         for index in range(self.layers):
             last = index == self.layers - 1
-            h = nn.Dense(
-                self.features if last else width,
-                use_bias=False,
-                kernel_init=nn.initializers.normal(0.01),
-                dtype=self.dtype,
-            )(h)
-            h = BatchNorm(use_running_average=not train, use_bias=not last, dtype=self.dtype)(h)
+            dense = make_dense(self.initial, width, nn.initializers.normal(0.01), self.dtype)
+            h = dense(self.features if last else width, use_bias=False)(h)
+            offset = self.last_offset or not last
+            h = each_view(self.views, BatchNorm(use_running_average=not train, use_bias=offset, dtype=self.dtype), h)
             if not last:
                 h = nn.relu(h)
         return h.astype(jnp.promote_types(h.dtype, jnp.float32))
@@ -56,6 +73,8 @@ class BYOLMLP(nn.Module):
       features: width of the output.
       layers: Dense layers: 1 is a linear map, 2 the paper's, each more a hidden layer more.
       norm: of the hidden layers: "batch", "layer" (of each row by itself, with scale and offset) or "none".
+      output_bias: give the last layer a bias, as lightly's heads have it.
+      initial: "release", or torch's default, as `make_dense` says.
       views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
       dtype: of the computation; the output is float32.
     """
@@ -64,6 +83,8 @@ class BYOLMLP(nn.Module):
     features: int = 256
     layers: int = 2
     norm: Literal["batch", "layer", "none"] = "batch"
+    output_bias: bool = False
+    initial: Initial = "release"
     views: int = 1
     dtype: Any = jnp.float32
 
@@ -71,15 +92,19 @@ class BYOLMLP(nn.Module):
     def __call__(self, x: Float[Array, "n d"], train: bool = False) -> Float[Array, "n z"]:
         if self.hidden:
             for _ in range(self.layers - 1):
-                x = nn.Dense(self.hidden, dtype=self.dtype)(x)
+                x = self.dense(x)(self.hidden)(x)
                 if self.norm == "batch":
                     x = each_view(self.views, BatchNorm(use_running_average=not train, dtype=self.dtype), x)
                 elif self.norm == "layer":
                     # Torch's ε, as BatchNorm's here.
                     x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)(x)
                 x = nn.relu(x)
-            x = nn.Dense(self.features, use_bias=False, dtype=self.dtype)(x)
+            x = self.dense(x)(self.features, use_bias=self.output_bias)(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+    def dense(self, x: Float[Array, "n d"]) -> Callable[..., nn.Dense]:
+        """What makes the next layer, for the inputs `x`."""
+        return make_dense(self.initial, x.shape[-1], nn.initializers.lecun_normal(), self.dtype)
 
 
 class DINOHead(nn.Module):
@@ -102,6 +127,8 @@ class DINOHead(nn.Module):
       norm_last_layer: keep g at 1; False learns it, for ViT-S too unstable, as the release says, for ResNets better. Without
         a bottleneck there is no g.
       predictor: a `DINOPredictor` on the bottleneck, before its normalisation, for a student.
+      initial: of the MLP: "release", or torch's default, as `make_dense` says.
+      views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
       dtype: of the computation; the normalisation, the last layer and the logits are float32.
     """
 
@@ -112,29 +139,36 @@ class DINOHead(nn.Module):
     batch_norm: bool = False
     norm_last_layer: bool = True
     predictor: bool = False
+    initial: Initial = "release"
+    views: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "n d"], train: bool = False) -> Float[Array, "n k"]:
-        dense = functools.partial(nn.Dense, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype)
         for index in range(1, self.layers):
-            x = dense(self.hidden, name=f"mlp{index}")(x)
+            x = self.dense(x)(self.hidden, name=f"mlp{index}")(x)
             if self.batch_norm:
-                x = BatchNorm(use_running_average=not train, dtype=self.dtype, name=f"norm{index}")(x)
+                norm = BatchNorm(use_running_average=not train, dtype=self.dtype, name=f"norm{index}")
+                x = each_view(self.views, norm, x)
             x = nn.gelu(x, approximate=False)
         if not self.bottleneck:
             wide = jnp.promote_types(self.dtype, jnp.float32)
             product = functools.partial(jax.lax.dot_general, preferred_element_type=wide)
-            return dense(self.features, dot_general=product, name="last_layer")(x)
-        x = dense(self.bottleneck, name=f"mlp{self.layers}")(x)
+            return self.dense(x)(self.features, dot_general=product, name="last_layer")(x)
+        x = self.dense(x)(self.bottleneck, name=f"mlp{self.layers}")(x)
         if self.predictor:
-            x = DINOPredictor(self.hidden, batch_norm=self.batch_norm, dtype=self.dtype, name="predictor")(x, train)
+            predictor = functools.partial(DINOPredictor, self.hidden, batch_norm=self.batch_norm, views=self.views)
+            x = predictor(dtype=self.dtype, name="predictor")(x, train)
         # Torch's `normalize`: rows shorter than 1e-12 are divided by that, not by nothing.
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         x = x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24))
         return WeightNormDense(
             self.features, learn_scale=not self.norm_last_layer, dtype=self.dtype, name="last_layer"
         )(x)
+
+    def dense(self, x: Float[Array, "n d"]) -> Callable[..., nn.Dense]:
+        """What makes the next layer of the MLP, for the inputs `x`."""
+        return make_dense(self.initial, x.shape[-1], nn.initializers.normal(0.02), self.dtype)
 
 
 class DINOPredictor(nn.Module):
@@ -143,11 +177,13 @@ class DINOPredictor(nn.Module):
     Attributes:
       hidden: width of the hidden layer.
       batch_norm: BatchNorm before the GELU.
+      views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
       dtype: of the computation.
     """
 
     hidden: int = 2048
     batch_norm: bool = False
+    views: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -156,7 +192,7 @@ class DINOPredictor(nn.Module):
         width = x.shape[-1]
         x = dense(self.hidden, name="fc1")(x)
         if self.batch_norm:
-            x = BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x)
+            x = each_view(self.views, BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm"), x)
         return dense(width, name="fc2")(nn.gelu(x, approximate=False))
 
 

@@ -17,12 +17,20 @@ from jaxtyping import Array, Float
 
 Stem = Literal["imagenet", "small", "patch"]
 Norm = Literal["batch", "group", "none"]
+Initial = Literal["release", "torch", "torchvision"]
 
 # Torch's BatchNorm says "momentum 0.1" for what flax calls 0.9. Statistics stay float32 whatever the compute type.
 BatchNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
-# Flax's default initialisation of a convolution is the variance scaling (1/fan-in, truncated normal) of SimCLR's release.
 # Padding is symmetric, as in torch: "SAME" puts the odd pixel of a stride of 2 on the other side.
 Conv = partial(nn.Conv, use_bias=False)
+# Torch's default for convolutions and linear layers: uniform within ±1/√fan-in, a variance of a third of 1/fan-in.
+torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+# What a convolution starts from: flax's default, which is that of SimCLR's and BYOL's releases; torch's; torchvision's.
+KERNELS = {
+    "release": nn.initializers.lecun_normal(),
+    "torch": torch_uniform,
+    "torchvision": nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+}
 
 
 def each_view(views: int, norm: nn.Module, x: Array) -> Array:
@@ -69,12 +77,17 @@ class StandardizedConv(nn.Module):
         )
 
 
-def make_conv(norm: Norm, dtype: Any) -> Callable[..., nn.Module]:
+def make_conv(norm: Norm, dtype: Any, initial: Initial = "release") -> Callable[..., nn.Module]:
     """What makes the convolutions of a network with this norm: without a norm they have biases, in place of its offsets."""
     if norm == "group":
         return partial(StandardizedConv, dtype=dtype)
     # The names of the parameters go by the class, which is the same.
-    return partial(Conv, use_bias=norm == "none", dtype=dtype)
+    return partial(Conv, use_bias=norm == "none", kernel_init=KERNELS[initial], dtype=dtype)
+
+
+def last_scale(zero_residual: bool) -> nn.initializers.Initializer:
+    """What the scale of a block's last norm starts from: zeros make every block the identity at the start."""
+    return nn.initializers.zeros if zero_residual else nn.initializers.ones
 
 
 def groups_of(channels: int) -> int:
@@ -108,16 +121,17 @@ class BasicBlock(nn.Module):
     dtype: Any = jnp.float32
     views: int = 1
     norm: Norm = "batch"
+    initial: Initial = "release"
+    zero_residual: bool = True
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         norm = partial(normalise, self.norm, train=train, views=self.views, dtype=self.dtype)
-        conv = make_conv(self.norm, self.dtype)
+        conv = make_conv(self.norm, self.dtype, self.initial)
         y = conv(self.width, (3, 3), strides=self.stride, padding=1)(x)
         y = nn.relu(norm(y))
         y = conv(self.width, (3, 3), padding=1)(y)
-        # A last scale of zero makes every block the identity at the start.
-        y = norm(y, scale_init=nn.initializers.zeros)
+        y = norm(y, scale_init=last_scale(self.zero_residual))
         if x.shape != y.shape:
             x = conv(self.width, (1, 1), strides=self.stride, name="shortcut_conv")(x)
             x = norm(x, name="shortcut_norm")
@@ -132,15 +146,17 @@ class Bottleneck(nn.Module):
     dtype: Any = jnp.float32
     views: int = 1
     norm: Norm = "batch"
+    initial: Initial = "release"
+    zero_residual: bool = True
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         norm = partial(normalise, self.norm, train=train, views=self.views, dtype=self.dtype)
-        conv = make_conv(self.norm, self.dtype)
+        conv = make_conv(self.norm, self.dtype, self.initial)
         y = nn.relu(norm(conv(self.width, (1, 1))(x)))
         y = conv(self.width, (3, 3), strides=self.stride, padding=1)(y)
         y = nn.relu(norm(y))
-        y = norm(conv(4 * self.width, (1, 1))(y), scale_init=nn.initializers.zeros)
+        y = norm(conv(4 * self.width, (1, 1))(y), scale_init=last_scale(self.zero_residual))
         if x.shape != y.shape:
             x = conv(4 * self.width, (1, 1), strides=self.stride, name="shortcut_conv")(x)
             x = norm(x, name="shortcut_norm")
@@ -161,6 +177,10 @@ class ResNet(nn.Module):
       norm: "batch"; "group", GroupNorm after convolutions of standardised weights, with which nothing crosses the batch; or
         "none", with which convolutions have biases and blocks do not start as the identity: each adds up to a half to the
         mean square of its map, which stays within [0.2, 1] through ResNet-18 and ResNet-50 at their start.
+      initial: what convolutions start from: "release", a truncated normal of variance 1/fan-in, as in SimCLR's and BYOL's
+        releases; "torch", its default, uniform within ±1/√fan-in; "torchvision", He's normal over the fan-out.
+      zero_residual: start each block's last norm at a scale of 0, so that the block is the identity; False starts it at 1.
+      stem_relu: ReLU after the stem's norm. lightly's CIFAR-10 benchmark loses it, as it takes its network apart.
       remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
       views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
       dtype: of the computation; parameters and statistics are float32.
@@ -173,6 +193,9 @@ class ResNet(nn.Module):
     stem: Stem = "imagenet"
     patch_size: int = 4
     norm: Norm = "batch"
+    initial: Initial = "release"
+    zero_residual: bool = True
+    stem_relu: bool = True
     remat: bool = False
     views: int = 1
     dtype: Any = jnp.float32
@@ -182,7 +205,7 @@ class ResNet(nn.Module):
         x = x.astype(self.dtype)
         block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
         widths = self.widths or [self.width * 2**stage for stage in range(len(self.stages))]
-        conv = partial(make_conv(self.norm, self.dtype), name="stem_conv")
+        conv = partial(make_conv(self.norm, self.dtype, self.initial), name="stem_conv")
         if self.stem == "imagenet":
             x = conv(widths[0], (7, 7), strides=2, padding=3)(x)
         elif self.stem == "small":
@@ -190,14 +213,23 @@ class ResNet(nn.Module):
         else:
             x = conv(widths[0], (self.patch_size, self.patch_size), strides=self.patch_size, padding=0)(x)
         x = normalise(self.norm, x, train=train, views=self.views, dtype=self.dtype, name="stem_norm")
-        x = nn.relu(x)
+        x = nn.relu(x) if self.stem_relu else x
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for stage, blocks in enumerate(self.stages):
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
                 name = f"stage{stage + 1}_block{index + 1}"
-                x = block(widths[stage], stride, self.dtype, self.views, self.norm, name=name)(x, train)
+                x = block(
+                    widths[stage],
+                    stride,
+                    self.dtype,
+                    self.views,
+                    self.norm,
+                    self.initial,
+                    self.zero_residual,
+                    name=name,
+                )(x, train)
         # The mean of up to 49 bfloat16 numbers is worth taking in float32.
         return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))
 

@@ -83,13 +83,16 @@ def build_for(config: Config, *, images: int, canvas: int, devices: Sequence[jax
 
 def make_schedule(config: Config, steps_per_epoch: int) -> optim.Schedule:
     """The learning rate of `config` at every step of its epochs."""
-    return optim.warmup_cosine(
+    schedule = optim.warmup_cosine(
         optim.scaled_learning_rate(config.optim.lr, config.batch_size, rule=config.optim.lr_scaling),
         warmup_steps=round(config.optim.warmup_epochs * steps_per_epoch),
         steps=config.epochs * steps_per_epoch,
         end=config.optim.end_lr,
         convention=config.optim.warmup,
     )
+    if config.optim.schedule == "epoch":
+        return lambda step: schedule(step // steps_per_epoch * steps_per_epoch)
+    return schedule
 
 
 def make_backbone(config: Config) -> Any:
@@ -103,6 +106,9 @@ def make_backbone(config: Config) -> Any:
         depth=network.depth,
         patch_size=network.patch_size,
         norm=network.norm,
+        initial=network.initial,
+        zero_residual=network.zero_residual,
+        stem_relu=network.stem_relu,
         drop_path=network.drop_path,
         remat=config.remat,
         dtype=compute_dtype(config.precision),

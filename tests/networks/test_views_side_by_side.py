@@ -5,12 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sslax.networks import BYOLMLP, ResNet, ViT, forward, init, with_views
+from sslax.networks import BYOLMLP, DINOHead, ResNet, SimCLRProjector, ViT, forward, init, with_views
 
 NETWORKS = {
     "resnet": (ResNet(stages=(1, 1), width=4, stem="patch", patch_size=2), (8, 8, 3)),
     "mlp": (BYOLMLP(hidden=12, features=5), (7,)),
     "three-layers": (BYOLMLP(hidden=12, features=5, layers=3), (7,)),
+    "simclr": (SimCLRProjector(layers=2, features=5), (7,)),
+    "dino": (DINOHead(features=9, layers=2, hidden=12, bottleneck=5, batch_norm=True, predictor=True), (7,)),
     "layer-norm": (BYOLMLP(hidden=12, features=5, norm="layer"), (7,)),
 }
 
