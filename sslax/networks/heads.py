@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from sslax.networks.resnet import BatchNorm, Initial, each_view, torch_uniform
+from sslax.networks.norm import BatchNorm
+from sslax.networks.resnet import Initial, torch_uniform
 
 
 def make_dense(initial: Initial, fan_in: int, own: nn.initializers.Initializer, dtype: Any) -> Callable[..., nn.Dense]:
@@ -55,9 +56,7 @@ class SimCLRProjector(nn.Module):
             dense = make_dense(self.initial, width, nn.initializers.normal(0.01), self.dtype)
             h = dense(self.features if last else width, use_bias=False)(h)
             offset = self.last_offset or not last
-            h = each_view(self.views, BatchNorm(use_running_average=not train, use_bias=offset, dtype=self.dtype), h)
-            if not last:
-                h = nn.relu(h)
+            h = BatchNorm(use_bias=offset, views=self.views, dtype=self.dtype)(h, train, relu=not last)
         return h.astype(jnp.promote_types(h.dtype, jnp.float32))
 
 
@@ -94,7 +93,7 @@ class BYOLMLP(nn.Module):
             for _ in range(self.layers - 1):
                 x = self.dense(x)(self.hidden)(x)
                 if self.norm == "batch":
-                    x = each_view(self.views, BatchNorm(use_running_average=not train, dtype=self.dtype), x)
+                    x = BatchNorm(views=self.views, dtype=self.dtype)(x, train)
                 elif self.norm == "layer":
                     # Torch's ε, as BatchNorm's here.
                     x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)(x)
@@ -148,8 +147,7 @@ class DINOHead(nn.Module):
         for index in range(1, self.layers):
             x = self.dense(x)(self.hidden, name=f"mlp{index}")(x)
             if self.batch_norm:
-                norm = BatchNorm(use_running_average=not train, dtype=self.dtype, name=f"norm{index}")
-                x = each_view(self.views, norm, x)
+                x = BatchNorm(views=self.views, dtype=self.dtype, name=f"norm{index}")(x, train)
             x = nn.gelu(x, approximate=False)
         if not self.bottleneck:
             wide = jnp.promote_types(self.dtype, jnp.float32)
@@ -192,7 +190,7 @@ class DINOPredictor(nn.Module):
         width = x.shape[-1]
         x = dense(self.hidden, name="fc1")(x)
         if self.batch_norm:
-            x = each_view(self.views, BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm"), x)
+            x = BatchNorm(views=self.views, dtype=self.dtype, name="norm")(x, train)
         return dense(width, name="fc2")(nn.gelu(x, approximate=False))
 
 

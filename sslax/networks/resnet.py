@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from sslax.networks.norm import BatchNorm
+
 Stem = Literal["imagenet", "small", "patch"]
 Norm = Literal["batch", "group", "none"]
 Initial = Literal["release", "torch", "torchvision"]
 
-# Torch's BatchNorm says "momentum 0.1" for what flax calls 0.9. Statistics stay float32 whatever the compute type.
-BatchNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
 # Padding is symmetric, as in torch: "SAME" puts the odd pixel of a stride of 2 on the other side.
 Conv = partial(nn.Conv, use_bias=False)
 # Torch's default for convolutions and linear layers: uniform within ±1/√fan-in, a variance of a third of 1/fan-in.
@@ -31,14 +31,6 @@ KERNELS = {
     "torch": torch_uniform,
     "torchvision": nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
 }
-
-
-def each_view(views: int, norm: nn.Module, x: Array) -> Array:
-    """`norm` on a batch in which so many views of each image lie side by side: each view by its own statistics, in turn."""
-    if views == 1:
-        return norm(x)
-    parts = x.reshape(-1, views, *x.shape[1:])
-    return jnp.stack([norm(parts[:, view]) for view in range(views)], axis=1).reshape(x.shape)
 
 
 class StandardizedConv(nn.Module):
@@ -102,15 +94,21 @@ def normalise(
     train: bool,
     views: int = 1,
     dtype: Any = jnp.float32,
+    residual: Array | None = None,
+    relu: bool = False,
     name: str | None = None,
     **options: Any,
 ) -> Array:
-    """`x` [n, h, w, c] through a norm of its own in the module that calls; `options` go to the norm, if it is one."""
-    if norm == "none":
-        return x
+    """`x` [n, h, w, c] through a norm of its own in the module that calls, with `residual` added and the ReLU where asked for.
+
+    `options` go to the norm, if it is one.
+    """
+    if norm == "batch":
+        return BatchNorm(views=views, dtype=dtype, name=name, **options)(x, train, residual=residual, relu=relu)
     if norm == "group":
-        return nn.GroupNorm(groups_of(x.shape[-1]), epsilon=1e-5, dtype=dtype, name=name, **options)(x)
-    return each_view(views, BatchNorm(use_running_average=not train, dtype=dtype, name=name, **options), x)
+        x = nn.GroupNorm(groups_of(x.shape[-1]), epsilon=1e-5, dtype=dtype, name=name, **options)(x)
+    x = x if residual is None else x + residual
+    return nn.relu(x) if relu else x
 
 
 class BasicBlock(nn.Module):
@@ -129,13 +127,12 @@ class BasicBlock(nn.Module):
         norm = partial(normalise, self.norm, train=train, views=self.views, dtype=self.dtype)
         conv = make_conv(self.norm, self.dtype, self.initial)
         y = conv(self.width, (3, 3), strides=self.stride, padding=1)(x)
-        y = nn.relu(norm(y))
+        y = norm(y, relu=True)
         y = conv(self.width, (3, 3), padding=1)(y)
-        y = norm(y, scale_init=last_scale(self.zero_residual))
         if x.shape != y.shape:
             x = conv(self.width, (1, 1), strides=self.stride, name="shortcut_conv")(x)
             x = norm(x, name="shortcut_norm")
-        return nn.relu(x + y)
+        return norm(y, residual=x, relu=True, scale_init=last_scale(self.zero_residual))
 
 
 class Bottleneck(nn.Module):
@@ -153,14 +150,14 @@ class Bottleneck(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         norm = partial(normalise, self.norm, train=train, views=self.views, dtype=self.dtype)
         conv = make_conv(self.norm, self.dtype, self.initial)
-        y = nn.relu(norm(conv(self.width, (1, 1))(x)))
+        y = norm(conv(self.width, (1, 1))(x), relu=True)
         y = conv(self.width, (3, 3), strides=self.stride, padding=1)(y)
-        y = nn.relu(norm(y))
-        y = norm(conv(4 * self.width, (1, 1))(y), scale_init=last_scale(self.zero_residual))
+        y = norm(y, relu=True)
+        y = conv(4 * self.width, (1, 1))(y)
         if x.shape != y.shape:
             x = conv(4 * self.width, (1, 1), strides=self.stride, name="shortcut_conv")(x)
             x = norm(x, name="shortcut_norm")
-        return nn.relu(x + y)
+        return norm(y, residual=x, relu=True, scale_init=last_scale(self.zero_residual))
 
 
 class ResNet(nn.Module):
@@ -212,8 +209,8 @@ class ResNet(nn.Module):
             x = conv(widths[0], (3, 3), padding=1)(x)
         else:
             x = conv(widths[0], (self.patch_size, self.patch_size), strides=self.patch_size, padding=0)(x)
-        x = normalise(self.norm, x, train=train, views=self.views, dtype=self.dtype, name="stem_norm")
-        x = nn.relu(x) if self.stem_relu else x
+        norm = partial(normalise, self.norm, train=train, views=self.views, dtype=self.dtype)
+        x = norm(x, relu=self.stem_relu, name="stem_norm")
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for stage, blocks in enumerate(self.stages):

@@ -1,0 +1,96 @@
+"""BatchNorm with residual and ReLU against flax's, one view after the other: outputs, statistics and gradients."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.networks.norm import BatchNorm
+
+CASES = [(views, residual, relu) for views in (1, 2) for residual in (False, True) for relu in (False, True)]
+
+
+def flax_norm(variables, x, residual, *, views, relu, train):
+    """The same by flax's norm, whose gradient is automatic."""
+    norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5)
+    outputs = []
+    for view in range(views):
+        y, updated = norm.apply(variables, x[view::views], mutable=["batch_stats"])
+        variables = {**variables, **updated}
+        outputs.append(y)
+    y = jnp.stack(outputs, axis=1).reshape(x.shape)
+    y = y if residual is None else y + residual
+    return (nn.relu(y) if relu else y), variables["batch_stats"]
+
+
+def drawn(shape=(12, 5, 4, 3)):
+    keys = jax.random.split(jax.random.key(0), 5)
+    x, residual, weights = (jax.random.normal(key, shape) for key in keys[:3])
+    x = 2 * x + 0.5 * jnp.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+    scale, bias = (jax.random.normal(key, shape[-1:]) for key in keys[3:])
+    statistics = {"mean": jnp.full(shape[-1:], 0.3), "var": jnp.full(shape[-1:], 2.0)}
+    return x, residual, weights, {"params": {"scale": scale, "bias": bias}, "batch_stats": statistics}
+
+
+@pytest.mark.parametrize(("views", "with_residual", "relu"), CASES)
+def test_equals_flax(views, with_residual, relu):
+    x, residual, weights, variables = drawn()
+    residual = residual if with_residual else None
+    norm = BatchNorm(views=views)
+
+    def ours(params, x, residual):
+        own = {**variables, "params": params}
+        y, updated = norm.apply(own, x, True, residual=residual, relu=relu, mutable=["batch_stats"])
+        return jnp.sum(y * weights), (y, updated["batch_stats"])
+
+    def theirs(params, x, residual):
+        own = {**variables, "params": params}
+        y, statistics = flax_norm(own, x, residual, views=views, relu=relu, train=True)
+        return jnp.sum(y * weights), (y, statistics)
+
+    (found, gradients), (wanted, wanted_gradients) = (
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2), has_aux=True))(variables["params"], x, residual)
+        for f in (ours, theirs)
+    )
+    assert jax.tree.structure((found, gradients)) == jax.tree.structure((wanted, wanted_gradients))
+    for a, b in zip(jax.tree.leaves((found, gradients)), jax.tree.leaves((wanted, wanted_gradients)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+def test_evaluation_equals_flax():
+    x, residual, _, variables = drawn()
+    ours = BatchNorm().apply(variables, x, False, residual=residual, relu=True)
+    theirs, _ = flax_norm(variables, x, residual, views=1, relu=True, train=False)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_half_precision_keeps_statistics_and_sums_in_float32():
+    """Means of 8,192 numbers near 10, which a sum in bfloat16 would lose."""
+    x = (10 + jax.random.normal(jax.random.key(0), (8, 32, 32, 2))).astype(jnp.bfloat16)
+    norm = BatchNorm(dtype=jnp.bfloat16)
+    variables = norm.init(jax.random.key(1), x, False)
+
+    def value(params, x):
+        y, updated = norm.apply({**variables, "params": params}, x, True, relu=True, mutable=["batch_stats"])
+        return jnp.sum(y.astype(jnp.float32) ** 2), (y, updated["batch_stats"])
+
+    (_, (y, statistics)), (gradient, into_x) = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)(
+        variables["params"], x
+    )
+    assert y.dtype == into_x.dtype == jnp.bfloat16
+    wide = np.asarray(x, np.float64)
+    np.testing.assert_allclose(statistics["mean"], 0.1 * wide.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * wide.var((0, 1, 2)), rtol=1e-4)
+    normalised = (wide - wide.mean((0, 1, 2))) / np.sqrt(wide.var((0, 1, 2)) + 1e-5)
+    np.testing.assert_allclose(gradient["scale"], 2 * (np.maximum(normalised, 0) ** 2).sum((0, 1, 2)), rtol=1e-2)
+
+
+def test_heads_rows_without_positions_and_no_offset():
+    x, _, _, _ = drawn((6, 3))
+    norm = BatchNorm(use_bias=False)
+    variables = norm.init(jax.random.key(0), x, False)
+    assert set(variables["params"]) == {"scale"}
+    y, _ = norm.apply(variables, x, True, mutable=["batch_stats"])
+    np.testing.assert_allclose(y.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(y.std(0), 1, atol=1e-4)
