@@ -1,7 +1,5 @@
 """What a run would take, as a table on the terminal."""
 
-import math
-
 from rich.table import Table
 from rich.text import Text
 
@@ -37,11 +35,7 @@ def rows(estimate: Estimate) -> list[tuple[str, str, str]]:
         ("memory, temporaries", "not told" if e.temporaries is None else size(e.temporaries), "of the compiled step"),
         ("memory, images", size(e.images), resident),
         ("memory, all", size(sum(known)), each),
-        (
-            "FLOPs a step",
-            "not told" if math.isnan(e.flops) else f"{e.flops / 1e9:,.1f} G",
-            "multiplications and additions",
-        ),
+        ("FLOPs a step", f"{e.flops / 1e9:,.1f} G", "matrix products and convolutions, nothing computed twice"),
         ("images/s, step", f"{e.step_rate:,.0f}", f"{e.batch_size:,} a step, after compilation"),
         *decoding,
         ("steps", f"{e.steps:,}", ""),

@@ -18,7 +18,7 @@ from experiments.ablations.catalogue import TABLES
 from experiments.ablations.scales import SCALES
 from experiments.ablations.table import Table
 from experiments.benchmarks.page import drawn
-from experiments.benchmarks.page import table as markdown
+from experiments.benchmarks.tables import table as markdown
 from sslax.errors import InputError
 from sslax.files import write_atomically
 

@@ -9,7 +9,7 @@ import io
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -18,12 +18,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import terminal
+from experiments.benchmarks import gpu_page
+from experiments.benchmarks.tables import Lines, gflops, number, per_cent, step_options, table, versions_of
 from sslax.errors import InputError
 from sslax.files import write_atomically
 from sslax.report import style
 
 NAMES = ("losses", "augmentation", "knn", "feed", "step", "growth", "collectives")
-Lines = Sequence[Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +32,16 @@ class Options:
     """The page on speed and memory."""
 
     results: str = "results"
-    """Folder of the benchmarks' lines, NAME-cpu.jsonl."""
+    """Folder of the benchmarks' lines, NAME-cpu.jsonl and NAME-gpu.jsonl."""
     page: str = "docs/performance.md"
     """The page; its figures stand beside it."""
 
 
 def read(folder: pathlib.Path) -> dict[str, Lines]:
-    """The lines of each benchmark.
+    """The lines of each benchmark on a CPU, and those of all benchmarks on a GPU.
 
     Raises:
-      InputError: where a file is missing or holds other things.
+      InputError: where a file is missing or holds other things; a GPU's may be missing.
     """
     found: dict[str, Lines] = {}
     for name in NAMES:
@@ -52,7 +53,7 @@ def read(folder: pathlib.Path) -> dict[str, Lines]:
                 f"results is {folder}, where {path.name} cannot be read as JSON lines; it must hold those of "
                 f"python -m experiments.benchmarks.{name}."
             ) from error
-    return found
+    return {**found, gpu_page.NAME: gpu_page.read(folder)}
 
 
 def fill(text: str, results: Mapping[str, Lines]) -> str:
@@ -68,21 +69,6 @@ def fill(text: str, results: Mapping[str, Lines]) -> str:
             raise InputError(f"page has no place for {name}; it must have <!-- {name} --> and <!-- /{name} -->.")
         text = f"{text[: found.end(1)]}\n{write(results)}\n\n{text[found.start(2) :]}"
     return text
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown, all columns but the first to the right."""
-    rule = ["---", *("---:" for _ in columns[1:])]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *rows))
-
-
-def number(value: float | int | None, unit: str = "") -> str:
-    """Three digits, or all of a larger whole number; a dash for what was not measured."""
-    if value is None:
-        return "–"
-    whole = isinstance(value, int) or value == 0 or abs(value) >= 100
-    text = f"{value:,.0f}" if whole else f"{value:#.3g}"
-    return text + unit
 
 
 def rivals(results: Mapping[str, Lines]) -> list[Mapping[str, Any]]:
@@ -123,19 +109,15 @@ def steps_table(results: Mapping[str, Lines]) -> str:
     """The training steps: speed, utilisation, memory and the host's share, with options that save memory."""
 
     def row(line: Mapping[str, Any]) -> list[str]:
-        options = (["remat"] if line["remat"] else []) + (
-            [f"accumulate {line['accumulate']}"] if line["accumulate"] > 1 else []
-        )
-        share = line["host_share"]
         return [
             line["name"].removeprefix("training step, "),
-            ", ".join(options) or "–",
+            step_options(line),
             number(line["batch"]),
             number(line["figure"]),
-            number(line["gflops"]),
-            "–" if line["utilisation"] is None else f"{line['utilisation']:.0%}",
+            gflops(line),
+            per_cent(line["utilisation"]),
             number(line["memory_mb"], " MB"),
-            "–" if share is None else f"{share:.1%}",
+            per_cent(line["host_share"], 1),
         ]
 
     columns = ["configuration", "options", "batch", "images/s", "GFLOP a step", "utilisation", "memory", "host"]
@@ -182,14 +164,9 @@ def where(results: Mapping[str, Lines]) -> str:
     """The machine and the versions."""
     lines = [line for name in NAMES for line in results[name]]
     devices = sorted({f"{line['cores']} cores of a {line['device'].upper()}" for line in lines})
-    versions: dict[str, set[str]] = {}
-    for line in lines:
-        for package, version in line["versions"].items():
-            versions.setdefault(package, set()).add(version)
-    listed = ", ".join(f"{package} {' and '.join(sorted(found))}" for package, found in sorted(versions.items()))
     loads = [line["load"] for line in lines if "load" in line]
     busy = f"The load was {min(loads)} to {max(loads)}." if loads else ""
-    return f"Measured on {' and '.join(devices)}: {listed}. {busy}".strip()
+    return f"Measured on {' and '.join(devices)}: {versions_of(lines)}. {busy}".strip()
 
 
 TABLES: dict[str, Callable[[Mapping[str, Lines]], str]] = {
@@ -199,6 +176,7 @@ TABLES: dict[str, Callable[[Mapping[str, Lines]], str]] = {
     "steps": steps_table,
     "growth": growth_table,
     "bytes": bytes_table,
+    **gpu_page.TABLES,
 }
 
 

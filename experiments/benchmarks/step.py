@@ -1,46 +1,45 @@
-"""The training step: images a second beside a plain Python loop, utilisation, memory, and the host's share of the time.
+"""The training step: images a second beside a plain Python loop, utilisation, memory, and where the time goes.
 
 `python -m experiments.benchmarks.step [--configs NAME … --batch-size N]`. Images are noise of the configuration's canvas, as
 speed does not depend on what they show. The rival is the same step as users write the loop around it: a batch is indexed on
 the host, put on the device, and the loss is waited for. The host's share is what the profiler finds of the time of the
 library's own training loop, metrics and watch included, in which no compiled program runs.
+
+Compilation takes most of the time on a GPU. The plain loop (`--no-plain` leaves it out), the host's share (`--traced 0` leaves
+it out) and the step's parts (`--parts` adds them) compile programs of their own; `--kernels N` profiles the step itself.
 """
 
-import contextlib
 import dataclasses
-import pathlib
-import tempfile
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
 from experiments import terminal
+from experiments.benchmarks.parts import copied, parts_ms
+from experiments.benchmarks.peaks import device_peak, product
 from experiments.benchmarks.timing import alternate, report
+from experiments.benchmarks.trace import Kernel, host_share, largest_kernels
 from experiments.configs import CONFIGS
-from sslax.config import Config, check, to_dict
+from sslax.config import Config, check
 from sslax.data import Dataset, Split
 from sslax.data.feed import Placed
 from sslax.errors import InputError
 from sslax.training import (
     Built,
     Program,
-    RunDir,
     TrainState,
     build,
-    fit,
     make_update,
     start_state,
     training_program,
 )
+from sslax.training.build import compute_dtype
 
-# Dense matrix products of bfloat16, FLOP/s, from the vendor's data sheets.
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
-# Side of the matrices whose product tells a CPU's peak.
-_SIDE = 2048
+FLOPS_FROM = "matrix products and convolutions of the traced step"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +62,14 @@ class Options:
     """Steps of a timed round."""
     rounds: int = 7
     """Timed rounds of each, in turn; the median counts."""
+    plain: bool = True
+    """Time the plain loop beside the step."""
     traced: int = 60
-    """Steps that the profiler looks at; 0 is none."""
+    """Steps of the training loop that the profiler looks at for the host's share; 0 is none."""
+    parts: bool = False
+    """Time the views, the forward and backward pass, and the update apart, each as a program of its own."""
+    kernels: int = 0
+    """Print so many of the step's largest kernels, from the profiler, with their share of the time of all; 0 is none."""
 
 
 def noise(config: Config, images: int) -> Dataset:
@@ -79,11 +84,11 @@ class Ours:
     """Rounds of steps as a run takes them: the batch is in the program, and the host waits at the end."""
 
     def __init__(self, program: Program, state: TrainState, steps: int):
-        self._program, self._state, self._calls = program, state, max(1, steps // program.steps)
+        self._program, self.state, self._calls = program, state, max(1, steps // program.steps)
 
     def __call__(self) -> float:
         for _ in range(self._calls):
-            self._state, metrics, _ = self._program.step(self._state, *self._program.inputs)
+            self.state, metrics, _ = self._program.step(self.state, *self._program.inputs)
         return float(metrics["loss"])
 
 
@@ -106,111 +111,64 @@ class Plain:
         return loss
 
 
-def product() -> jax.Array:
-    """The product of two large matrices, by which a CPU's peak is measured."""
-    return _product(jnp.ones((_SIDE, _SIDE)))
+def peak_memory(state: TrainState, program: Program, before: int | None) -> tuple[int | None, str]:
+    """Bytes that the device held at most while the step ran, or those that the program was compiled for.
 
-
-@jax.jit
-def _product(x):
-    return x @ x
-
-
-def device_peak(product_seconds: float) -> tuple[float | None, str]:
-    """FLOP/s that the device can do at most, and where that is known from; None for one that is not in the table."""
-    if jax.default_backend() == "cpu":
-        return 2 * _SIDE**3 / product_seconds, f"float32 product of side {_SIDE} in the same run"
-    kind = jax.devices()[0].device_kind
-    found = [peak for name, peak in PEAKS.items() if name in kind]
-    return (found[0], "bfloat16, dense, data sheet") if found else (None, f"not known of {kind}")
-
-
-def peak_memory(state: TrainState, program: Program) -> tuple[int | None, str]:
-    """Bytes that the device held at most, or those that the program was compiled for."""
-    stats = jax.devices()[0].memory_stats()
-    if stats and "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"], "peak of the device"
+    Args:
+      state: of the step.
+      program: the step, which has run.
+      before: the device's peak before `state` was there; a peak that has not grown belongs to an earlier program.
+    """
+    peak = device_peak_bytes()
+    if peak is not None and before is not None and peak > before:
+        return peak, "peak of the device"
     if program.temporaries is None:
         return None, "not told"
     return sum(x.nbytes for x in jax.tree.leaves(state)) + program.temporaries, "state and temporaries as compiled"
 
 
-class _Enough(Exception):
-    """The training loop has shown what was to be seen."""
-
-
-def host_share(config: Config, built: Built, data: Dataset, steps: int) -> float | None:
-    """Share of the training loop's time in which no compiled program runs, over about so many steps; None if not told."""
-    with tempfile.TemporaryDirectory() as folder:
-        trace = pathlib.Path(folder) / "trace"
-        run = RunDir(pathlib.Path(folder) / "run", to_dict(config))
-        first = 2 * config.log_every
-        options = jax.profiler.ProfileOptions()
-        options.python_tracer_level = 0
-        marks = contextlib.ExitStack()
-
-        def follow(line: Mapping[str, Any]) -> None:
-            if line["step"] == first:
-                jax.profiler.start_trace(trace, profiler_options=options)
-                marks.enter_context(jax.profiler.TraceAnnotation("traced steps"))
-            elif line["step"] >= first + steps:
-                marks.close()
-                jax.profiler.stop_trace()
-                raise _Enough
-
-        with contextlib.suppress(_Enough):
-            fit(config, built, data, run, follow=follow)
-        return outside(next(trace.rglob("*.xplane.pb")))
-
-
-def outside(trace: pathlib.Path) -> float | None:
-    """Share of the marked time in which nothing compiled runs, from a profile; None where it does not tell."""
-    planes = list(jax.profiler.ProfileData.from_file(str(trace)).planes)
-    events = [
-        (plane.name, event.name, event.start_ns, event.start_ns + event.duration_ns)
-        for plane in planes
-        for line in plane.lines
-        for event in line.events
-    ]
-    marked = [(start, end) for _, name, start, end in events if name == "traced steps"]
-    devices = [(start, end) for plane, _, start, end in events if plane.startswith("/device:")]
-    host = [(start, end) for _, name, start, end in events if name.startswith("ThunkExecutor::Execute")]
-    busy = devices or host
-    if not marked or not busy:
-        return None
-    (start, end), covered, at = marked[0], 0.0, marked[0][0]
-    for begins, ends in sorted(busy):
-        covered += max(0.0, min(ends, end) - max(begins, at))
-        at = max(at, min(ends, end))
-    return 1 - covered / (end - start)
+def device_peak_bytes() -> int | None:
+    """Bytes that the first device held at most since the process began; None where it does not tell."""
+    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
 def measure(name: str, config: Config, options: Options) -> None:
     """Print the line of one configuration."""
     data = noise(config, max(options.images, config.batch_size))
     built = build(config, data)
+    before = device_peak_bytes()
     state = start_state(config, built)
     per_call = config.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
     batch = data.train.read(np.arange(config.batch_size))
     program = training_program(config, built, state, batch, "resident", steps=min(per_call, options.steps))
-    memory, memory_from = peak_memory(state, program)
-    functions: dict[str, Callable[[], Any]] = {
-        "ours": Ours(program, state, options.steps),
-        "plain": Plain(config, built, data, start_state(config, built), options.steps),
-        "product": product,
-    }
+    ours = Ours(program, state, options.steps)
+    ours()
+    memory, memory_from = peak_memory(state, program, before)
+    functions: dict[str, Callable[[], Any]] = {"ours": ours, "product": product}
+    if options.plain:
+        functions["plain"] = Plain(config, built, data, copied(ours.state), options.steps)
     seconds = alternate(functions, rounds=options.rounds)
     steps = max(1, options.steps // program.steps) * program.steps
     peak, peak_from = device_peak(seconds["product"])
     one = seconds["ours"] / steps
+    kernels, busy_ms = largest_kernels(ours, steps=steps, most=options.kernels) if options.kernels else ([], None)
+    show(name, kernels)
+    parts = (
+        parts_ms(config, built, ours.state, batch, steps=options.steps, rounds=options.rounds) if options.parts else {}
+    )
     report(
         f"training step, {name}",
         config.batch_size / one,
         "images/s",
         rival="plain Python loop",
-        rival_figure=options.steps * config.batch_size / seconds["plain"],
+        rival_figure=options.steps * config.batch_size / seconds["plain"] if options.plain else None,
         batch=config.batch_size,
+        precision=str(compute_dtype(config.precision)),
+        devices=built.mesh.size,
+        step_ms=1e3 * one,
+        compile_s=program.compile_s,
         gflops=program.flops / 1e9,
+        flops_from=FLOPS_FROM,
         utilisation=None if peak is None else program.flops / one / (peak * built.mesh.size),
         peak_gflops_per_s=None if peak is None else peak / 1e9,
         peak_from=peak_from,
@@ -219,7 +177,17 @@ def measure(name: str, config: Config, options: Options) -> None:
         host_share=host_share(config, built, data, options.traced) if options.traced else None,
         remat=config.remat,
         accumulate=config.accumulate,
+        **parts,
+        **({"busy_ms": busy_ms, "kernels": [dataclasses.asdict(kernel) for kernel in kernels]} if kernels else {}),
     )
+
+
+def show(name: str, kernels: Sequence[Kernel]) -> None:
+    """Print the kernels for people; standard output is for the JSON lines."""
+    for kernel in kernels:
+        print(
+            f"{name} {kernel.share:6.1%} {kernel.ms:9.3f} ms {kernel.calls:7.1f} x  {kernel.name[:90]}", file=sys.stderr
+        )
 
 
 def configured(name: str, options: Options, configs: Mapping[str, Config]) -> Config:
@@ -237,9 +205,9 @@ def configured(name: str, options: Options, configs: Mapping[str, Config]) -> Co
 
 def run(options: Options, configs: Mapping[str, Config] = CONFIGS) -> None:
     """Print a line for each configuration."""
-    for field in ("images", "steps", "rounds"):
-        if getattr(options, field) < 1:
-            raise InputError(f"{field} is {getattr(options, field)}; it must be at least 1.")
+    for field, least in (("images", 1), ("steps", 1), ("rounds", 1), ("traced", 0), ("kernels", 0)):
+        if getattr(options, field) < least:
+            raise InputError(f"{field} is {getattr(options, field)}; it must be at least {least}.")
     for name, config in [(name, configured(name, options, configs)) for name in options.configs]:
         measure(name, config, options)
 

@@ -1,6 +1,7 @@
 """Timing things beside each other, and printing what was seen as JSON lines."""
 
 import json
+import math
 import os
 import pathlib
 import platform
@@ -37,10 +38,22 @@ def alternate(functions: Mapping[str, Callable[[], Any]], *, rounds: int) -> dic
 
 
 def report(name: str, figure: float | None, unit: str, *, rival: str, rival_figure: float | None, **more: Any) -> None:
-    """Print one JSON line: the figure, the rival's and their ratio (above 1: the figure is the larger)."""
+    """Print one JSON line: the figure, the rival's and their ratio (above 1: the figure is the larger).
+
+    A value that is unknown or not a finite number is null.
+    """
     line = {"name": name, "figure": figure, "unit": unit, "rival": rival, "rival_figure": rival_figure}
     line["ratio"] = None if figure is None or not rival_figure else figure / rival_figure
-    print(json.dumps({**line, **more, **where()}), flush=True)
+    print(json.dumps(_finite({**line, **more, **where()}), allow_nan=False), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for each number in it that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def where() -> dict[str, Any]:

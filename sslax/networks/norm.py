@@ -104,6 +104,11 @@ def _finish(y: Array, residual: Array | None, relu: bool, dtype: Any) -> Array:
     return (jnp.maximum(y, 0) if relu else y).astype(dtype)
 
 
+def _reads_are_dear() -> bool:
+    """Whether to compute again what would have to be read: not on CPU, where arithmetic costs more than its caches."""
+    return jax.default_backend() != "cpu"
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
 def _normalise(x, scale, offset, residual, epsilon, views, relu, dtype):
     """The output, and the mean and variance of each view [views, c], which carry no gradient."""
@@ -117,7 +122,7 @@ def _forward(x, scale, offset, residual, epsilon, views, relu, dtype):
     var = jnp.maximum(shape.total(wide * wide) / shape.count - mean * mean, 0)
     y = _finish(shape.apply(x, mean, var, scale, offset, epsilon), residual, relu, dtype)
     # Without a residual the sign of the output follows from the input, which is read anyway.
-    kept = y if relu and residual is not None else None
+    kept = y if relu and (residual is not None or not _reads_are_dear()) else None
     # An array of no elements tells the residual's type.
     like = None if residual is None else residual[:0]
     return (y, mean, var), (x, scale, offset, mean, var, kept, like)
@@ -149,7 +154,8 @@ def _backward(epsilon, views, relu, dtype, residuals, cotangents):
     g, normalised = passed(cotangent, x, kept)
     sums, products = shape.total(g), shape.total(g * normalised)
     # The second pass is to read the cotangent and the input again, rather than what the first would have to write.
-    cotangent, x, sums, products = lax.optimization_barrier((cotangent, x, sums, products))
+    if _reads_are_dear():
+        cotangent, x, sums, products = lax.optimization_barrier((cotangent, x, sums, products))
     g, normalised = passed(cotangent, x, kept)
     centred = g - shape.spread(sums / shape.count, x) - normalised * shape.spread(products / shape.count, x)
     into_x = (centred * shape.spread(inverse * scale[None], x)).astype(x.dtype)

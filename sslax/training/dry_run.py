@@ -1,5 +1,6 @@
 """What a run would take, before it is begun: the compiled step's needs, and its speed on a batch of the real images."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from sslax.data.feed import Placed, resident
 from sslax.data.memory import Feed, choose_feed
 from sslax.errors import InputError
 from sslax.training.build import Built, build_for
+from sslax.training.flops import count_flops
 from sslax.training.loop import start_state
 from sslax.training.nonfinite import guarded
 from sslax.training.state import TrainState
@@ -34,14 +36,16 @@ class Program(NamedTuple):
       step: `(state, *inputs) -> (state, metrics, seen)`, compiled; takes the state for its own.
       inputs: a batch, again and again.
       steps: that one call takes.
-      flops: of a step on all devices, as XLA counts them in the program as it was traced; what stands in a loop counts once.
+      flops: of a step on all devices, as `step_flops` counts them.
+      compile_s: seconds of tracing, lowering and compiling it.
       temporaries: bytes on each device while it runs, beside its arguments and results; None where the device does not tell.
     """
 
     step: jax.stages.Compiled
     inputs: tuple[Any, ...]
     steps: int
-    flops: float
+    flops: int
+    compile_s: float
     temporaries: int | None
 
 
@@ -53,7 +57,7 @@ class Estimate(NamedTuple):
       steps: of the run.
       batch_size: images of a step.
       devices: that share a batch.
-      flops: of a step on all devices.
+      flops: of a step's matrix products and convolutions on all devices, as `step_flops` counts them.
       state: bytes of parameters, optimiser, targets and statistics.
       temporaries: bytes that a step needs beside; None where the device does not tell.
       images: bytes of the images that live on the device; 0 where they are streamed.
@@ -68,7 +72,7 @@ class Estimate(NamedTuple):
     steps: int
     batch_size: int
     devices: int
-    flops: float
+    flops: int
     state: int
     temporaries: int | None
     images: int
@@ -93,37 +97,56 @@ def training_program(
       steps: of resident images that one call takes.
     """
     placed = jax.tree.map(lambda leaf: leaf.sharding, state)
+    start = time.perf_counter()
     if feed == "streamed":
         rows = jax.NamedSharding(built.mesh, jax.P("data"))
         inputs: tuple[Any, ...] = (Placed(*jax.device_put(images, rows)),)
         update = guarded(make_update(built.method, built.tx, accumulate=config.accumulate), config.on_nan)
         lowered = compile_update(update, built.mesh, placed=placed).lower(state, *inputs)
-        flops = flops_of(lowered)
     else:
         order = jax.device_put(np.arange(config.batch_size, dtype=np.int32), jax.NamedSharding(built.mesh, jax.P()))
         # The last is the count of steps that a call takes.
         inputs = (resident(*images, built.mesh), order, steps)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": 1, "accumulate": config.accumulate}
         take = make_step(built.method, built.tx, built.mesh, **sizes)
-        guard = guarded(take, config.on_nan)
-        lowered = compile_steps(guard, built.mesh, placed=placed).lower(state, *inputs)
-        flops = flops_of(lowered)
-        if steps > 1:
-            lowered = compile_steps(guard, built.mesh, placed=placed, at_most=steps).lower(state, *inputs)
+        whole = compile_steps(guarded(take, config.on_nan), built.mesh, placed=placed, at_most=steps)
+        lowered = whole.lower(state, *inputs)
     compiled = lowered.compile()
+    seconds = time.perf_counter() - start
     memory = compiled.memory_analysis()
     temporaries = None if memory is None else memory.temp_size_in_bytes
-    return Program(compiled, inputs, steps if feed == "resident" else 1, flops, temporaries)
+    flops = step_flops(config, built, state, images)
+    return Program(compiled, inputs, steps if feed == "resident" else 1, flops, seconds, temporaries)
 
 
-def flops_of(lowered: jax.stages.Lowered) -> float:
-    """Floating-point operations of a program as it was traced; NaN where XLA does not tell.
+def step_flops(config: Config, built: Built, state: TrainState, images: Images) -> int:
+    """Model FLOPs of a training step on all devices, as `sslax.training.flops` counts them.
 
-    Not of the compiled one: there an accelerator's matrix products are calls of its libraries, which XLA does not count.
+    They are counted in the jaxpr of one step, traced without `remat`: the number depends neither on the backend nor on what is
+    computed twice to save memory.
+
+    Args:
+      config: a configuration that `check` has passed.
+      built: what it became.
+      state: any of its states.
+      images: a batch of the run's.
     """
-    cost: Any = lowered.cost_analysis()
-    cost = cost[0] if isinstance(cost, list) else cost
-    return float(cost["flops"]) if cost and "flops" in cost else float("nan")
+    method = built.method
+    if config.remat:
+        plain = dataclasses.replace(config, remat=False, init_from=None)
+        seen, canvas = built.steps_per_epoch * config.batch_size, images.images.shape[1]
+        method = build_for(plain, images=seen, canvas=canvas, devices=list(built.mesh.devices.flat)).method
+    update = make_update(method, built.tx, accumulate=config.accumulate)
+    batch: tuple[Any, ...] = images
+    return flops_of(update, state, Placed(*batch))
+
+
+def flops_of(function: Callable[..., Any], *arguments: Any) -> int:
+    """Floating-point operations of the matrix products and convolutions of a call.
+
+    The body of a loop counts once where its number of trips is not in the program.
+    """
+    return count_flops(jax.make_jaxpr(function)(*arguments), trips=1)
 
 
 def step_seconds(program: Program, state: TrainState) -> float:

@@ -144,7 +144,7 @@ class Finetuner:
             steps=o.steps,
             batch_size=o.batch_size,
             devices=1,
-            flops=flops_of(lowered),
+            flops=flops_of(self._step, run, *rest),
             state=state,
             temporaries=None if memory is None else memory.temp_size_in_bytes,
             images=sum(x.nbytes for x in self._images),

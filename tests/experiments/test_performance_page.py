@@ -1,5 +1,6 @@
 """The page on performance is what its lines give, number by number."""
 
+import json
 import pathlib
 import re
 import shutil
@@ -7,8 +8,9 @@ import shutil
 import matplotlib
 import pytest
 
-from experiments.benchmarks import page
+from experiments.benchmarks import gpu_page, page
 from experiments.terminal import DONE, INPUT, exit_code
+from sslax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "performance.md"
@@ -52,6 +54,34 @@ def test_other_results_give_another_page(results, tmp_path):
     assert (tmp_path / "page-growth.svg").exists()
 
 
+def test_a_gpu_row_is_not_measured_until_it_is(results, tmp_path):
+    step = {
+        **next(line for line in results["step"] if not line["remat"]),
+        "name": "training step, byol-cifar10",
+        "device": "Some GPU",
+        "figure": 54321.0,
+        "batch": 512,
+        "flops_from": "the traced step",
+        "compile_s": 12.3,
+        **{"step_ms": 9.5, "views_ms": 1.5, "gradient_ms": 6.5, "update_ms": 0.5},
+        "kernels": [{"name": "a|kernel", "share": 0.25, "ms": 2.5, "calls": 4.0}],
+    }
+    other = {**results["knn"][0], "device": "Some GPU"}
+    (tmp_path / "any-gpu.jsonl").write_text("\n".join(map(json.dumps, (step, other))))
+    measured = {"gpu": gpu_page.read(tmp_path)}
+    tables = {name: write(measured) for name, write in gpu_page.TABLES.items()}
+    (row,) = [row for row in tables["gpu_steps"].splitlines() if row.startswith("| byol-cifar10")]
+    assert "| 512 | – | Some GPU | 54,321 |" in row
+    assert row.endswith("| 12.3 s |")
+    assert "| byol-cifar10 | 512 | Some GPU | 9.50 ms | 1.50 ms | 6.50 ms | 0.500 ms |" in tables["gpu_parts"]
+    assert "| byol-cifar10, 512 | Some GPU | `a/kernel` | 25.0% | 2.50 ms | 4.00 |" in tables["gpu_kernels"]
+    for name in ("gpu_steps", "gpu_parts", "gpu_kernels"):
+        assert tables[name].count("not measured") == len(gpu_page.STEPS) - 1
+    assert tables["gpu_rivals"].count("not measured") == len(gpu_page.OTHERS) - 1
+    assert "not measured" in tables["gpu_runs"]
+    assert "Some GPU, 2 lines" in tables["gpu_where"]
+
+
 def test_bad_input_is_one_sentence(tmp_path, capsys):
     assert exit_code(lambda: page.run(page.Options(str(tmp_path)))) == INPUT
     assert "losses-cpu.jsonl cannot be read as JSON lines" in capsys.readouterr().err
@@ -59,3 +89,6 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
     options = page.Options(str(ROOT / "results"), str(tmp_path / "page.md"))
     assert exit_code(lambda: page.run(options)) == INPUT
     assert "page has no place for where" in capsys.readouterr().err
+    (tmp_path / "x-gpu.jsonl").write_text("{")
+    with pytest.raises(InputError, match=r"where x-gpu\.jsonl cannot be read; it must hold JSON lines"):
+        gpu_page.read(tmp_path)

@@ -9,6 +9,8 @@ import pytest
 from sslax.networks.norm import BatchNorm
 
 CASES = [(views, residual, relu) for views in (1, 2) for residual in (False, True) for relu in (False, True)]
+# What a GPU does as well, on the case in which it differs most.
+BACKENDS = [("cpu", *case) for case in CASES] + [("gpu", 2, False, True), ("gpu", 1, True, True)]
 
 
 def flax_norm(variables, x, residual, *, views, relu, train):
@@ -33,8 +35,9 @@ def drawn(shape=(12, 5, 4, 3)):
     return x, residual, weights, {"params": {"scale": scale, "bias": bias}, "batch_stats": statistics}
 
 
-@pytest.mark.parametrize(("views", "with_residual", "relu"), CASES)
-def test_equals_flax(views, with_residual, relu):
+@pytest.mark.parametrize(("backend", "views", "with_residual", "relu"), BACKENDS)
+def test_equals_flax(monkeypatch, backend, views, with_residual, relu):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     x, residual, weights, variables = drawn()
     residual = residual if with_residual else None
     norm = BatchNorm(views=views)
