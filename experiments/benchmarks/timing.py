@@ -37,10 +37,13 @@ def alternate(functions: Mapping[str, Callable[[], Any]], *, rounds: int) -> dic
 
 
 def report(name: str, figure: float | None, unit: str, *, rival: str, rival_figure: float | None, **more: Any) -> None:
-    """Print one JSON line: the figure, the rival's and their ratio (above 1: the figure is the larger)."""
+    """Print one JSON line: the figure, the rival's and their ratio (above 1: the figure is the larger).
+
+    `more` stands in the line too, in place of what has the same name: the device of another process, say.
+    """
     line = {"name": name, "figure": figure, "unit": unit, "rival": rival, "rival_figure": rival_figure}
     line["ratio"] = None if figure is None or not rival_figure else figure / rival_figure
-    print(json.dumps({**line, **more, **where()}), flush=True)
+    print(json.dumps({**line, **more, **where(), **more}), flush=True)
 
 
 def where() -> dict[str, Any]:
