@@ -40,11 +40,12 @@ def alternate(functions: Mapping[str, Callable[[], Any]], *, rounds: int) -> dic
 def report(name: str, figure: float | None, unit: str, *, rival: str, rival_figure: float | None, **more: Any) -> None:
     """Print one JSON line: the figure, the rival's and their ratio (above 1: the figure is the larger).
 
-    A value that is unknown or not a finite number is null.
+    A value that is unknown or not a finite number is null. `more` stands in the line too, in place of what has the same name:
+    the device of another process, say.
     """
     line = {"name": name, "figure": figure, "unit": unit, "rival": rival, "rival_figure": rival_figure}
     line["ratio"] = None if figure is None or not rival_figure else figure / rival_figure
-    print(json.dumps(_finite({**line, **more, **where()}), allow_nan=False), flush=True)
+    print(json.dumps(_finite({**line, **more, **where(), **more}), allow_nan=False), flush=True)
 
 
 def _finite(value: Any) -> Any:
