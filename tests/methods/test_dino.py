@@ -1,6 +1,7 @@
-"""DINO's own choices: temperatures by epoch, no centring, attention maps, options that cannot work."""
+"""DINO's own choices: temperatures by epoch, keys of crops, no centring, attention maps, options that cannot work."""
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from sslax.augment import DINOViews
 from sslax.config import check
 from sslax.errors import InputError
 from sslax.methods import Batch
-from sslax.methods.dino import DINO, teacher_temperatures
+from sslax.methods.dino import DINO, crop_logits, teacher_temperatures
 from sslax.training import build
 from tests import tiny
 
@@ -32,6 +33,24 @@ def test_temperatures_are_the_original_codes(golden):
 def test_no_rise_is_the_temperature_at_once():
     options = DINO(teacher_temperature=0.04, teacher_temperature_start=0.01, teacher_temperature_epochs=0)
     assert float(teacher_temperatures(options, 0)) == pytest.approx(0.04)
+
+
+def test_each_size_of_crops_draws_by_a_key_of_its_own(monkeypatch):
+    """Two sizes of as many rows would otherwise drop the same paths; without a key, as the teacher, none draws."""
+    keys = []
+
+    def forward(module, params, statistics, x, *, train, key=None):
+        keys.append(key)
+        return x.reshape(len(x), -1)[:, :2], statistics
+
+    monkeypatch.setattr(sys.modules[crop_logits.__module__], "forward", forward)
+    parts = {"encoder": {}, "head": {}}
+    sizes = [jnp.zeros((3, 2, side, side, 3)) for side in (8, 4)]
+    for key in (jax.random.key(2), None):
+        crop_logits("encoder", "head", parts, parts, sizes, key)
+    large, small, head, *teacher = keys
+    assert (jax.random.key_data(large) != jax.random.key_data(small)).any()
+    assert [head, *teacher] == [None] * 4
 
 
 def test_without_centring_the_centre_is_not_used():
