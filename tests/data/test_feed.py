@@ -23,12 +23,14 @@ STEPS = N // BATCH
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory):
-    return write_folder(tmp_path_factory.mktemp("images"), {"train/a": 31, "train/b": 30, "test/a": 2, "test/b": 2})
+    # By turns square and twice as wide, so that aspects tell which image they are of.
+    counts = {"train/a": 31, "train/b": 30, "test/a": 2, "test/b": 2}
+    return write_folder(tmp_path_factory.mktemp("images"), counts, sides=((8, 8), (12, 6)))
 
 
 @pytest.fixture(scope="module")
 def split(spec):
-    return open_dataset(spec).train
+    return open_dataset(spec, canvas=8).train
 
 
 @pytest.fixture(scope="module")

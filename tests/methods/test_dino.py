@@ -1,6 +1,7 @@
-"""DINO's own choices: temperatures by epoch, the held last layer, crops grouped by resolution, options that cannot work."""
+"""DINO's own choices: temperatures by epoch, keys of crops, no centring, attention maps, options that cannot work."""
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +10,10 @@ import pytest
 
 from sslax.augment import DINOViews
 from sslax.config import check
-from sslax.data.feed import epoch_order, resident
 from sslax.errors import InputError
-from sslax.losses import dino as dino_loss
-from sslax.losses import update_center
 from sslax.methods import Batch
-from sslax.methods.dino import DINO, teacher_temperatures
-from sslax.networks import DINOHead, forward
-from sslax.training import build, compile_steps, make_step, start_state
+from sslax.methods.dino import DINO, crop_logits, teacher_temperatures
+from sslax.training import build
 from tests import tiny
 
 
@@ -38,48 +35,22 @@ def test_no_rise_is_the_temperature_at_once():
     assert float(teacher_temperatures(options, 0)) == pytest.approx(0.04)
 
 
-def test_the_loss_is_every_crop_by_itself():
-    """One forward a resolution and the head once, against a forward for every crop."""
-    b = build(tiny.config("dino", network=dataclasses.replace(tiny.NETWORKS["dino"], drop_path=0.0)), tiny.dataset())
-    params, aux = tiny.start(b.method)
-    aux["center"] = jnp.linspace(-0.1, 0.1, 24)
-    views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
-    assert [v.shape[1] for v in views] == [8, 8, 4, 4]
-    loss, output = jax.jit(b.method.loss)(params, aux, Batch(views), jax.random.key(2), 4)
+def test_each_size_of_crops_draws_by_a_key_of_its_own(monkeypatch):
+    """Two sizes of as many rows would otherwise drop the same paths; without a key, as the teacher, none draws."""
+    keys = []
 
-    encoder = tiny.backbone("dino")
-    head = DINOHead(features=24, layers=2, hidden=16, bottleneck=8)
+    def forward(module, params, statistics, x, *, train, key=None):
+        keys.append(key)
+        return x.reshape(len(x), -1)[:, :2], statistics
 
-    @jax.jit
-    def logits(params, view):
-        h, _ = forward(encoder, params["encoder"], {}, view, train=False)
-        return forward(head, params["head"], {}, h, train=False)[0]
-
-    student = jnp.stack([logits(params, v) for v in views])
-    teacher = jnp.stack([logits(aux["teacher"]["params"], v) for v in views[:2]])
-    # Step 4 is in the second of two epochs of rising temperature.
-    wanted = dino_loss(student, teacher, aux["center"], teacher_temperature=0.07).mean()
-    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
-    np.testing.assert_allclose(output.aux["center"], update_center(aux["center"], teacher), atol=1e-6)
-    np.testing.assert_allclose(output.metrics["target_entropy"] + output.metrics["kl"], loss, rtol=1e-6)
-
-
-def test_the_last_layer_is_held_for_its_epoch_and_then_moves():
-    config, data = tiny.config("dino"), tiny.dataset()
-    b = build(config, data, devices=jax.devices()[:1])
-    run = compile_steps(make_step(b.method, b.tx, b.mesh, batch_size=16, steps_per_epoch=4), b.mesh)
-    state = start_state(config, b)
-    images = resident(data.train.images, data.train.aspects, data.train.labels, b.mesh)
-    order = epoch_order(state.key, 0, 64)
-    last = lambda state: np.asarray(state.params["head"]["last_layer"]["v"])  # noqa: E731
-    start = last(state)
-    mlp = np.asarray(state.params["head"]["mlp1"]["kernel"])
-    for _ in range(4):
-        state, _, _ = run(state, images, order, 1)
-        np.testing.assert_array_equal(last(state), start)
-    assert not np.array_equal(state.params["head"]["mlp1"]["kernel"], mlp)
-    state, _, _ = run(state, images, order, 1)
-    assert not np.array_equal(last(state), start)
+    monkeypatch.setattr(sys.modules[crop_logits.__module__], "forward", forward)
+    parts = {"encoder": {}, "head": {}}
+    sizes = [jnp.zeros((3, 2, side, side, 3)) for side in (8, 4)]
+    for key in (jax.random.key(2), None):
+        crop_logits("encoder", "head", parts, parts, sizes, key)
+    large, small, head, *teacher = keys
+    assert (jax.random.key_data(large) != jax.random.key_data(small)).any()
+    assert [head, *teacher] == [None] * 4
 
 
 def test_without_centring_the_centre_is_not_used():

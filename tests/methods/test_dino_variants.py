@@ -139,6 +139,7 @@ def test_parameters_are_named_as_they_were(views):
         "last_layer": {"v"},
     }
     assert set(aux) == {"student", "teacher", "center"}
+    assert not aux["center"].any()
     assert jax.tree.structure(aux["teacher"]["params"]) == jax.tree.structure(params)
 
 

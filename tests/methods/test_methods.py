@@ -120,33 +120,3 @@ def test_no_gradient_reaches_aux(name):
     by_params, by_aux = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, aux)
     assert float(optax.tree.norm(by_params)) > 0
     assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(by_aux))
-
-
-@pytest.mark.parametrize(("name", "place"), [("byol", "target"), ("dino", "teacher")])
-def test_poison_in_the_target_is_poison_in_the_loss_and_not_in_the_weights(name, place):
-    """Not-a-number weights of the target make the loss one, so it is used; the parameters' shapes never meet it otherwise."""
-    b = build(tiny.config(name), tiny.dataset(), devices=jax.devices()[:1])
-    params, aux = tiny.start(b.method)
-    views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
-    poisoned = {**aux, place: {**aux[place], "params": jax.tree.map(lambda x: x * jnp.nan, aux[place]["params"])}}
-    loss = jax.jit(lambda params, aux: b.method.loss(params, aux, Batch(views), jax.random.key(2), 0)[0])
-    assert np.isfinite(loss(params, aux))
-    assert np.isnan(loss(params, poisoned))
-
-
-@pytest.mark.parametrize(("name", "place"), [("byol", "target"), ("dino", "teacher")])
-def test_the_target_is_the_closed_form_of_its_average(name, place):
-    """After k updates: the product of the decays times its start, and each step's weights times the decays after it."""
-    b = build(tiny.config(name), tiny.dataset(), devices=jax.devices()[:1])
-    params, aux = tiny.start(b.method)
-    start, online = aux[place]["params"]["encoder"], params["encoder"]
-    options = tiny.OPTIONS[name]
-    update = jax.jit(b.method.after_update)
-    for k in range(5):
-        params = {**params, "encoder": jax.tree.map(lambda x, k=k: x * (k + 1), online)}
-        _, aux = update(params, aux, jnp.asarray(k))
-    decays = [1 - (1 - options.decay) * (np.cos(np.pi * k / b.steps) + 1) / 2 for k in range(5)]
-    weights = [(1 - decays[k]) * (k + 1) * np.prod(decays[k + 1 :]) for k in range(5)]
-    wanted = jax.tree.map(lambda s, o: np.prod(decays) * s + sum(weights) * o, start, online)
-    for a, w in zip(jax.tree.leaves(aux[place]["params"]["encoder"]), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(a, w, atol=1e-6 * max(1.0, np.abs(w).max()))

@@ -9,8 +9,8 @@ import pytest
 
 from sslax.config import check, check_against_data, differences, to_dict
 from sslax.errors import InputError
-from sslax.methods import Batch
-from sslax.training import accumulation_note, build, loss_and_gradient
+from sslax.methods import Batch, Method, Output
+from sslax.training import RunDir, accumulation_note, build, fit, loss_and_gradient
 from tests import tiny
 
 # Stochastic depth draws by the row, and a micro-batch has other rows.
@@ -62,6 +62,33 @@ def test_batch_statistics_are_of_the_micro_batches_one_after_the_other():
     gray = (0.5 * params["encoder"]["stem_conv"]["kernel"]).sum((0, 1, 2))
     # Two views of two micro-batches move them from 0 four times.
     np.testing.assert_allclose(means, (1 - 0.9**4) * gray, atol=0.01)
+
+
+def test_micro_batches_draw_by_keys_of_their_own():
+    def loss(params, aux, batch, key, step):
+        drawn = jax.random.uniform(key)
+        return params * drawn, Output(aux, {"drawn": drawn}, batch.views)
+
+    method = Method(init=None, views=None, loss=loss, embed=None)
+    key = jax.random.key(2)
+    (_, output), gradient = loss_and_gradient(method, accumulate=2)(1.0, {}, Batch(jnp.zeros((4, 1))), key, 0)
+    wanted = np.mean([jax.random.uniform(jax.random.fold_in(key, part)) for part in (0, 1)])
+    np.testing.assert_allclose(output.metrics["drawn"], wanted, rtol=1e-6)
+    np.testing.assert_allclose(gradient, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("feed", ["resident", "streamed"])
+def test_runs_of_both_feeds_accumulate(feed, tmp_path, monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def differentiate(method, *, accumulate=1):
+        raise Reached(accumulate)
+
+    monkeypatch.setattr("sslax.training.step.loss_and_gradient", differentiate)
+    config, data = tiny.config(accumulate=2, feed=feed), tiny.dataset()
+    with pytest.raises(Reached, match="2"):
+        fit(config, build(config, data), data, RunDir(tmp_path / "run", to_dict(config)))
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,19 @@ def test_skipped_steps_leave_the_state_as_it_was():
     assert any((a != b).any() for a, b in pairs)
 
 
+@pytest.mark.parametrize("feed", ["resident", "streamed"])
+def test_runs_of_both_feeds_skip(feed, tmp_path, monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def reached(step, on_nan):
+        raise Reached(on_nan)
+
+    monkeypatch.setattr(loop, "guarded", reached)
+    with pytest.raises(Reached, match="skip"):
+        train(tmp_path / "run", config(on_nan="skip", feed=feed))
+
+
 def test_to_stop_costs_a_few_numbers_in_the_program():
     data, own = tiny.dataset(), config()
     built = build(own, data)
