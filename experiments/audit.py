@@ -29,13 +29,16 @@ configuration as a run has them: the learning rate after scaling, probabilities 
 
 What holds of all recipes, and is no row:
 
-- Arithmetic is bfloat16 on GPU and TPU unless `--precision float32`; lightly's benchmarks and SimCLR's release compute in
-  float32, DINO's release in mixed float16. Parameters, BatchNorm's statistics and losses are float32.
+- Arithmetic is bfloat16 on GPU and TPU unless `--precision float32`; lightly's benchmarks and the releases of SimCLR and BYOL
+  ask for nothing below float32, DINO's for mixed float16. Parameters, BatchNorm's statistics and losses are float32.
 - Views are computed in float32 from the decoded image. PIL rounds to 256 levels after each op, and torchvision's contrast
   rounds its mean.
 - Random numbers, and so the order of images, are other ones than in any source.
 - BatchNorm moves its running statistics by a tenth, with ε 1e-5, as in every source. Torch's running variance is the unbiased
   one.
+- lightly moves a target's average before the step and not after it, by the parameters that the step starts from: the targets
+  are the same. The heads of BYOL and DINO have biases before their BatchNorms, which lightly's leave out: they change no
+  output.
 - Truncated normal kernels of haiku have 0.88 times the deviation that they are given; here, as in TensorFlow, it is
   corrected.
 - Evaluation is the library's own: `python -m experiments.evaluate`.
