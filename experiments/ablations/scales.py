@@ -58,8 +58,8 @@ def _digits() -> Scale:
     return Scale("digits", about, configs, photographs=False, resplit=True)
 
 
-# On photographs of 32 pixels the methods are their papers', and not those of the benchmarks that the named configurations
-# follow: it is the papers' tables that are repeated.
+# What the tables on photographs of 32 pixels are measured with. The named configurations follow benchmarks of other codebases,
+# and a table must not move with them.
 _PHOTOGRAPHS: dict[str, Any] = {
     "simclr": SimCLR(views=SimCLRViews.small(32), temperature=0.5, projector_layers=3),
     "byol": BYOL(

@@ -56,7 +56,8 @@ SIMCLR_CIFAR10 = Config(
 # linear in the literature. The release's loss is the sum of both directions, twice the paper's, which BatchNorm's parameters
 # feel.
 # Source: google-research/simclr, README.md (the command) and tf2/ (the rest), revision 383d414.
-# Differences: crops are resized with antialiasing. docs/recipes.md has the table. Not yet run.
+# Differences: crops are resized with antialiasing; no 1x1 convolution in the first block's shortcut; whole batches in each
+# epoch. docs/recipes.md has the table. Not yet run.
 SIMCLR_CIFAR10_LONG = Config(
     method=SimCLR(
         views=dataclasses.replace(SimCLRViews.small(32), crop_min_covered=0.1),
@@ -98,7 +99,8 @@ SIMCLR_IMAGENETTE = Config(
 # linear. (The paper has weight decay 1e-6 and a head of two layers.) Images at 256 pixels are 250 GB in memory, else they are
 # streamed.
 # Source: google-research/simclr, README.md (the command) and tf2/ (the rest), revision 383d414.
-# Differences: crops are resized with antialiasing. Not yet run.
+# Differences: crops are resized with antialiasing; the max-pool's padding is symmetric; whole batches in each epoch. Not yet
+# run.
 SIMCLR_IMAGENET = Config(
     method=SimCLR(
         views=SimCLRViews(size=224, crop_min_covered=0.1, blur_padding="zeros"),

@@ -1,0 +1,193 @@
+"""Compares every named configuration with its source, number by number: `python -m experiments.audit` writes docs/recipes.md.
+
+The sources' numbers are data, in `experiments/configs/sources`; ours are read from the configurations, as a run has them. A
+number that differs without a stated reason, or otherwise than the reason says, is a sentence on the terminal and exit code 2.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import tyro
+
+from experiments import terminal
+from experiments.benchmarks.page import table
+from experiments.configs import CONFIGS
+from experiments.configs.sources import SOURCES, Row, Source
+from experiments.configs.sources.reading import READ
+from sslax.config import Config
+from sslax.errors import InputError
+from sslax.files import write_atomically
+
+HEAD = """# The recipes beside their sources
+
+Each named configuration follows one source, and this page compares the two number by number. Ours are read from the
+configuration as a run has them: the learning rate after scaling, probabilities by view, widths of the heads on their backbone.
+`python -m experiments.audit` writes the page, and a test holds it: a number that leaves its source without a reason fails.
+
+What holds of all recipes, and is no row:
+
+- Arithmetic is bfloat16 on GPU and TPU unless `--precision float32`; lightly's benchmarks and the releases of SimCLR and BYOL
+  ask for nothing below float32, DINO's for mixed float16. Parameters, BatchNorm's statistics and losses are float32.
+- Views are computed in float32 from the decoded image. PIL rounds to 256 levels after each op, and torchvision's contrast
+  rounds its mean.
+- Random numbers, and so the order of images, are other ones than in any source.
+- BatchNorm moves its running statistics by a tenth, with ε 1e-5, as in every source. Torch's running variance is the unbiased
+  one.
+- lightly moves a target's average before the step and not after it, by the parameters that the step starts from: the targets
+  are the same. The heads of BYOL and DINO have biases before their BatchNorms, which lightly's leave out: they change no
+  output.
+- Truncated normal kernels of haiku have 0.88 times the deviation that they are given; here, as in TensorFlow, it is
+  corrected.
+- Evaluation is the library's own: `python -m experiments.evaluate`.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The page on the recipes and their sources."""
+
+    page: str = "docs/recipes.md"
+    """The page."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A row, what is ours, and what we make of it: "same", or the reason of the difference.
+
+    `wrong` is a sentence where the two differ and no reason says so, or otherwise than it says; else empty.
+    """
+
+    row: Row
+    ours: Any
+    text: str
+    wrong: str
+
+
+def rows_of(source: Source, sources: Mapping[str, Source] = SOURCES) -> tuple[Row, ...]:
+    """The rows of a source; of a recipe that was made from another, the other's with its own changes."""
+    if not source.like:
+        return source.rows
+    known = sources[source.like].rows
+    assert source.changes.keys() <= {row.what for row in known}, source.changes.keys() - {row.what for row in known}
+    return tuple(
+        dataclasses.replace(row, ours=source.changes[row.what][0], why=source.changes[row.what][1])
+        if row.what in source.changes
+        else row
+        for row in known
+    )
+
+
+def judge(config: Config, row: Row) -> Verdict:
+    """What is ours of that row, and whether it is as it should be."""
+    ours = READ[row.what](config)
+    wanted = row.ours if row.why else row.theirs
+    wrong = "" if equal(ours, wanted) else f"{row.what} is {shown(ours)}; it must be {shown(wanted)}"
+    if row.why and equal(row.ours, row.theirs):
+        wrong = f"{row.what} has a reason to differ, but is {shown(row.theirs)} in the source too"
+    return Verdict(row, ours, row.why or "same", wrong)
+
+
+def audit(
+    configs: Mapping[str, Config] = CONFIGS, sources: Mapping[str, Source] = SOURCES
+) -> tuple[dict[str, list[Verdict]], list[str]]:
+    """The verdicts on each configuration, and a sentence for each that is wrong.
+
+    Raises:
+      InputError: on a configuration that has no entry among the sources, not even that it has none.
+    """
+    if missing := sorted(configs.keys() - sources.keys()):
+        raise InputError(
+            f"{missing[0]} has no source; experiments/configs/sources must say what it follows, or that it follows nothing."
+        )
+    verdicts = {
+        name: [judge(config, row) for row in rows_of(sources[name], sources)] for name, config in configs.items()
+    }
+    return verdicts, [f"{name}: {v.wrong}." for name, found in verdicts.items() for v in found if v.wrong]
+
+
+def equal(ours: Any, theirs: Any) -> bool:
+    """Whether two values are the same, numbers but for their rounding."""
+    if isinstance(ours, tuple) and isinstance(theirs, tuple):
+        return len(ours) == len(theirs) and all(map(equal, ours, theirs))
+    numbers = (int, float)
+    if (
+        isinstance(ours, bool)
+        or isinstance(theirs, bool)
+        or not (isinstance(ours, numbers) and isinstance(theirs, numbers))
+    ):
+        return type(ours) is type(theirs) and ours == theirs
+    return math.isclose(ours, theirs, rel_tol=1e-9)
+
+
+def shown(value: Any) -> str:
+    """A value as the page has it."""
+    if isinstance(value, tuple):
+        # "6 x 64" for long runs of the same.
+        return "none" if not value else ", ".join(_runs(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "–"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _runs(values: tuple[Any, ...]) -> list[str]:
+    texts = [f"({shown(value)})" if isinstance(value, tuple) else shown(value) for value in values]
+    runs: list[tuple[str, int]] = []
+    for text in texts:
+        runs = [*runs[:-1], (text, runs[-1][1] + 1)] if runs and runs[-1][0] == text else [*runs, (text, 1)]
+    return [part for text, count in runs for part in ([f"{count} x {text}"] if count > 3 else [text] * count)]
+
+
+def page(verdicts: Mapping[str, list[Verdict]], sources: Mapping[str, Source] = SOURCES) -> str:
+    """The page."""
+    return HEAD + "".join(f"\n{_section(name, found, sources[name])}" for name, found in verdicts.items())
+
+
+def _section(name: str, verdicts: list[Verdict], source: Source) -> str:
+    lines = [f"## {name}", ""]
+    if not verdicts:
+        return "\n".join([*lines, source.text, ""])
+    changed = [v for v in verdicts if v.row.what in source.changes]
+    if source.like:
+        others = len(verdicts) - len(changed)
+        lines += [
+            f"No source of its own: {source.like}'s recipe on other images. The {others} rows that are not here are that one's."
+        ]
+    else:
+        lines += [f"Source: {source.text}.", "", f"Result: {source.reports}."]
+    told = changed if source.like else verdicts
+    cells = [(v.row.what, shown(v.row.theirs), v.row.where, shown(v.ours), v.text) for v in told]
+    columns = ("number", f"{source.like}'s source" if source.like else "source", "where", "ours", "difference")
+    return "\n".join(
+        [*lines, "", table(columns, [[_cell(text) for text in row] for row in cells]).replace("---:", "---"), ""]
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
+
+
+def run(options: Options) -> None:
+    """Write the page, or say what is wrong.
+
+    Raises:
+      InputError: where a configuration has left its source.
+    """
+    verdicts, wrong = audit()
+    if wrong:
+        raise InputError("\n".join(wrong))
+    write_atomically(pathlib.Path(options.page), page(verdicts))
+
+
+def main() -> None:
+    """The command line."""
+    options = tyro.cli(Options, prog="python -m experiments.audit")
+    terminal.run_script(lambda: run(options))
+
+
+if __name__ == "__main__":
+    main()

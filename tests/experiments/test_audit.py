@@ -1,0 +1,142 @@
+"""Every named configuration is its source's to the digit, or says why not; a recipe that drifts is found."""
+
+import dataclasses
+import pathlib
+import types
+import typing
+
+import pytest
+
+from experiments import audit
+from experiments.ablations.table import changed
+from experiments.configs import CONFIGS
+from experiments.configs.sources import SOURCES
+from experiments.configs.sources.reading import READ
+from sslax.errors import InputError
+from sslax.networks import VITS
+
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
+FOLLOWING = [name for name, source in SOURCES.items() if audit.rows_of(source)]
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    return audit.audit()[0]
+
+
+def ours(verdicts, name):
+    return {v.row.what: v.ours for v in verdicts[name]}
+
+
+def test_no_recipe_has_left_its_source():
+    assert audit.audit()[1] == []
+
+
+def test_the_page_is_what_the_audit_writes(verdicts):
+    assert PAGE.read_text(encoding="utf-8") == audit.page(verdicts)
+
+
+def test_every_configuration_says_what_it_follows(verdicts):
+    assert list(verdicts) == list(CONFIGS) == list(SOURCES)
+    assert [name for name in CONFIGS if name not in FOLLOWING] == ["simclr-digits", "byol-digits", "dino-digits"]
+    with pytest.raises(InputError, match=r"^mine has no source; experiments/configs/sources must say what it follows"):
+        audit.audit({"mine": CONFIGS["simclr-cifar10"]})
+
+
+def test_every_number_that_can_be_read_is_in_some_source():
+    assert {row.what for source in SOURCES.values() for row in source.rows} == READ.keys()
+
+
+def test_the_learning_rates_and_losses_that_were_wrong_once(verdicts):
+    assert ours(verdicts, "simclr-cifar10-long")["peak learning rate"] == 2.0
+    assert ours(verdicts, "simclr-cifar10-long")["factor of the paper's loss"] == 2.0
+    assert ours(verdicts, "byol-cifar10")["factor of the paper's loss"] == 0.25
+    assert CONFIGS["byol-cifar10"].method.loss_scale == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "sentence"),
+    [
+        ("simclr-cifar10-long", "optim.lr_scaling", "none", "peak learning rate is 1; it must be 2"),
+        ("byol-cifar10", "method.loss_scale", 1.0, "factor of the paper's loss is 1; it must be 0.25"),
+        ("simclr-cifar10", "optim.weight_decay", 1e-4, "weight decay is 0.0001; it must be 0.0005"),
+        ("dino-cifar10", "method.views.global_area", (0.14, 1.0), "crop's area is 0.14, 1; it must be 0.4, 1"),
+        ("byol-imagenette", "method.decay", 0.99, "decay of the moving average is 0.99; it must be 0.996"),
+        ("dino-imagenet", "method.norm_last_layer", True, "gain of the last layer is 1; it must be learned"),
+        ("simclr-imagenette", "method.views.blur", 0.0, "blur is 0; it must be 0.5"),
+        ("dino-stl10", "epochs", 800, "epochs is 800; it must be 200"),
+    ],
+)
+def test_a_recipe_that_drifts_fails(name, path, value, sentence):
+    found = audit.audit({name: changed(CONFIGS[name], {path: value})})[1]
+    assert f"{name}: {sentence}." in found
+
+
+def test_a_reason_to_differ_excuses_one_value_and_no_other():
+    source = dataclasses.replace(SOURCES["dino-stl10"], changes={"epochs": (800, "no difference at all")})
+    known = SOURCES | {"dino-stl10": source}
+    (wrong,) = [w for w in audit.audit({"dino-stl10": CONFIGS["dino-stl10"]}, known)[1] if "epochs" in w.split(":")[1]][
+        :1
+    ]
+    assert wrong == "dino-stl10: epochs has a reason to differ, but is 800 in the source too."
+
+
+def fields(part, prefix=""):
+    """(path, value, type) of each field of a dataclass and of those in it."""
+    hints = typing.get_type_hints(type(part))
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", value, hints[field.name]
+
+
+def others(value, hint):
+    """Other values of a field."""
+    if typing.get_origin(hint) is typing.Literal:
+        return [choice for choice in typing.get_args(hint) if choice != value]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value + 1]
+    if isinstance(value, tuple):
+        return [(value[0] + 0.01, *value[1:])] if value else [("crop",)]
+    assert value is None
+    assert isinstance(hint, types.UnionType)
+    kind = typing.get_args(hint)[0]
+    return [kind(8)] if kind in (int, float) else [(0.0, 0.0, 0.0)]
+
+
+def without_effect(config):
+    """Fields that say nothing in a run of this configuration."""
+    method, views = config.method, config.method.views
+    silent = {"method.semi_hard", "method.margin"}
+    if not any(branch.blur for branch in views.branches().values()):
+        silent |= {"method.views.blur_sigma", "method.views.blur_padding"}
+    if method.NAME == "byol":
+        silent |= {"method.temperature"}
+    if method.NAME == "dino":
+        silent |= {"method.views.local_size", "method.views.local_area"} if not views.local_crops else set()
+        silent |= {"method.teacher_temperature_start"} if not method.teacher_temperature_epochs else set()
+    silent |= {"optim.lr_after_momentum"} if config.optim.name != "lars" else set()
+    silent |= {"optim.warmup"} if not config.optim.warmup_epochs else set()
+    resnets = {"network.stem", "network.norm", "network.initial", "network.zero_residual", "network.stem_relu"}
+    vits = {"network.depth", "network.patch_size", "network.drop_path"}
+    return silent | (resnets if config.network.name in VITS else vits)
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_no_number_of_a_recipe_is_unaudited(name):
+    config = CONFIGS[name]
+    parts = [("method.", config.method), ("optim.", config.optim), ("network.", config.network)]
+    known = [found for prefix, part in parts for found in fields(part, prefix)]
+    known += [(path, getattr(config, path), int) for path in ("epochs", "batch_size")] + [
+        ("canvas", config.canvas, int | None)
+    ]
+    silent = without_effect(config)
+    for path, value, hint in known:
+        if path not in silent:
+            found = [audit.audit({name: changed(config, {path: other})})[1] for other in others(value, hint)]
+            assert any(found), path
+    assert audit.audit({name: changed(config, {"data": "tfds:imagenette" if "cifar" in name else "tfds:cifar10"})})[1]
