@@ -76,6 +76,7 @@ def fit(
     run: RunDir,
     *,
     follow: Callable[[dict[str, Any]], None] = lambda line: None,
+    until: Callable[[], bool] = lambda: False,
 ) -> TrainState:
     """Train to the end, from the newest whole checkpoint of `run` where there is one.
 
@@ -85,6 +86,7 @@ def fit(
       data: the images; listed ones are streamed, others as `config.feed` says.
       run: the folder that metrics and checkpoints go to.
       follow: called with each line of metrics as it is written, and first, when a run goes on, with what `resume` tells.
+      until: asked between steps; once it says True the run stops as after Ctrl-C.
 
     Returns:
       The state after the last step.
@@ -92,7 +94,7 @@ def fit(
     Raises:
       InputError: where the folder cannot be written to, its checkpoints are all damaged, an image that is streamed cannot be
         decoded, or an online probe is to learn from images without labels.
-      Interrupted: after Ctrl-C or SIGTERM, with the state saved.
+      Interrupted: after Ctrl-C or SIGTERM, or when `until` says so, with the state saved.
       Collapsed: where the watch trips and the configuration says to stop.
       NonFinite: when the loss or its gradient stops being finite, and the configuration says to stop.
     """
@@ -109,7 +111,11 @@ def fit(
         state = resume(config, built, run, checkpoints, state, probe, follow)
         lines = processes.from_first(run.metrics)
         clock = _Clock(int(state.step), spent=max((line["seconds"] for line in lines), default=0.0))
-        with asked_to_stop() as stop, _fed(config, built, data, state) as advance:
+        with asked_to_stop() as asked, _fed(config, built, data, state) as advance:
+
+            def stop() -> bool:
+                return asked() or until()
+
             return _train(config, built, data, run, lines, checkpoints, state, probe, clock, follow, stop, advance)
     finally:
         checkpoints.close()

@@ -1,5 +1,6 @@
 """The compiled programs of a run: its training step and its features."""
 
+import collections
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -124,17 +125,22 @@ def step_options() -> dict[str, str]:
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
 
 
+# Batches that a device may be behind: enough to hide the transfers, few enough for its memory.
+_IN_FLIGHT = 4
+
+
 class Embedder:
     """Features of any number of images, in batches of one compiled shape.
 
     Args:
       method: whose `embed` is called.
       mesh: a batch is spread over its devices.
-      batch_size: images at a time; rounded up to a multiple of the devices.
+      batch_size: images at a time, rounded up to a multiple of the devices; None is 500, or on an accelerator 2,000 of up to 64
+        pixels.
     """
 
-    def __init__(self, method: Method, mesh: Mesh, *, batch_size: int = 500):
-        self._batch_size = -(-batch_size // mesh.size) * mesh.size
+    def __init__(self, method: Method, mesh: Mesh, *, batch_size: int | None = None):
+        self._batch_size, self._devices = batch_size, mesh.size
         self._rows = NamedSharding(mesh, PartitionSpec("data"))
         # On every device, so that each process of several can read all of it.
         self._embed = jax.jit(method.embed, out_shardings=NamedSharding(mesh, PartitionSpec()))
@@ -148,16 +154,28 @@ class Embedder:
         """Features [n, d] of images, uint8 or in [0, 1], and the aspects that they had, on the host."""
         # Images that nobody squashed need no geometry, and at the views' size no resizing at all.
         squashed = bool((aspects != 1).any())
+        size = self._at_once(images.shape[1])
+        waiting: collections.deque[jax.Array] = collections.deque()
         features = []
-        for start in range(0, len(images), self._batch_size):
-            rows = slice(start, start + self._batch_size)
-            batch = self._padded(images[rows], 0)
-            out = self._embed(state.params, state.aux, batch, self._padded(aspects[rows], 1) if squashed else None)
-            features.append(np.asarray(out, np.float32)[: len(images[rows])])
-        return np.concatenate(features)
+        for start in range(0, len(images), size):
+            rows = slice(start, start + size)
+            shown = self._padded(aspects[rows], 1, size) if squashed else None
+            out = self._embed(state.params, state.aux, self._padded(images[rows], 0, size), shown)
+            # On its way to the host while the next batches are computed.
+            out.copy_to_host_async()
+            waiting.append(out)
+            if len(waiting) > _IN_FLIGHT:
+                features.append(np.asarray(waiting.popleft(), np.float32))
+        features += [np.asarray(out, np.float32) for out in waiting]
+        return np.concatenate(features)[: len(images)]
 
-    def _padded(self, x: np.ndarray, fill: int) -> jax.Array:
-        """`x` filled up to a whole batch and spread over the devices."""
-        whole = np.full((self._batch_size, *x.shape[1:]), fill, x.dtype)
+    def _at_once(self, side: int) -> int:
+        """Images of this side in a batch."""
+        usual = 2000 if jax.default_backend() != "cpu" and side <= 64 else 500
+        return -(-(self._batch_size or usual) // self._devices) * self._devices
+
+    def _padded(self, x: np.ndarray, fill: int, size: int) -> jax.Array:
+        """`x` filled up to `size` rows and spread over the devices."""
+        whole = np.full((size, *x.shape[1:]), fill, x.dtype)
         whole[: len(x)] = x
         return jax.make_array_from_callback(whole.shape, self._rows, whole.__getitem__)

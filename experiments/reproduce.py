@@ -1,0 +1,327 @@
+"""Reproduce published results: `python -m experiments.reproduce [NAME ...] --data folder:PATH [--budget SECONDS]`.
+
+Each name is a named configuration with the figure that its source reports. The command trains the recipe, evaluates it by
+the source's own protocol, writes results/reproduced/NAME-DEVICE.json and brings docs/results.md up to date. Without a name it
+lists what there is. The same command goes on where it stopped.
+"""
+
+import dataclasses
+import difflib
+import json
+import pathlib
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import tyro
+from rich.table import Table
+
+from experiments import results_page, terminal
+from experiments.benchmarks.timing import where
+from experiments.configs import CONFIGS
+from experiments.linear_protocol import linear_evaluation
+from experiments.published import PUBLISHED, Published
+from sslax.config import Config, check, to_dict
+from sslax.data import Dataset, LazyDataset
+from sslax.errors import InputError
+from sslax.files import write_atomically
+from sslax.training import (
+    Built,
+    Interrupted,
+    Loaded,
+    RunDir,
+    TrainState,
+    build,
+    can_measure,
+    feed_of,
+    fit,
+    open_images,
+)
+from sslax.training.run_dir import facts
+
+# Of a budget, this share is kept for the last checkpoint and the page; at most so many seconds.
+_RESERVE, _MOST_RESERVE = 0.1, 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Published results, reproduced."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Results to reproduce, by the names of their configurations; none lists them."""
+    data: str | None = None
+    """Images, as for pretraining; None is the configuration's own."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the runs."""
+    epochs: int | None = None
+    """Epochs; None is the source's. With another number the page says so."""
+    budget: float | None = None
+    """Seconds after which the command stops, with what was measured by then; None is no limit."""
+    runs: str = "runs/reproduce"
+    """Folder of the runs."""
+    results: str = "results/reproduced"
+    """Folder of the figures, a file for each result and device."""
+    page: str = "docs/results.md"
+    """The page that is written from them."""
+
+
+class Budget:
+    """Seconds that may be spent, from now on."""
+
+    def __init__(self, seconds: float | None):
+        self.seconds, self._begun = seconds, time.perf_counter()
+        self._last: float | None = None
+        self._longest = 0.0
+
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._begun
+
+    def over(self) -> bool:
+        """Whether to stop now, so that all is written before the budget ends.
+
+        An evaluation lies between two questions, so as much time as the longest such gap must be left.
+        """
+        now = self.spent()
+        self._longest = max(self._longest, now - (self._last if self._last is not None else now))
+        self._last = now
+        if self.seconds is None:
+            return False
+        return now + max(self._longest, min(_RESERVE * self.seconds, _MOST_RESERVE)) > self.seconds
+
+    def check(self) -> None:
+        """Raise Interrupted when it is over."""
+        if self.over():
+            raise Interrupted(f"Stopped by the budget of {self.seconds:g} s.")
+
+
+def chosen(options: Options, published: Mapping[str, Published]) -> list[Published]:
+    """The results that were named.
+
+    Raises:
+      InputError: on a name that does not exist, and values that cannot work.
+    """
+    for name in options.names:
+        if name not in published:
+            near = difflib.get_close_matches(name, published, n=3)
+            hint = f"did you mean {' or '.join(near)}? It" if near else "it"
+            raise InputError(
+                f"NAME is {name}, which is no published result; {hint} must be one of {', '.join(published)}."
+            )
+    if options.budget is not None and not options.budget > 0:
+        raise InputError(f"budget is {options.budget:g}; it must be above 0 seconds.")
+    if not options.seeds:
+        raise InputError("seeds is empty; it must have at least one number.")
+    if options.epochs is not None and options.epochs < 1:
+        raise InputError(f"epochs is {options.epochs}; it must be at least 1.")
+    return [published[name] for name in options.names]
+
+
+def configured(entry: Published, base: Config, options: Options, seed: int) -> Config:
+    """The configuration of one run: the recipe, looked at as the source's protocol wants it."""
+    every_epoch = any(figure.protocol == "knn200-best" for figure in entry.figures)
+    changes: dict[str, Any] = {"seed": seed, "knn": (1, 20, 200), "data": options.data or base.data}
+    changes |= {"eval_every": 1 if every_epoch else base.eval_every, "epochs": options.epochs or base.epochs}
+    config = dataclasses.replace(base, **changes)
+    check(config)
+    return config
+
+
+def check_data(entry: Published, config: Config, data: Dataset | LazyDataset) -> None:
+    """Raise InputError where the images are not those that the result is about, or cannot be evaluated as it wants."""
+    known = entry.data
+    found = len(data.classes), len(data.train), len(data.test) if data.test is not None else 0
+    if found != (known.classes, known.train, known.test) or not can_measure(data):
+        raise InputError(
+            f"data is {config.data}, with {found[0]:,} classes, {found[1]:,} training and {found[2]:,} test images; "
+            f"{entry.config} is about {known.title}, with {known.classes:,}, {known.train:,} and {known.test:,}."
+        )
+    if isinstance(data, LazyDataset) and any(figure.linear for figure in entry.figures):
+        raise InputError(
+            f"data is {config.data}, which does not fit the memory; the linear protocol of {entry.config} takes images "
+            "in memory."
+        )
+
+
+class Record:
+    """The file of one result on one device: its figures so far, by seed."""
+
+    def __init__(self, folder: pathlib.Path, entry: Published):
+        self.device = jax.devices()[0].device_kind
+        self.path = folder / f"{entry.config}-{slug(self.device)}.json"
+        self.content: dict[str, Any] = {"name": entry.config, "device": self.device, "seeds": {}}
+        if self.path.exists():
+            try:
+                self.content = json.loads(self.path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise InputError(f"{self.path} cannot be read as JSON; move it away or mend it.") from error
+
+    def seed(self, seed: int) -> dict[str, Any]:
+        """What is known of this seed."""
+        return self.content["seeds"].get(str(seed), {})
+
+    def write(self, seed: int, found: Mapping[str, Any]) -> None:
+        """Keep what was measured of a seed."""
+        self.content["seeds"][str(seed)] = dict(found)
+        self.content |= {key: value for key, value in where().items() if key in ("cores", "python", "versions")}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, json.dumps(self.content, indent=1) + "\n")
+
+
+def slug(device: str) -> str:
+    """The device's name as a part of a file's."""
+    return "-".join("".join(c if c.isalnum() else " " for c in device.lower()).split())
+
+
+def from_metrics(lines: list[dict[str, Any]], config: Config, steps_per_epoch: int) -> dict[str, Any]:
+    """What the metrics of a run tell: kNN along the way, seconds and images a second."""
+    looked = [line for line in lines if "knn20" in line]
+    found: dict[str, Any] = {"epochs": round(lines[-1]["step"] / steps_per_epoch, 2), "of": config.epochs}
+    found["training_seconds"] = round(max(line["seconds"] for line in lines), 1)
+    rates = [line["images_per_s"] for line in lines if "images_per_s" in line]
+    found["images_per_s"] = round(statistics.median(rates)) if rates else None
+    if looked:
+        found["knn20"], found["knn_epochs"] = looked[-1]["knn20"], [round(line["epoch"]) for line in looked]
+        for name in ("knn20", "knn200"):
+            if all(name in line for line in looked):
+                found[f"{name}_curve"] = [round(line[name], 5) for line in looked]
+                found[f"{name}_best"] = max(line[name] for line in looked)
+    return found
+
+
+def reproduce(
+    entry: Published, base: Config, options: Options, seed: int, record: Record, budget: Budget, command: str
+) -> None:
+    """Train and evaluate one seed of one result, as far as the budget goes.
+
+    Raises:
+      Interrupted: when the budget is over or Ctrl-C came; what was measured is written.
+      InputError: where the images are others, or the budget does not last for one epoch.
+    """
+    begun = budget.spent()
+    before = record.seed(seed)
+    config = configured(entry, base, options, seed)
+    with terminal.reading_progress() as progress:
+        data = open_images(config, progress=progress)
+    check_data(entry, config, data)
+    for note in data.notes:
+        terminal.say(note)
+    run = RunDir(pathlib.Path(options.runs) / entry.config / f"seed{seed}", to_dict(config), extendable=True)
+    built = build(config, data)
+    terminal.say(
+        f"{entry.config}, seed {seed}: {built.steps:,} steps of {config.batch_size} on {jax.device_count()} x "
+        f"{record.device}, images {feed_of(config, data, built.mesh)}."
+    )
+    found: dict[str, Any] = {}
+
+    def keep(**more: Any) -> None:
+        lines = run.metrics()
+        seconds = before.get("seconds", 0.0) + budget.spent() - begun
+        found.update(
+            from_metrics(lines, config, built.steps_per_epoch) if lines else {"epochs": 0, "of": config.epochs}
+        )
+        found.update({"seconds": round(seconds, 1), "command": command, "data": data_told(config, data), **more})
+        record.write(seed, found)
+
+    try:
+        with terminal.training_progress(built.steps, config.epochs) as show:
+            state = fit(config, built, data, run, follow=show, until=budget.over)
+        keep()
+        keep(**last_figures(entry, config, built, data, state, budget))
+    except Interrupted as error:
+        keep()
+        if not found.get("epochs", 0) >= 1:
+            raise InputError(
+                f"budget is {options.budget} s, in which {entry.config} did not finish one epoch of "
+                f"{built.steps_per_epoch:,} steps here; it must be longer."
+            ) from error
+        raise
+
+
+def last_figures(
+    entry: Published,
+    config: Config,
+    built: Built,
+    data: Dataset | LazyDataset,
+    state: TrainState,
+    budget: Budget,
+) -> dict[str, Any]:
+    """What is measured after training: the figures that need a classifier."""
+    found: dict[str, Any] = {"finished": True}
+    network = Loaded(config, facts(data), built, state)
+    for figure in entry.figures:
+        if figure.linear is None:
+            continue
+        assert isinstance(data, Dataset), "check_data has seen to it"
+        key = jax.random.key(config.seed)
+        linear = linear_evaluation(key, network, data, figure.linear, check=budget.check)
+        found |= {"linear": linear.accuracy, "linear_lr": linear.learning_rate}
+    return found
+
+
+def data_told(config: Config, data: Dataset | LazyDataset) -> dict[str, Any]:
+    """What the images are, without the path of this machine."""
+    return {"kind": config.data.partition(":")[0], "train": len(data.train), "test": len(data.test or ())}
+
+
+def listed(published: Mapping[str, Published], folder: pathlib.Path) -> Table:
+    """The table of all results, with the minutes that each took on the devices it ran on."""
+    table = Table(title="published results")
+    table.add_column("name", no_wrap=True)
+    for title in ("published", "minutes, by device"):
+        table.add_column(title)
+    for entry in published.values():
+        minutes = [
+            f"{statistics.mean(seed['seconds'] for seed in found['seeds'].values()) / 60:.1f} on {found['device']}"
+            for found in results_page.of(entry.config, results_page.read(folder))
+            if all(seed.get("finished") for seed in found["seeds"].values())
+        ]
+        source = [f"{entry.seconds / 60:.0f} on {entry.device} (the source's)"] if entry.seconds else []
+        figures = "; ".join(results_page.figure_told(figure) for figure in entry.figures)
+        table.add_row(entry.config, figures, "; ".join((minutes or ["not run here yet"]) + source))
+    return table
+
+
+def run(
+    options: Options,
+    published: Mapping[str, Published] = PUBLISHED,
+    configs: Mapping[str, Config] = CONFIGS,
+    *,
+    arguments: list[str] | None = None,
+) -> None:
+    """Reproduce what was named, or list everything."""
+    budget = Budget(options.budget)
+    entries = chosen(options, published)
+    folder, page = pathlib.Path(options.results), pathlib.Path(options.page)
+    if not entries:
+        terminal.console.print(listed(published, folder))
+        return
+    command = shlex.join(["python", "-m", "experiments.reproduce", *(arguments or [])])
+    for entry in entries:
+        record = Record(folder, entry)
+        for seed in options.seeds:
+            if record.seed(seed).get("finished") and record.seed(seed)["of"] == (
+                options.epochs or configs[entry.config].epochs
+            ):
+                terminal.say(f"{entry.config}, seed {seed}, is done on {record.device}.")
+                continue
+            try:
+                reproduce(entry, configs[entry.config], options, seed, record, budget, command)
+            finally:
+                results_page.write(page, folder, published)
+        terminal.say(results_page.told(entry, record.content))
+    terminal.say(f"The figures are in {folder}, and {page} shows them.")
+
+
+def main() -> None:
+    """The command line."""
+    options = tyro.cli(Options, prog="python -m experiments.reproduce")
+    terminal.run_script(lambda: run(options, arguments=sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Writes docs/results.md, ours beside what is published, from results/reproduced: `python -m experiments.results_page`."""
+
+import dataclasses
+import json
+import pathlib
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import tyro
+
+from experiments import terminal
+from experiments.benchmarks.tables import table
+from experiments.published import PUBLISHED, Figure, Published
+from sslax.errors import InputError
+from sslax.files import write_atomically
+
+PROTOCOLS = {
+    "knn200-best": "kNN k=200, τ=.1, best of all epochs",
+    "knn20": "kNN k=20, τ=.07",
+    "linear": "linear, frozen features",
+}
+# The name of each protocol's figure in the files.
+FIELDS = {"knn200-best": "knn200_best", "knn20": "knn20", "linear": "linear"}
+
+HEAD = """# Published results, reproduced
+
+Each row is a recipe ([recipes.md](recipes.md) compares it with its source, number by number), trained and evaluated by the
+source's own protocol: `python -m experiments.reproduce NAME --data folder:PATH`. The command writes this page from
+`results/reproduced`, where each file also holds the curves, the versions and the command. A row without a figure has not been
+run by anybody.
+
+Accuracies are in per cent. "kNN k=200" is the protocol of lightly's benchmarks: temperature .1 on ℓ2-normalised features of the
+backbone, after every epoch, and the best of all epochs counts. "kNN k=20" beside it is ours, with temperature .07, at the end.
+Minutes are those of the whole command: reading images, compiling, training and evaluation. Of several seeds the mean is shown,
+with the deviation.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The page on published results."""
+
+    results: str = "results/reproduced"
+    """Folder of the figures."""
+    page: str = "docs/results.md"
+    """The page."""
+
+
+def read(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """All files of the folder, in the order of their names.
+
+    Raises:
+      InputError: where a file is no such result.
+    """
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found.append(content | {"seeds": dict(content["seeds"]), "name": content["name"]})
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is no file of experiments.reproduce; move it away.") from error
+    return found
+
+
+def of(name: str, results: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The files of one result."""
+    return [found for found in results if found["name"] == name]
+
+
+def figure_told(figure: Figure) -> str:
+    """A published figure with its protocol."""
+    return f"{100 * figure.value:.1f} % {PROTOCOLS[figure.protocol]}"
+
+
+def spread(values: Sequence[float], scale: float = 100, digits: int = 1) -> str:
+    """The mean, and the deviation where there are several."""
+    if not values:
+        return "–"
+    mean = f"{scale * statistics.mean(values):,.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {scale * statistics.stdev(values):,.{digits}f}"
+
+
+def told(entry: Published, content: Mapping[str, Any]) -> str:
+    """One sentence on what a result came to."""
+    seeds = content["seeds"].values()
+    parts = []
+    for figure in entry.figures:
+        ours = [seed[FIELDS[figure.protocol]] for seed in seeds if seed.get(FIELDS[figure.protocol]) is not None]
+        parts.append(f"{PROTOCOLS[figure.protocol]} {spread(ours)} %, published {100 * figure.value:.1f} %")
+    return f"{entry.config} on {content['device']}: {'; '.join(parts)}."
+
+
+def row(entry: Published, figure: Figure, found: Mapping[str, Any] | None) -> list[str]:
+    """A row of the table: one figure of one result on one device, or what nobody has run."""
+    name, published = entry.config, f"{100 * figure.value:.1f}"
+    protocol = PROTOCOLS[figure.protocol] + (f" ({figure.remark})" if figure.remark else "")
+    if found is None:
+        return [name, entry.data.title, protocol, published, "not run yet", "", "", "", "", "", ""]
+    seeds = list(found["seeds"].values())
+
+    def values(key: str) -> list[float]:
+        return [seed[key] for seed in seeds if seed.get(key) is not None]
+
+    ours = spread(values(FIELDS[figure.protocol]))
+    epochs = sorted({(seed["epochs"], seed["of"]) for seed in seeds})
+    ran = ", ".join(f"{done:g}" if done == whole else f"{done:g} of {whole}" for done, whole in epochs)
+    minutes = spread(values("seconds"), 1 / 60) if all(seed.get("finished") for seed in seeds) else "not finished"
+    return [
+        name,
+        entry.data.title,
+        protocol,
+        published,
+        ours if ours != "–" else "not measured yet",
+        spread(values("knn20")),
+        ran,
+        minutes,
+        spread(values("images_per_s"), 1, 0),
+        found["device"],
+        ", ".join(found["seeds"]),
+    ]
+
+
+COLUMNS = (
+    "recipe",
+    "images",
+    "protocol",
+    "published",
+    "ours",
+    "kNN k=20",
+    "epochs",
+    "minutes",
+    "images/s",
+    "device",
+    "seeds",
+)
+
+
+def page(results: Sequence[Mapping[str, Any]], published: Mapping[str, Published] = PUBLISHED) -> str:
+    """The whole page."""
+    nobody: list[Mapping[str, Any] | None] = [None]
+    rows = [
+        row(entry, figure, found)
+        for entry in published.values()
+        for found in [*of(entry.config, results)] or nobody
+        for figure in entry.figures
+    ]
+    sources = [
+        f"- `{entry.config}`: {entry.source}"
+        + (f"; {entry.seconds / 60:,.0f} minutes on one {entry.device}." if entry.seconds else ".")
+        for entry in published.values()
+    ]
+    commands = [
+        f"- `{found['name']}` on {found['device']}, seed {seed}: `{content['command']}` "
+        f"({content['data']['train']:,} training and {content['data']['test']:,} test images)"
+        for found in results
+        for seed, content in found["seeds"].items()
+    ]
+    ran = ["## Commands", "", *commands, ""] if commands else []
+    parts = [HEAD, table(COLUMNS, rows), "", "## Sources", "", *sources, "", *ran]
+    return "\n".join(parts)
+
+
+def write(path: pathlib.Path, folder: pathlib.Path, published: Mapping[str, Published] = PUBLISHED) -> None:
+    """Bring the page up to date."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, page(read(folder), published))
+
+
+def main() -> None:
+    """The command line."""
+    options = tyro.cli(Options, prog="python -m experiments.results_page")
+    terminal.run_script(lambda: write(pathlib.Path(options.page), pathlib.Path(options.results)))
+
+
+if __name__ == "__main__":
+    main()
