@@ -4,7 +4,8 @@
     PATH/*.jpg                            no labels, no test split
     PATH/train/..., PATH/test/...         the same two forms inside each split; test/, val/ or validation/, in any case
 
-Whatever lies deeper in a class folder belongs to that class. Files are ordered by name, folder by folder, whatever
+Which files are images `sslax.data.formats` tells, by their names or their content. Whatever lies deeper in a class folder
+belongs to that class. Files are ordered by name, folder by folder, whatever
 order the file system lists them in. Links are followed, but within one class no folder is read twice, so links in a
 circle end.
 """

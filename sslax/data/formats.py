@@ -11,7 +11,6 @@ import importlib.util
 import mimetypes
 import os
 import warnings
-from pathlib import Path
 from typing import NamedTuple
 
 import PIL
@@ -193,9 +192,17 @@ def named_suffixes() -> list[str]:
     return sorted(suffix for suffix, name in _SUFFIXES.items() if FORMATS[name].named and name in available())
 
 
-def formats_of(file: Path | bytes) -> tuple[str, ...]:
-    """The formats that a file, or what one holds, may have."""
-    if isinstance(file, bytes):
-        # What has no name has to have a signature; TGA's stands at its end, in files of its second version.
-        return openable(".tga" if file[-18:].startswith(b"TRUEVISION-XFILE.") else "")
-    return openable(suffix_of(file.name))
+def of_bytes(content: bytes) -> tuple[str, ...]:
+    """The formats that what a file holds may have: those with a signature; TGA's is at the end, in files of its version 2."""
+    return openable(".tga" if content[-18:].startswith(b"TRUEVISION-XFILE.") else "")
+
+
+def of_path(path: str) -> tuple[str, ...]:
+    """The formats that a file may have."""
+    # Asked for every file, so the path is only cut at its last dot; what that leaves of a name without one is no suffix.
+    return _after_dot(path[path.rfind(".") :])
+
+
+@functools.lru_cache(maxsize=1024)
+def _after_dot(rest: str) -> tuple[str, ...]:
+    return openable(suffix_of(f"a{rest}"))

@@ -114,11 +114,14 @@ def read_image(file: Path | bytes, canvas: int, reading: Reading = USUAL) -> Pic
         Unreadable: the file is missing, cut off, no image, has more than 2^27 pixels or values of unknown meaning.
     """
     try:
+        if isinstance(file, bytes):
+            with Image.open(io.BytesIO(file), formats=formats.of_bytes(file)) as image:
+                return _read(image, canvas, reading)
+        path = str(file)
         # Opening a pipe would wait for someone to write into it.
-        if not isinstance(file, bytes) and not stat.S_ISREG(os.stat(file).st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise Unreadable("not a file")
-        opened = io.BytesIO(file) if isinstance(file, bytes) else file
-        with Image.open(opened, formats=formats.formats_of(file)) as image:
+        with Image.open(path, formats=formats.of_path(path)) as image:
             return _read(image, canvas, reading)
     except Unreadable:
         raise
@@ -133,8 +136,10 @@ def _read(image: ImageFile.ImageFile, canvas: int, reading: Reading) -> Picture:
         raise Unreadable(f"{width} x {height} pixels are more than {MAX_PIXELS}")
     if width * height == 0:
         raise Unreadable("no pixels")
-    already = upright.turned_already(image)
-    opaque.fix_transparent_key(image)
+    # Small images are read in a tenth of a millisecond, so nothing is looked at twice that few of them have.
+    already = upright.turned_already(image) if image.format == "TIFF" else 1
+    if "transparency" in image.info:
+        opaque.fix_transparent_key(image)
     # The box leaves out what of a draft's last row and column lies outside of the image.
     box = None
     enough = canvas * _DRAFT_MARGIN
@@ -149,13 +154,15 @@ def _read(image: ImageFile.ImageFile, canvas: int, reading: Reading) -> Picture:
             rgb = rgb.resize((canvas, canvas), Image.Resampling.BICUBIC, box=box)
     pixels = np.asarray(rgb)
     # What is to be done yet: what EXIF says, or the opposite of what Pillow has done unasked.
-    orientation = upright.stored_orientation(image) if reading.exif else upright.undone(already)
+    orientation = upright.undone(already)
+    if reading.exif:
+        orientation = upright.stored_orientation(image)
+        if orientation != 1 or already != 1:
+            treated.append(TURNED)
     if orientation != 1:
         pixels = upright.turned(pixels, orientation)
         if upright.is_sideways(orientation):
             width, height = height, width
-    if reading.exif and (orientation != 1 or already != 1):
-        treated.append(TURNED)
     if _has_more_frames(image):
         treated.append(FRAMES)
     return Picture(pixels, width, height, tuple(treated))
@@ -204,12 +211,14 @@ def _first_bytes(path: Path) -> bytes:
 
 def _as_rgb(image: Image.Image, background: Colour) -> tuple[Image.Image, list[str]]:
     image.load()
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image, []  # convert() would copy.
     if image.mode.startswith(("I", "F")):
         return _deep_as_rgb(image, background)
     if opaque.is_transparent(image):
         rgb, shows = opaque.laid_over(image, background)
         return rgb, [TRANSPARENT] if shows else []
-    return image if image.mode == "RGB" else image.convert("RGB"), []  # convert() would copy.
+    return image.convert("RGB"), []
 
 
 def _deep_as_rgb(image: Image.Image, background: Colour) -> tuple[Image.Image, list[str]]:

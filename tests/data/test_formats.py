@@ -140,6 +140,7 @@ def _without_heif(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     formats.available.cache_clear()
     formats.openable.cache_clear()
+    formats._after_dot.cache_clear()
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
 
 
@@ -148,6 +149,7 @@ def _as_it_was():
     yield
     formats.available.cache_clear()
     formats.openable.cache_clear()
+    formats._after_dot.cache_clear()
 
 
 def test_heic_without_its_package_is_left_out_with_what_to_install(tmp_path, monkeypatch):
@@ -193,6 +195,7 @@ def test_readers_that_are_not_safe_in_this_pillow_are_left_out(monkeypatch, tmp_
     monkeypatch.setattr("PIL.__version__", "12.1.0")
     formats.available.cache_clear()
     formats.openable.cache_clear()
+    formats._after_dot.cache_clear()
     assert {"PSD", "FITS"} & formats.available() == set()
     assert "JPEG" in formats.available()
 
