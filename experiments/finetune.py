@@ -263,7 +263,7 @@ def settings_of(options: Options, network: Loaded) -> dict[str, Any]:
     """What goes to config.json: the options, and the configuration of the run as it was pretrained."""
     fields = dataclasses.asdict(options)
     del fields["out"], fields["dry_run"]
-    # What is left at the run's stands with the run below, and folders from before these options are still known.
+    # Defaults follow the run, whose configuration is below. Without them, folders older than these options still match.
     for name, usual in (("exif", True), ("background", None)):
         if fields[name] == usual:
             del fields[name]

@@ -94,7 +94,7 @@ class Config:
     exif: bool = True
     """Turn photographs upright by their EXIF orientation; --no-exif takes the pixels as they are stored."""
     background: str = "255,255,255"
-    """Colour that shows where an image is transparent, R,G,B from 0 to 255; white where nothing is said."""
+    """Colour that shows where an image is transparent: R,G,B from 0 to 255."""
     split_seed: int = 0
     """Seed of the held-out split, where the data has none."""
     feed: Literal["auto", "resident", "streamed"] = "auto"

@@ -47,7 +47,7 @@ def open_cached(
     """
     folder = expanded(folder)
     asked = {"spec": data.name, "canvas": data.train.canvas, **settings}
-    # The usual way of reading is left out, so that what older versions made is found, and seen to be stale.
+    # The default way of reading is left out of the name, so that a cache of an older version is found and seen to be stale.
     if data.train.reading != USUAL:
         asked |= data.train.reading._asdict()
     place = folder / _slug(asked)
@@ -156,7 +156,7 @@ def _open(place: Path, data: LazyDataset, digest: str) -> Dataset | str:
     if not complete:
         return "is half-written"
     if manifest.get("reading") != data.train.reading.told():
-        return "was made by other rules of how files become pixels"
+        return "was made by other rules of decoding"
     if manifest["digest"] != digest:
         return "was made from files that have changed"
     try:

@@ -4,10 +4,9 @@
     PATH/*.jpg                            no labels, no test split
     PATH/train/..., PATH/test/...         the same two forms inside each split; test/, val/ or validation/, in any case
 
-Which files are images `sslax.data.formats` tells, by their names or their content. Whatever lies deeper in a class folder
-belongs to that class. Files are ordered by name, folder by folder, whatever
-order the file system lists them in. Links are followed, but within one class no folder is read twice, so links in a
-circle end.
+`sslax.data.formats` decides which files are images, by their names or their content. Whatever lies deeper in a class folder
+belongs to that class. Files are ordered by name, folder by folder, whatever order the file system lists them in. Links are
+followed, but within one class no folder is read twice, so links in a circle end.
 """
 
 import contextlib

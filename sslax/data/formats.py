@@ -1,7 +1,7 @@
-"""The image formats that are read, those that are not, and how a file's format is told.
+"""The image formats that are read, those that are not and why, and how a file's format is recognised.
 
-A file's content decides its format, never its name: `photo.jpg` may well be a PNG. The name matters for what content cannot
-say: whether a file is meant as an image before anyone looks into it, and the formats that have no signature.
+A file's content decides its format, never its name: `photo.jpg` may well be a PNG. The name matters only for
+listing, where it saves opening every file, and for formats that have no signature.
 """
 
 import contextlib
@@ -96,8 +96,8 @@ EXCLUDED: dict[str, str] = {
 }
 
 HEIF_INSTALL = "pip install pillow-heif"
-# Names that say what the content would hide: camera raws are TIFFs whose first image is a thumbnail, .thm is the thumbnail of
-# a video, and backups and halves of downloads are not meant to be there twice.
+# Names that exclude a file whatever it holds: camera raws are TIFFs whose first image is a thumbnail, .thm is a video's
+# thumbnail, and backups and partial downloads duplicate other files.
 _RAW = "3fr ari arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
 _LEFT = "thm bak old orig tmp part crdownload download"
 _DRAWN = "svg svgz eps ps ai wmf emf"
@@ -144,13 +144,13 @@ def is_heif(head: bytes) -> bool:
 
 
 def is_image(path: str | os.PathLike[str]) -> bool | None:
-    """Whether a file is meant as an image: by its name, or by its content where the name says nothing.
+    """Whether a file is an image: by its name, or by its content where the name says nothing.
 
     Args:
         path: of a regular file; anything else would be waited for.
 
     Returns:
-        None for an image that would take another package, which `missing` names.
+        None for an image that needs another package, which `missing` names.
     """
     suffix = suffix_of(os.fspath(path))
     name = _SUFFIXES.get(suffix)
@@ -193,7 +193,7 @@ def named_suffixes() -> list[str]:
 
 
 def of_bytes(content: bytes) -> tuple[str, ...]:
-    """The formats that what a file holds may have: those with a signature; TGA's is at the end, in files of its version 2."""
+    """The formats that encoded bytes may have: those with a signature. TGA has one since its version 2, at the end."""
     return openable(".tga" if content[-18:].startswith(b"TRUEVISION-XFILE.") else "")
 
 

@@ -35,7 +35,7 @@ _LARGE_PIXELS = 2**25
 _large = threading.Lock()
 _DRAFT_MARGIN = 3
 RULES = 2
-"""Number of the rules by which files become pixels, to tell what older ones made; counted up where pixels change."""
+"""Version of the rules by which files become pixels. Raise it when pixels change, so that older caches are noticed."""
 
 
 class Reading(NamedTuple):
@@ -68,7 +68,7 @@ class Picture(NamedTuple):
         pixels: RGB on the canvas.
         width: of the image as it is to be seen, pixels.
         height: of the same.
-        treated: what was done to it that a user should know, as in `treated_note`.
+        treated: what was done to it that the user should know; the keys of `treated_note`.
     """
 
     pixels: UInt8[np.ndarray, "s s 3"]
@@ -136,7 +136,7 @@ def _read(image: ImageFile.ImageFile, canvas: int, reading: Reading) -> Picture:
         raise Unreadable(f"{width} x {height} pixels are more than {MAX_PIXELS}")
     if width * height == 0:
         raise Unreadable("no pixels")
-    # Small images are read in a tenth of a millisecond, so nothing is looked at twice that few of them have.
+    # Small images are read in a tenth of a millisecond, so rare properties are tested for once, and cheaply.
     already = upright.turned_already(image) if image.format == "TIFF" else 1
     if "transparency" in image.info:
         opaque.fix_transparent_key(image)
@@ -153,7 +153,7 @@ def _read(image: ImageFile.ImageFile, canvas: int, reading: Reading) -> Picture:
         if rgb.size != (canvas, canvas):
             rgb = rgb.resize((canvas, canvas), Image.Resampling.BICUBIC, box=box)
     pixels = np.asarray(rgb)
-    # What is to be done yet: what EXIF says, or the opposite of what Pillow has done unasked.
+    # For the stored pixels, the turn that Pillow has applied to a TIFF is undone.
     orientation = upright.undone(already)
     if reading.exif:
         orientation = upright.stored_orientation(image)

@@ -1,7 +1,7 @@
 """EXIF orientation: how a photograph is to be turned, and a canvas turned by it.
 
 The eight values are those of EXIF 2.32, tag 0x0112: the image's rows and columns as stored, 1 being upright. Pillow's own
-`getexif` is not asked: it also takes the orientation out of XMP, and warns of damaged blocks.
+`getexif` is not used: it also reads the orientation from XMP, and warns of damaged blocks.
 """
 
 import struct
@@ -44,7 +44,7 @@ def orientation_of(exif: bytes) -> int:
 def stored_orientation(image: Image.Image) -> int:
     """The orientation that an opened image's EXIF block says its pixels have; 1 where there is no such block.
 
-    PNG may have the block after its pixels, so the image must be loaded. TIFF's readers apply their own; see `turned_already`.
+    PNG may have the block after its pixels, so load the image first. For TIFF see `turned_already`.
     """
     block = image.info.get("exif")
     if block is None and isinstance(profile := image.info.get("Raw profile type exif"), str):
@@ -59,10 +59,10 @@ def stored_orientation(image: Image.Image) -> int:
 def turned_already(image: Image.Image) -> int:
     """The orientation that Pillow applies itself when it loads this image: that of TIFF's own tag; 1 for other formats.
 
-    What HEIF says of turning stands in its container, belongs to its decoding, and is neither told nor undone.
+    A HEIF container has rotations of its own. They are part of decoding, so they are always applied and never counted.
 
-    To be called before the image is loaded, as loading it drops the tag. Of a TIFF without the tag XMP would be asked, and
-    is not any more after this.
+    Call it before the image is loaded, because loading drops the tag. For a TIFF without the tag Pillow would take the
+    orientation from XMP; this call prevents that.
     """
     tags: Any = getattr(image, "tag_v2", None)
     if image.format != "TIFF" or tags is None:

@@ -75,7 +75,7 @@ def test_a_cache_of_older_rules_is_made_anew(spec, tmp_path):
     del manifest["reading"]
     path.write_text(json.dumps(manifest))
     data = _open(spec, tmp_path / "cache")
-    assert "was made by other rules of how files become pixels, and is made anew" in data.notes[0]
+    assert "was made by other rules of decoding, and is made anew" in data.notes[0]
     assert len(_open(spec, tmp_path / "cache").notes) == len(data.notes) - 1
 
 
