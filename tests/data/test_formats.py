@@ -1,5 +1,6 @@
 """Which files are images: every format is read or excluded for a reason, and content tells where a name does not."""
 
+import functools
 import io
 import sys
 import types
@@ -48,6 +49,7 @@ WRITTEN = {
 SIGNED = sorted(suffix for suffix, (_, name) in WRITTEN.items() if FORMATS[name].signed)
 
 
+@functools.cache
 def _encoded(suffix):
     mode, name = WRITTEN[suffix]
     buffer = io.BytesIO()
