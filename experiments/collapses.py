@@ -19,6 +19,7 @@ from experiments import terminal
 from experiments.configs import CONFIGS
 from sslax.config import Config, check, to_dict
 from sslax.data import open_dataset
+from sslax.files import expanded
 from sslax.training import Embedder, RunDir, build, fit, measure, start_state
 
 STEPS = 300
@@ -89,7 +90,7 @@ def watch(config: Config, folder: pathlib.Path) -> dict[str, Any]:
 
 def run(options: Options) -> None:
     """All runs, the table, and the summary."""
-    out = pathlib.Path(options.out)
+    out = expanded(options.out)
     rows: list[dict[str, Any]] = []
     runs = {name: (config, expected) for name, (config, expected) in broken().items()}
     table = Table(title=f"the collapse watch over {STEPS} steps of digits")

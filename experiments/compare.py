@@ -21,6 +21,7 @@ from rich.text import Text
 from experiments import terminal
 from experiments.runs import check_out
 from sslax.errors import InputError
+from sslax.files import expanded
 from sslax.report import comparison, write_page
 from sslax.report.comparison import Group, Run
 from sslax.training import RunDir
@@ -64,7 +65,7 @@ def read(folder: str) -> Found:
     Raises:
       InputError: where it is no run, cannot be read, or has no metrics yet.
     """
-    path = pathlib.Path(folder)
+    path = expanded(folder)
     if not (path / "config.json").is_file():
         raise InputError(f"RUN is {path}, which is no run; it must be a folder that experiments.pretrain wrote.")
     try:
@@ -171,7 +172,7 @@ def run(options: Options) -> None:
     out = check_out("out", options.out, (".html",))
     if not options.runs:
         raise InputError("RUN is left out; it must be the folder of at least one run.")
-    resolved = [pathlib.Path(folder).resolve() for folder in options.runs]
+    resolved = [expanded(folder).resolve() for folder in options.runs]
     for place, path in enumerate(resolved):
         if path in resolved[:place]:
             raise InputError(f"RUN gives {options.runs[place]} twice; it must be given once.")

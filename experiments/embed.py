@@ -22,13 +22,14 @@ from rich.text import Text
 
 from experiments import feature_files, search, terminal
 from experiments.partial import Partial
-from experiments.runs import check_out, spec_of
+from experiments.runs import check_out, reading_of, spec_of
+from sslax.checks import parse_colour
 from sslax.data import Chunks, open_chunks
 from sslax.data.chunks import look_at
-from sslax.data.decode import Unreadable, read_quietly
-from sslax.data.lazy import guessed_white_note, unreadable_note
+from sslax.data.lazy import unreadable_note
+from sslax.data.picture import USUAL, Reading, Unreadable, read_quietly, treated_note
 from sslax.errors import InputError
-from sslax.files import replacing
+from sslax.files import expanded, replacing
 from sslax.training import Embedder, Interrupted, Loaded, asked_to_stop, load
 
 NEIGHBOURS = 10
@@ -51,6 +52,10 @@ class Options:
     """Take only the first N images of each split, the same number of each class."""
     allow_unreadable: bool = False
     """Go on when more than 1 % of the image files cannot be read."""
+    exif: bool = True
+    """Turn photographs upright by their EXIF orientation, unless the run did not; --no-exif takes the stored pixels."""
+    background: str | None = None
+    """Colour that shows where an image is transparent, R,G,B from 0 to 255; None takes the run's."""
     search: str | None = None
     """An image whose nearest neighbours are shown, in FILE.search.png and as a table."""
 
@@ -59,6 +64,7 @@ def open_images(network: Loaded, options: Options) -> Chunks:
     """The images that are to be embedded, on the canvas that the run had."""
     config = network.config
     own = options.data is None
+    reading = reading_of(network, options.exif, options.background)
     with terminal.reading_progress() as progress:
         return open_chunks(
             spec_of(network, options.data),
@@ -66,6 +72,8 @@ def open_images(network: Loaded, options: Options) -> Chunks:
             limit=config.limit if own and options.limit is None else options.limit,
             split_seed=config.split_seed,
             allow_unreadable=options.allow_unreadable or (own and config.allow_unreadable),
+            exif=reading.exif,
+            background=reading.background,
             progress=progress,
         )
 
@@ -83,6 +91,7 @@ def identity(network: Loaded, data: Chunks, canvas: int) -> dict[str, Any]:
         "images": len(data),
         "listing": data.digest,
         "canvas": canvas,
+        "reading": data.reading.told(),
         "sslax": importlib.metadata.version("sslax"),
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
@@ -107,7 +116,7 @@ def embed(network: Loaded, data: Chunks, partial: Partial, stop: Callable[[], bo
         features = np.zeros((0, 0), np.float32)
         if len(decoded.images):
             features = embedder(network.state, decoded.images, decoded.aspects)
-        partial.save(chunk, features, decoded.failures, decoded.guessed_white)
+        partial.save(chunk, features, decoded.failures, decoded.treated)
 
     # The network works on one chunk while the next is decoded.
     with terminal.images_progress(len(data), done) as progress, ThreadPoolExecutor(1) as worker:
@@ -164,8 +173,8 @@ def printable(name: str) -> str:
 def show_neighbours(options: Options, out: pathlib.Path, network: Loaded, data: Chunks, canvas: int) -> None:
     """The table and the picture of the images nearest to `--search`."""
     assert options.search is not None
-    path = pathlib.Path(options.search)
-    query, aspect = _query(path, canvas)
+    path = expanded(options.search)
+    query, aspect = _query(path, canvas, data.reading)
     # Embedded alone, it should not wait for a batch of hundreds.
     embedder = Embedder(network.built.method, network.built.mesh, batch_size=1)
     feature = embedder(network.state, query[None], np.array([aspect], np.float32))[0]
@@ -199,15 +208,15 @@ def show_neighbours(options: Options, out: pathlib.Path, network: Loaded, data: 
     target = search.picture_path(out)
     try:
         with replacing(target) as file:
-            search.picture(look_at(path, _LOOK), drawn).save(file, "PNG")
+            search.picture(look_at(path, _LOOK, data.reading), drawn).save(file, "PNG")
     except OSError as error:
         raise InputError(f"out is {out}, beside which {target.name} cannot be written: {error.strerror}.") from error
     terminal.say(f"The picture is {target}.")
 
 
-def _query(path: pathlib.Path, side: int) -> tuple[np.ndarray, float]:
+def _query(path: pathlib.Path, side: int, reading: Reading) -> tuple[np.ndarray, float]:
     try:
-        read = read_quietly(path, side)
+        read = read_quietly(path, side, reading)
     except Unreadable as error:
         raise InputError(f"search is {printable(str(path))}, which cannot be read as an image: {error}.") from error
     return read.pixels, read.width / read.height
@@ -226,8 +235,10 @@ def run(options: Options) -> None:
     feature_files.check_ending(out)
     if options.limit is not None and options.limit < 1:
         raise InputError(f"limit is {options.limit}; it must be at least 1.")
+    if options.background is not None:
+        parse_colour("background", options.background)
     if options.search is not None:
-        _query(pathlib.Path(options.search), 1)
+        _query(expanded(options.search), 1, USUAL)
     network = load(options.run)
     data = open_images(network, options)
     for note in data.notes:
@@ -237,7 +248,7 @@ def run(options: Options) -> None:
     size = max(1, min(_MOST_IMAGES, _MOST_BYTES // (3 * canvas * canvas)))
 
     there = feature_files.read_metadata(out) if out.exists() else None
-    essential = ("weights", "listing", "images", "canvas")
+    essential = ("weights", "listing", "images", "canvas", "reading")
     if there is not None and all(there.get(name) == metadata[name] for name in essential):
         terminal.say(f"{out} holds the features of these {len(data):,} images already.")
     else:
@@ -251,7 +262,7 @@ def run(options: Options) -> None:
             failures = partial.failures()
             left_out = _note_unreadable(data, failures, allow)
             write_out(out, network, data, partial, metadata)
-        for said in (left_out, guessed_white_note(partial.guessed_white()) if partial.guessed_white() else None):
+        for said in (left_out, treated_note(partial.treated(), data.reading.background)):
             if said is not None:
                 terminal.say(said)
         partial.remove()

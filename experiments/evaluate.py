@@ -9,7 +9,6 @@ RUN/evaluation.json.
 import dataclasses
 import functools
 import json
-import pathlib
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from experiments.runs import open_labelled
 from sslax.data import Dataset
 from sslax.errors import InputError
 from sslax.evaluation import balanced_subset, confusion_matrix, knn_accuracies, linear_probe
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 from sslax.networks import ViT
 from sslax.training import Embedder, FinetuneOptions, Finetuner, Loaded, load, raw_pixels
 
@@ -42,6 +41,10 @@ class Options:
     """Folder of the run."""
     data: str | None = None
     """Labelled images; None takes the run's own."""
+    exif: bool = True
+    """Turn photographs upright by their EXIF orientation, unless the run did not; --no-exif takes the stored pixels."""
+    background: str | None = None
+    """Colour that shows where an image is transparent, R,G,B from 0 to 255; None takes the run's."""
     labels: tuple[float, ...] = (0.01, 0.1, 1.0)
     """Shares of the training labels, the same of each class and at least one of it."""
     labels_per_class: tuple[int, ...] = ()
@@ -199,11 +202,11 @@ def run(options: Options) -> None:
     check(options)
     network = load(options.run)
     check_against_run(options, network)
-    data = open_labelled(network, options.data)
+    data = open_labelled(network, options.data, exif=options.exif, background=options.background)
     found = evaluate(options, network, data)
     terminal.console.print(show(found.accuracies, options.seeds))
     terminal.say('"all weights": fine-tuned, and for the untrained network trained from scratch on the same labels.')
-    folder = pathlib.Path(options.run)
+    folder = expanded(options.run)
     summary = {
         "data": data.name,
         **{name: getattr(options, name) for name in ("seeds", "steps", "lr", "last_blocks")},

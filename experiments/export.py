@@ -7,7 +7,6 @@ reach the network and what its features are worth. `experiments.pretrain --init-
 import dataclasses
 import importlib.metadata
 import json
-import pathlib
 from typing import Literal
 
 import tyro
@@ -15,6 +14,7 @@ import tyro
 from experiments import terminal
 from experiments.runs import check_out
 from sslax.export import save_safetensors, to_torch
+from sslax.files import expanded
 from sslax.networks import ViT
 from sslax.training import Loaded, load
 
@@ -66,7 +66,7 @@ def run(options: Options) -> None:
     network = load(options.run)
     backbone = network.built.backbone
     tensors = to_torch(backbone, *network.backbone())
-    result = json.loads((pathlib.Path(options.run) / "result.json").read_text(encoding="utf-8"))
+    result = json.loads((expanded(options.run) / "result.json").read_text(encoding="utf-8"))
     said = metadata(network, result.get("pretrained", {}))
     save_safetensors(out, tensors, said)
     terminal.say(f"{out}: {len(tensors)} tensors, {sum(t.size for t in tensors.values()):,} numbers.")

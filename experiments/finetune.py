@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import json
 import math
-import pathlib
 import shlex
 import sys
 from collections.abc import Iterator
@@ -25,12 +24,13 @@ from rich.text import Text
 
 from experiments import dry_run, terminal
 from experiments.finetune_report import write_finetune_report
-from experiments.runs import open_labelled
+from experiments.runs import open_labelled, reading_of
 from sslax.config import to_dict
 from sslax.data import Dataset, Split
 from sslax.errors import InputError
 from sslax.evaluation import balanced_subset, confusion_matrix, per_class
 from sslax.export import check_names
+from sslax.files import expanded
 from sslax.training import FinetuneOptions, Finetuner, Loaded, RunDir, held_out, load, save_classifier
 from sslax.training.run_dir import facts
 
@@ -46,6 +46,10 @@ class Options:
     """Folder of the run."""
     data: str | None = None
     """Labelled images, as for pretraining: folder:PATH with a folder for each class; None takes the run's own."""
+    exif: bool = True
+    """Turn photographs upright by their EXIF orientation, unless the run did not; --no-exif takes the stored pixels."""
+    background: str | None = None
+    """Colour that shows where an image is transparent, R,G,B from 0 to 255; None takes the run's."""
     out: str | None = None
     """Folder of weights, figures and page; None is RUN/finetuned, or RUN/from-scratch."""
     labels: float = 1.0
@@ -84,13 +88,13 @@ def check(options: Options) -> None:
     options.training.check(prefix="training.")
 
 
-def open_classes(network: Loaded, spec: str | None) -> Dataset:
+def open_classes(network: Loaded, options: Options) -> Dataset:
     """Labelled images of two classes or more, each with images to learn from.
 
     Raises:
       InputError: on others.
     """
-    data = open_labelled(network, spec)
+    data = open_labelled(network, options.data, exif=options.exif, background=options.background)
     if len(data.classes) < 2:
         raise InputError(f"data is {data.name}, which has one class ({data.classes[0]}); there must be at least 2.")
     counts = np.bincount(np.asarray(data.train.labels), minlength=len(data.classes))
@@ -186,7 +190,7 @@ def finetune(options: Options, *, command: str = "") -> None:
         assert network.built.method.evaluated is not None, "backbone() has seen to it"
         start = network.built.method.evaluated(untrained.params, untrained.aux)
     name = "from-scratch" if options.from_scratch else "finetuned"
-    out = pathlib.Path(options.out or pathlib.Path(options.run) / name)
+    out = expanded(options.out or expanded(options.run) / name)
     folder = RunDir(out, settings_of(options, network), flag="out")
     result = None if options.dry_run else folder.result()
     if result is not None:
@@ -194,7 +198,7 @@ def finetune(options: Options, *, command: str = "") -> None:
         show(result)
         return
 
-    data = open_classes(network, options.data)
+    data = open_classes(network, options)
     parts = parts_of(options, data)
     notes = [*data.notes, *parts.notes]
     before = tuple(network.data["classes"])
@@ -238,7 +242,14 @@ def finetune(options: Options, *, command: str = "") -> None:
         assert data.test is not None, "open_labelled has seen to it"
         probabilities = tuner.probabilities(classifier, data.test)
         result = result_of(data, probabilities, folder.metrics(), parts, steps)
-        save_classifier(out / "weights.safetensors", network.config, classifier, data.classes)
+        save_classifier(
+            out / "weights.safetensors",
+            network.config,
+            classifier,
+            data.classes,
+            canvas=data.train.canvas,
+            reading=reading_of(network, options.exif, options.background),
+        )
         write_finetune_report(
             folder.report, network, data, probabilities, folder.metrics(), result, notes, folder.settings, command
         )
@@ -252,7 +263,11 @@ def settings_of(options: Options, network: Loaded) -> dict[str, Any]:
     """What goes to config.json: the options, and the configuration of the run as it was pretrained."""
     fields = dataclasses.asdict(options)
     del fields["out"], fields["dry_run"]
-    fields["run"] = str(pathlib.Path(options.run))
+    # Defaults follow the run, whose configuration is below. Without them, folders older than these options still match.
+    for name, usual in (("exif", True), ("background", None)):
+        if fields[name] == usual:
+            del fields[name]
+    fields["run"] = str(expanded(options.run))
     fields["data"] = options.data or network.config.data
     fields["limit"] = network.config.limit if options.data is None else None
     return json.loads(json.dumps({**fields, "pretraining": to_dict(network.config)}))

@@ -8,7 +8,6 @@ import collections
 import contextlib
 import dataclasses
 import os
-import pathlib
 import re
 import signal
 import socket
@@ -26,6 +25,7 @@ from experiments.configs import CONFIGS
 from experiments.pretrain import parse
 from sslax.config import check, to_dict
 from sslax.errors import InputError
+from sslax.files import expanded
 from sslax.training import RunDir
 
 # Between looks at the processes, seconds; what one says is shown so much later, when it is known whether another died before.
@@ -230,7 +230,7 @@ def launch(options: Options) -> int:
         raise InputError(f"heartbeat is {options.heartbeat}; it must be at least 1.")
     name, config = parse(list(options.arguments), CONFIGS)
     check(config)
-    run = RunDir(pathlib.Path(config.run_dir or f"runs/{name}"), to_dict(config), extendable=True)
+    run = RunDir(expanded(config.run_dir or f"runs/{name}"), to_dict(config), extendable=True)
     return watch(start(options), run)
 
 

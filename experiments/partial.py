@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -57,16 +58,16 @@ class Partial:
         return self._path(chunk, ".npy").exists()
 
     def save(
-        self, chunk: int, features: Float32[np.ndarray, "m d"], failures: Mapping[int, str], guessed_white: int
+        self, chunk: int, features: Float32[np.ndarray, "m d"], failures: Mapping[int, str], treated: Mapping[str, int]
     ) -> None:
-        """Keep a chunk: its features [m, d], which of its images could not be decoded and why, and how many had 32 bits.
+        """Keep a chunk: its features [m, d], which of its images could not be decoded and why, and how many were treated how.
 
         Raises:
           InputError: where it cannot be written.
         """
         try:
-            if failures or guessed_white:
-                said = {"failures": {str(i): why for i, why in failures.items()}, "guessed_white": guessed_white}
+            if failures or treated:
+                said = {"failures": {str(i): why for i, why in failures.items()}, "treated": treated}
                 write_atomically(self._path(chunk, ".json"), json.dumps(said) + "\n")
             # Written last: with its features a chunk is done.
             with replacing(self._path(chunk, ".npy")) as file:
@@ -83,9 +84,12 @@ class Partial:
             found += [(chunk * self.size + int(i), why) for i, why in said["failures"].items()]
         return found
 
-    def guessed_white(self) -> int:
-        """How many images had values of 32 bits."""
-        return sum(said["guessed_white"] for _, said in self._said())
+    def treated(self) -> Counter[str]:
+        """How many images were treated how."""
+        treated: Counter[str] = Counter()
+        for _, said in self._said():
+            treated.update(said["treated"])
+        return treated
 
     def _said(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for path in sorted(self.folder.glob("chunk-*.json")):

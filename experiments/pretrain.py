@@ -6,7 +6,6 @@ The same command again goes on where it stopped, or says that the run is done.
 import dataclasses
 import difflib
 import functools
-import pathlib
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from sslax import processes
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
+from sslax.files import expanded
 from sslax.training import (
     Built,
     Embedder,
@@ -81,7 +81,7 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     processes.connect(config.distributed)
     # Of several processes one speaks.
     terminal.console.quiet = not processes.first()
-    run_path = pathlib.Path(config.run_dir or f"runs/{name}")
+    run_path = expanded(config.run_dir or f"runs/{name}")
     run = RunDir(run_path, to_dict(config), extendable=True)
     method_name = type(config.method).__name__
     result = run.result()

@@ -4,8 +4,11 @@ import pathlib
 from collections.abc import Sequence
 
 from experiments import terminal
+from sslax.checks import parse_colour
 from sslax.data import Dataset, open_dataset
+from sslax.data.picture import Reading
 from sslax.errors import InputError
+from sslax.files import expanded
 from sslax.training import Loaded, can_measure
 
 
@@ -20,13 +23,29 @@ def spec_of(network: Loaded, spec: str | None) -> str:
     return spec or network.config.data
 
 
-def open_labelled(network: Loaded, spec: str | None = None) -> Dataset:
+def reading_of(network: Loaded, exif: bool, background: str | None) -> Reading:
+    """How image files are read: as the run read them, but for what is said otherwise.
+
+    Raises:
+      InputError: where the background is no colour.
+    """
+    config = network.config
+    colour = config.background if background is None else background
+    return Reading(exif and config.exif, parse_colour("background", colour))
+
+
+def open_labelled(
+    network: Loaded, spec: str | None = None, *, exif: bool = True, background: str | None = None
+) -> Dataset:
     """Labelled images of `spec`, or the run's own where it is None, on the canvas that the run had.
+
+    `exif` and `background` are as for `reading_of`.
 
     Raises:
       InputError: where the images have no labels or no test split.
     """
     config = network.config
+    reading = reading_of(network, exif, background)
     with terminal.reading_progress() as progress:
         data = open_dataset(
             spec_of(network, spec),
@@ -34,6 +53,8 @@ def open_labelled(network: Loaded, spec: str | None = None) -> Dataset:
             limit=config.limit if spec is None else None,
             split_seed=config.split_seed,
             allow_unreadable=config.allow_unreadable,
+            exif=reading.exif,
+            background=reading.background,
             progress=progress,
         )
     if not can_measure(data):
@@ -47,7 +68,7 @@ def check_out(name: str, value: str, endings: Sequence[str]) -> pathlib.Path:
     Raises:
       InputError: where it ends in none of `endings`, is a folder, or its own folder is missing.
     """
-    path = pathlib.Path(value)
+    path = expanded(value)
     if path.suffix not in endings:
         raise InputError(f"{name} is {value}; its name must end in {' or '.join(endings)}.")
     if path.is_dir():

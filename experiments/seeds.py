@@ -7,7 +7,6 @@ that are done are not run again.
 
 import dataclasses
 import json
-import pathlib
 import statistics
 
 import tyro
@@ -16,6 +15,7 @@ from rich.table import Table
 from experiments import terminal
 from experiments.pretrain import pretrain
 from sslax.errors import InputError
+from sslax.files import expanded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def run(options: Options) -> None:
     """Run what is not done yet, and print the table."""
     if options.seeds < 2:
         raise InputError(f"seeds is {options.seeds}; a standard error needs at least 2.")
-    out = pathlib.Path(options.out)
+    out = expanded(options.out)
     results = []
     for seed in range(options.seeds):
         run_dir = out / options.config / f"seed{seed}"

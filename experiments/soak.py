@@ -24,7 +24,7 @@ from experiments import terminal
 from experiments.configs import CONFIGS
 from sslax.config import Config, NetworkConfig, to_dict
 from sslax.errors import InputError
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 from sslax.training import RunDir, build, fit, open_images
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -175,7 +175,7 @@ def differences(folder: pathlib.Path, alone: pathlib.Path) -> list[str]:
 def soak(number: int, options: Options, alone: tuple[pathlib.Path, float], method: str, feed: str) -> Outcome:
     """One run, killed and gone on with until it ends, beside the one that was left alone."""
     rng = random.Random(f"{options.seed} {number}")
-    folder, begun = pathlib.Path(options.out).absolute() / f"run{number:03d}", time.monotonic()
+    folder, begun = expanded(options.out).absolute() / f"run{number:03d}", time.monotonic()
     kills, half_written = [], 0
     for count in range(options.kills):
         moment = MOMENTS[(number + count) % len(MOMENTS)]
@@ -194,7 +194,7 @@ def check(options: Options) -> None:
     for name, lowest in (("runs", 1), ("kills", 0)):
         if getattr(options, name) < lowest:
             raise InputError(f"{name} is {getattr(options, name)}; it must be at least {lowest}.")
-    out = pathlib.Path(options.out)
+    out = expanded(options.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"out is {out}, which is there already; it must be a new or an empty folder.")
 
@@ -202,7 +202,7 @@ def check(options: Options) -> None:
 def run(options: Options) -> bool:
     """Soak, show, and write soak.json; whether every run came to what it should."""
     check(options)
-    out = pathlib.Path(options.out).absolute()
+    out = expanded(options.out).absolute()
     out.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
     alone: dict[tuple[str, str], tuple[pathlib.Path, float]] = {}

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from sslax.errors import InputError
+
 _TINY, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
@@ -28,6 +30,19 @@ def value_range(x: Array | np.ndarray) -> tuple[float, float]:
     # An array that a traced function closes over is concrete, but what is computed of it there would be traced.
     with jax.ensure_compile_time_eval():
         return float(x.min()), float(x.max())
+
+
+def parse_colour(name: str, text: str) -> tuple[int, int, int]:
+    """A colour as an option has it, `R,G,B`.
+
+    Raises:
+      InputError: where it is anything but three whole numbers from 0 to 255.
+    """
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
+        raise InputError(f"{name} is {text}; it must be R,G,B, three whole numbers from 0 to 255, as 255,255,255.")
+    red, green, blue = map(int, parts)
+    return red, green, blue
 
 
 def as_array(name: str, x: Any) -> Array:

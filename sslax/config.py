@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from sslax import processes
 from sslax.augment import view_sizes
+from sslax.checks import parse_colour
 from sslax.errors import InputError
 from sslax.networks import heads_of, patch_side
 from sslax.processes import DistributedConfig
@@ -99,6 +100,10 @@ class Config:
     """Side of the square that every image is squashed to in memory, pixels; None keeps images that are square and alike."""
     allow_unreadable: bool = False
     """Go on when more than 1 % of the image files cannot be read."""
+    exif: bool = True
+    """Turn photographs upright by their EXIF orientation; --no-exif takes the pixels as they are stored."""
+    background: str = "255,255,255"
+    """Colour that shows where an image is transparent: R,G,B from 0 to 255."""
     split_seed: int = 0
     """Seed of the held-out split, where the data has none."""
     feed: Literal["auto", "resident", "streamed"] = "auto"
@@ -220,6 +225,7 @@ def check(config: Config) -> None:
     _at_least("workers", config.workers, 0)
     _at_least("seed", config.seed, 0)
     _at_least("split_seed", config.split_seed, 0)
+    parse_colour("background", config.background)
     optional = {name: getattr(config, name) for name in ("limit", "canvas", "steps_per_call")}
     optional |= {f"network.{name}": getattr(config.network, name) for name in ("width", "depth", "patch_size")}
     for name, value in optional.items():

@@ -18,7 +18,6 @@ What no tensor says either is how images were normalised: released weights want 
 import json
 import math
 import os
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +30,7 @@ import safetensors.numpy
 from jaxtyping import PyTree
 
 from sslax.errors import InputError
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 from sslax.networks import ResNet, ViT, init
 
 # Modules whose name in torch is another; the numbered ones are in `_torch_module`.
@@ -135,7 +134,7 @@ def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndar
     Raises:
       InputError: where the file cannot be written, the disk being full for one, or the format has no such type of array.
     """
-    path = pathlib.Path(path)
+    path = expanded(path)
     # The package writes an array's memory as it lies, so that a transposed one would come back scrambled.
     dense = {name: np.array(tensor, order="C") for name, tensor in tensors.items()}
     try:
@@ -155,7 +154,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
       InputError: where the file cannot be read, is no safetensors file or a truncated one, or holds arrays of fewer than
         8 bits or of 8-bit floats.
     """
-    path = pathlib.Path(path)
+    path = expanded(path)
     try:
         data = path.read_bytes()
     except OSError as error:

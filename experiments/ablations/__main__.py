@@ -1,7 +1,6 @@
 """Lists the papers' tables and what each costs: `python -m experiments.ablations`."""
 
 import dataclasses
-import pathlib
 
 import tyro
 from rich.table import Table as Printed
@@ -12,6 +11,7 @@ from experiments.ablations.catalogue import TABLES
 from experiments.ablations.grid import Options as RunOptions
 from experiments.ablations.grid import grid
 from experiments.ablations.scales import SCALES
+from sslax.files import expanded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Print the list."""
-    found = page.read(pathlib.Path(options.results))
+    found = page.read(expanded(options.results))
     printed = Printed(
         title="python -m experiments.ablations.NAME --scale SCALE",
         caption="minutes of the runs one after another, as measured, or how many runs",

@@ -25,7 +25,7 @@ from experiments.ablations.table import Table
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 from sslax.training import (
     Built,
     Embedder,
@@ -129,7 +129,7 @@ def _short(value: float | None) -> float | None:
 
 def collect(table: Table, scale: Scale, runs: Sequence[Run], options: Options) -> dict[str, Any]:
     """All that is kept of a table, as it is saved; runs that are not done yet are left out."""
-    out = pathlib.Path(options.out)
+    out = expanded(options.out)
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
         if (kept := saved(run, table, out, scale)) is not None:
@@ -177,7 +177,7 @@ def executed(
 
 def run_table(table: Table, options: Options) -> None:
     """Run what is not done yet of this machine's share, print the table, and save it."""
-    scale, out = SCALES[options.scale], pathlib.Path(options.out)
+    scale, out = SCALES[options.scale], expanded(options.out)
     runs = grid(table, scale, options)
     if not runs:
         terminal.say(f"{table.name} does not apply to {scale.name}: {scale.about}, have no colours to ablate.")
@@ -197,7 +197,7 @@ def run_table(table: Table, options: Options) -> None:
     if done < len(runs):
         terminal.say(f"{len(runs) - done} of the table's runs are not done; it is of the others.")
     text = json.dumps(summary, indent=1) + "\n"
-    for folder in [out, *([pathlib.Path(options.publish)] if options.publish else [])]:
+    for folder in [out, *([expanded(options.publish)] if options.publish else [])]:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{table.name}-{scale.name}.json"
         write_atomically(path, text)

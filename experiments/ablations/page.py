@@ -20,7 +20,7 @@ from experiments.ablations.table import Table
 from experiments.benchmarks.page import drawn
 from experiments.benchmarks.tables import table as markdown
 from sslax.errors import InputError
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 
 Published = Mapping[tuple[str, str], Mapping[str, Any]]
 
@@ -147,8 +147,8 @@ def drawings(published: Published) -> dict[str, bytes]:
 
 def run(options: Options) -> None:
     """Write the page and its figures."""
-    page = pathlib.Path(options.page)
-    published = read(pathlib.Path(options.results))
+    page = expanded(options.page)
+    published = read(expanded(options.results))
     if not published:
         raise InputError(
             f"results is {options.results}, which has no tables; run one with --publish {options.results}."

@@ -21,7 +21,7 @@ from experiments import terminal
 from experiments.benchmarks import gpu_page
 from experiments.benchmarks.tables import Lines, gflops, number, per_cent, step_options, table, versions_of
 from sslax.errors import InputError
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 from sslax.report import style
 
 NAMES = ("losses", "augmentation", "knn", "feed", "step", "growth", "collectives")
@@ -265,8 +265,8 @@ def drawn(figure: Figure) -> bytes:
 
 def run(options: Options) -> None:
     """Write the figures, and the page with its tables."""
-    results = read(pathlib.Path(options.results))
-    page = pathlib.Path(options.page)
+    results = read(expanded(options.results))
+    page = expanded(options.page)
     try:
         text = page.read_text(encoding="utf-8")
     except OSError as error:

@@ -19,9 +19,10 @@ from jaxtyping import UInt8
 
 from sslax.data.decode import NO_LABEL
 from sslax.data.lazy import LazyDataset, load
+from sslax.data.picture import USUAL
 from sslax.data.sources import Dataset, Split
 from sslax.errors import InputError
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 
 
 def open_cached(
@@ -44,8 +45,11 @@ def open_cached(
     Raises:
         InputError: as `load`, or where the folder cannot be written to or the disk has not enough room.
     """
-    folder = Path(os.path.expanduser(folder))
+    folder = expanded(folder)
     asked = {"spec": data.name, "canvas": data.train.canvas, **settings}
+    # The default way of reading is left out of the name, so that a cache of an older version is found and seen to be stale.
+    if data.train.reading != USUAL:
+        asked |= data.train.reading._asdict()
     place = folder / _slug(asked)
     digest = data.digest()
     notes: list[str] = []
@@ -121,6 +125,7 @@ def _make(
         manifest = {
             "made_from": asked,
             "digest": digest,
+            "reading": data.train.reading.told(),
             "canvas": whole.train.canvas,
             "classes": whole.classes,
             "notes": whole.notes,
@@ -150,6 +155,8 @@ def _open(place: Path, data: LazyDataset, digest: str) -> Dataset | str:
         complete = False
     if not complete:
         return "is half-written"
+    if manifest.get("reading") != data.train.reading.told():
+        return "was made by other rules of decoding"
     if manifest["digest"] != digest:
         return "was made from files that have changed"
     try:

@@ -4,6 +4,7 @@ Images are uint8 RGB canvases as `open_dataset` gives them, in its order: the tr
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from sslax.data.decode import Decoded, decode_all, read_quietly
+from sslax.data.decode import Decoded, decode_all
 from sslax.data.lazy import LazyDataset
+from sslax.data.opaque import WHITE, Colour
+from sslax.data.picture import USUAL, Reading, read_quietly
 from sslax.data.sources import Dataset, open_lazily
 
 
@@ -34,9 +37,10 @@ class Chunks:
             a square of at most `side` where it is larger, and its true width / height.
 
         file: index -> the image's file, or what it holds; None where images are in memory anyway.
+        reading: how files are read where they leave a choice.
 
     Raises, from `look`:
-        sslax.data.decode.Unreadable: the file cannot be read any more.
+        sslax.data.picture.Unreadable: the file cannot be read any more.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Chunks:
     read: Callable[[int, int, Callable[[int, int], None] | None], Decoded]
     look: Callable[[int, int], tuple[UInt8[np.ndarray, "h w 3"], float]]
     file: Callable[[int], Path | bytes | None]
+    reading: Reading = USUAL
 
     def __len__(self) -> int:
         return len(self.names)
@@ -61,6 +66,8 @@ def open_chunks(
     limit: int | None = None,
     split_seed: int = 0,
     allow_unreadable: bool = False,
+    exif: bool = True,
+    background: Colour = WHITE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Chunks:
     """Opens what `open_dataset` opens, by the same arguments; nothing is decoded before it is asked for.
@@ -76,6 +83,8 @@ def open_chunks(
         limit=limit,
         split_seed=split_seed,
         allow_unreadable=allow_unreadable,
+        exif=exif,
+        background=background,
         progress=progress,
     )
     return _of_list(data, canvas) if isinstance(data, LazyDataset) else _of_arrays(data)
@@ -97,7 +106,9 @@ def _of_arrays(data: Dataset) -> Chunks:
             array[max(start - end + len(array), 0) : max(stop - end + len(array), 0)]
             for array, end in zip(images, ends, strict=True)
         ]
-        return Decoded(np.concatenate(found), aspects[start:stop], np.zeros(stop - start, np.int32), {}, False, 0)
+        return Decoded(
+            np.concatenate(found), aspects[start:stop], np.zeros(stop - start, np.int32), {}, False, Counter()
+        )
 
     def look(index: int, side: int) -> tuple[np.ndarray, float]:
         return read(index, index + 1, None).images[0], float(aspects[index])
@@ -117,27 +128,28 @@ def _of_arrays(data: Dataset) -> Chunks:
     )
 
 
-def look_at(file: Path | bytes, side: int) -> tuple[UInt8[np.ndarray, "s s 3"], float]:
+def look_at(file: Path | bytes, side: int, reading: Reading = USUAL) -> tuple[UInt8[np.ndarray, "s s 3"], float]:
     """An image file for a person to look at.
 
     Args:
         file: its path, or what it holds.
         side: largest side wanted, pixels; smaller images are not enlarged.
+        reading: how the file is read where it leaves a choice.
 
     Returns:
         The pixels squashed to a square, and the image's true width / height.
 
     Raises:
-        sslax.data.decode.Unreadable: as `read_image`.
+        sslax.data.picture.Unreadable: as `read_image`.
     """
-    picture = read_quietly(file, side)
+    picture = read_quietly(file, side, reading)
     if (longest := max(picture.width, picture.height)) < side:
-        picture = read_quietly(file, longest)
+        picture = read_quietly(file, longest, reading)
     return picture.pixels, picture.width / picture.height
 
 
 def _of_list(data: LazyDataset, canvas: int) -> Chunks:
-    splits = data.splits
+    splits, reading = data.splits, data.train.reading
     names = tuple(name for split in splits for name in split.names)
 
     def fetch(index: int):
@@ -145,7 +157,7 @@ def _of_list(data: LazyDataset, canvas: int) -> Chunks:
         return splits[0].fetch(index) if index < first else splits[1].fetch(index - first)
 
     def read(start: int, stop: int, progress: Callable[[int, int], None] | None) -> Decoded:
-        return decode_all(lambda index: fetch(start + index), stop - start, canvas, progress)
+        return decode_all(lambda index: fetch(start + index), stop - start, canvas, progress, reading=reading)
 
     def labels() -> np.ndarray | None:
         if not all(split.labelled for split in splits):
@@ -161,6 +173,7 @@ def _of_list(data: LazyDataset, canvas: int) -> Chunks:
         notes=data.notes,
         digest=data.digest(),
         read=read,
-        look=lambda index, side: look_at(fetch(index).file, side),
+        look=lambda index, side: look_at(fetch(index).file, side, reading),
         file=lambda index: fetch(index).file,
+        reading=reading,
     )

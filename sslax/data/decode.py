@@ -1,22 +1,8 @@
-"""Encoded images, in files or in memory -> one uint8 array of canvases, on a pool of threads.
+"""Many encoded images, in files or in memory -> one uint8 array of canvases, on a pool of threads."""
 
-A file's content, not its name, decides its format. Whatever its mode, it becomes RGB: gray is repeated, alpha is
-dropped (as torchvision's loader does), palettes and CMYK are converted, 16-bit gray is scaled to 8 bits by its full
-range, and 32-bit integers or floats, which carry no white of their own, are scaled by the smallest of 1 (floats), 255
-and 65535 that holds their maximum. Of animations the first frame is read. An EXIF rotation is not applied, as in
-torchvision and in the ImageNet pipelines.
-
-Resizing is Pillow's bicubic, antialiased. A JPEG that is large for the canvas is decoded at 1/2, 1/4 or 1/8 of its
-size, as long as three pixels a canvas pixel are left in each direction: that costs a fraction of the time, and on
-photographs and on noise the canvas differed by 7 levels of 255 at most, at over 50 dB PSNR, from the full decode's.
-"""
-
-import contextlib
-import io
 import os
-import stat
-import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -26,19 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-# These two register their formats when imported; Pillow would else do it from whichever thread comes first.
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
+from sslax.data import formats
+from sslax.data.picture import USUAL, Reading, Unreadable, read_image
+from sslax.errors import InputError
+from sslax.files import expanded
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-# Named, so that a file that only pretends to be an image never reaches a reader that runs other programs (EPS).
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-MAX_PIXELS = 2**27  # 400 MB as RGB: more than a 108-megapixel photograph.
-# More pixels than this (100 MB as RGB), after a JPEG's reduction, are decoded by one thread at a time: a small file can
-# claim them, and in every thread at once they would fill the memory.
-_LARGE_PIXELS = 2**25
-_large = threading.Lock()
 DEFAULT_CANVAS = 256
-_DRAFT_MARGIN = 3
 _CHUNK = 32
 
 
@@ -52,21 +31,8 @@ class Encoded(NamedTuple):
     label: int = NO_LABEL
 
 
-class Unreadable(Exception):
-    """A file that cannot be decoded; the message is the reason, without the file's name."""
-
-
 class _SizesDiffer(Exception):
     pass
-
-
-class Picture(NamedTuple):
-    """One decoded file: its RGB pixels on the canvas, its true size, whether its white had to be guessed."""
-
-    pixels: UInt8[np.ndarray, "s s 3"]
-    width: int
-    height: int
-    guessed_white: bool
 
 
 class Decoded(NamedTuple):
@@ -78,7 +44,7 @@ class Decoded(NamedTuple):
         labels: [m], as the source gave them.
         failures: index of the file -> why it could not be decoded; the m images are those of all other files.
         own_size: whether the canvas is the size that all the images had.
-        guessed_white: how many images had values of 32 bits, whose white is a guess.
+        treated: how many images were treated how, as in `sslax.data.picture.treated_note`.
     """
 
     images: UInt8[np.ndarray, "m s s 3"]
@@ -86,14 +52,31 @@ class Decoded(NamedTuple):
     labels: Int32[np.ndarray, "m"]
     failures: dict[int, str]
     own_size: bool
-    guessed_white: int
+    treated: Counter[str]
 
 
 def decode_files(
-    paths: Sequence[Path], canvas: int | None, progress: Callable[[int, int], None] | None = None
+    paths: Sequence[Path],
+    canvas: int | None,
+    progress: Callable[[int, int], None] | None = None,
+    reading: Reading = USUAL,
 ) -> Decoded:
     """`decode_all` of n files."""
-    return decode_all(lambda index: Encoded(paths[index]), len(paths), canvas, progress)
+    return decode_all(lambda index: Encoded(paths[index]), len(paths), canvas, progress, reading=reading)
+
+
+def read_files(
+    paths: Sequence[str | os.PathLike[str]], canvas: int, reading: Reading = USUAL
+) -> tuple[UInt8[np.ndarray, "n s s 3"], Float32[np.ndarray, "n"]]:
+    """Image files that a user names one by one: their canvases and true widths / heights.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    decoded = decode_files([expanded(path) for path in paths], canvas, reading=reading)
+    for index, why in sorted(decoded.failures.items()):
+        raise InputError(f"images has {os.fspath(paths[index])!r}, which cannot be read as an image: {why}.")
+    return decoded.images, decoded.aspects
 
 
 def decode_all(
@@ -102,6 +85,7 @@ def decode_all(
     canvas: int | None,
     progress: Callable[[int, int], None] | None = None,
     *,
+    reading: Reading = USUAL,
     allocate: Callable[[int, int], UInt8[np.ndarray, "n s s 3"]] | None = None,
 ) -> Decoded:
     """Decodes images straight into one array.
@@ -112,6 +96,7 @@ def decode_all(
         canvas: the canvas' side S in pixels. None: the side of the images, if all are square, of one size and at most
             256, else 256.
         progress: called as progress(done, count) after every few images, from the calling thread.
+        reading: how files are read where they leave a choice.
         allocate: makes the array for a count and a canvas; None is an array in memory.
 
     Raises:
@@ -119,7 +104,10 @@ def decode_all(
     """
 
     def decode(side: int, *, own_size: bool) -> Decoded:
-        return _decode_all(fetch, (allocate or _allocate)(count, side), progress, own_size=own_size)
+        return _decode_all(fetch, (allocate or _allocate)(count, side), progress, reading, own_size=own_size)
+
+    # Once, and before there are threads.
+    formats.available()
 
     # Pillow warns of odd metadata and of large images, file by file. Filters belong to the process, so they are set
     # here, once, and not in the threads.
@@ -138,73 +126,6 @@ def decode_all(
         return decode(DEFAULT_CANVAS, own_size=False)
 
 
-def read_image(file: Path | bytes, canvas: int) -> Picture:
-    """Reads one file, or its bytes, onto a canvas of S = `canvas` pixels a side.
-
-    Raises:
-        Unreadable: the file is missing, cut off, no image, has more than 2^27 pixels or values of unknown meaning.
-    """
-    try:
-        # Opening a pipe would wait for someone to write into it.
-        if not isinstance(file, bytes) and not stat.S_ISREG(os.stat(file).st_mode):
-            raise Unreadable("not a file")
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise Unreadable(f"{width} x {height} pixels are more than {MAX_PIXELS}")
-            if width * height == 0:
-                raise Unreadable("no pixels")
-            # The box leaves out what of a draft's last row and column lies outside of the image.
-            box = None
-            enough = canvas * _DRAFT_MARGIN
-            if min(width, height) >= 2 * enough and (draft := image.draft(None, (enough, enough))):
-                box = draft[1]
-            with _large if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
-                rgb, guessed_white = _as_rgb(image)
-                if rgb.size != (canvas, canvas):
-                    rgb = rgb.resize((canvas, canvas), Image.Resampling.BICUBIC, box=box)
-        return Picture(np.asarray(rgb), width, height, guessed_white)
-    except Unreadable:
-        raise
-    # Readers of broken files raise nearly anything: OSError, SyntaxError, struct.error, IndexError, MemoryError.
-    except Exception as error:
-        raise Unreadable(_reason(file, error)) from error
-
-
-def read_quietly(file: Path | bytes, canvas: int) -> Picture:
-    """`read_image` without Pillow's warnings, for the main thread: filters belong to the process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return read_image(file, canvas)
-
-
-def _reason(file: Path | bytes, error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image" if (len(file) if isinstance(file, bytes) else file.stat().st_size) else "empty file"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more than {MAX_PIXELS} pixels"
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return text.splitlines()[0][:80]
-
-
-def _as_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
-    if image.mode == "RGB":
-        image.load()  # convert() would copy.
-        return image, False
-    if not image.mode.startswith(("I", "F")):
-        return image.convert("RGB"), False
-    # Pillow's own conversion would clip these at 255. 16-bit PGM comes as mode I, its values already 16-bit.
-    values = np.asarray(image)
-    low, high = float(values.min()), float(values.max())
-    known = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
-    whites = [65535] if known else [1, 255, 65535] if image.mode == "F" else [255, 65535]
-    white = next((white for white in whites if high <= white), None)
-    if white is None or low < 0:
-        raise Unreadable(f"gray values from {low:g} to {high:g} have no known white")
-    gray = Image.fromarray(np.rint(values * np.float32(255 / white)).astype(np.uint8))
-    return gray.convert("RGB"), not known
-
-
 def own_side(fetch: Callable[[int], Encoded], count: int) -> int | None:
     """The side of the first image that can be decoded, where it is a square of at most 256 pixels; else None."""
     for index in range(count):
@@ -220,6 +141,7 @@ def _decode_all(
     fetch: Callable[[int], Encoded],
     images: UInt8[np.ndarray, "n s s 3"],
     progress: Callable[[int, int], None] | None,
+    reading: Reading,
     *,
     own_size: bool,
 ) -> Decoded:
@@ -227,12 +149,13 @@ def _decode_all(
     aspects = np.empty(count, dtype=np.float32)
     labels = np.empty(count, dtype=np.int32)
 
-    def work(start: int) -> tuple[dict[int, str], int]:
-        failures, guessed = {}, 0
+    def work(start: int) -> tuple[dict[int, str], Counter[str]]:
+        failures: dict[int, str] = {}
+        treated: Counter[str] = Counter()
         for index in range(start, min(start + _CHUNK, count)):
             encoded = fetch(index)
             try:
-                picture = read_image(encoded.file, canvas)
+                picture = read_image(encoded.file, canvas, reading)
             except Unreadable as error:
                 failures[index] = str(error)
                 continue
@@ -241,17 +164,17 @@ def _decode_all(
             images[index] = picture.pixels
             aspects[index] = picture.width / picture.height
             labels[index] = encoded.label
-            guessed += picture.guessed_white
-        return failures, guessed
+            treated.update(picture.treated)
+        return failures, treated
 
     failures: dict[int, str] = {}
-    guessed_white = 0
+    treated: Counter[str] = Counter()
     starts = range(0, count, _CHUNK)
     pool = ThreadPoolExecutor(default_threads())
     try:
-        for start, (failed, guessed) in zip(starts, pool.map(work, starts), strict=True):
+        for start, (failed, done) in zip(starts, pool.map(work, starts), strict=True):
             failures |= failed
-            guessed_white += guessed
+            treated += done
             if progress is not None:
                 progress(min(start + _CHUNK, count), count)
     finally:
@@ -264,7 +187,7 @@ def _decode_all(
     for to, index in islice(enumerate(kept), first_gap, None):
         images[to], aspects[to], labels[to] = images[index], aspects[index], labels[index]
     m = len(kept)
-    return Decoded(images[:m], aspects[:m], labels[:m], failures, own_size, guessed_white)
+    return Decoded(images[:m], aspects[:m], labels[:m], failures, own_size, treated)
 
 
 def default_threads() -> int:

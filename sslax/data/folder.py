@@ -4,9 +4,9 @@
     PATH/*.jpg                            no labels, no test split
     PATH/train/..., PATH/test/...         the same two forms inside each split; test/, val/ or validation/, in any case
 
-Whatever lies deeper in a class folder belongs to that class. Files are ordered by name, folder by folder, whatever
-order the file system lists them in. Links are followed, but within one class no folder is read twice, so links in a
-circle end.
+`sslax.data.formats` decides which files are images, by their names or their content. Whatever lies deeper in a class folder
+belongs to that class. Files are ordered by name, folder by folder, whatever order the file system lists them in. Links are
+followed, but within one class no folder is read twice, so links in a circle end.
 """
 
 import contextlib
@@ -21,10 +21,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Int32
 
-from sslax.data.decode import EXTENSIONS, NO_LABEL, Encoded
+from sslax.data.decode import NO_LABEL, Encoded
+from sslax.data.formats import is_image, missing, named_suffixes, suffix_of
 from sslax.data.lazy import LazyDataset, LazySplit, printable, some
 from sslax.data.sources import TEST_FRACTION, Request, hold_out, keep_first, limit_note
 from sslax.errors import InputError
+from sslax.files import expanded
 
 _TRAIN = "train"
 _TESTS = ("test", "val", "validation")
@@ -45,6 +47,7 @@ class _Walk:
     root: Path
     notes: list[str] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
+    missing: set[str] = field(default_factory=set)
     empty: list[str] = field(default_factory=list)
     circles: int = 0
 
@@ -79,7 +82,7 @@ def open_folder(location: str, request: Request) -> LazyDataset:
         InputError: there is no such folder, its form is none of the above, the test split has classes that train
             lacks, or a folder cannot be listed.
     """
-    walk = _Walk(request.spec, Path(os.path.expanduser(location)))
+    walk = _Walk(request.spec, expanded(location))
     _check_root(walk)
     train, test = _find_splits(walk)
     classes = tuple(sorted(set(train.classes))) if train.classes else ()
@@ -95,7 +98,7 @@ def open_folder(location: str, request: Request) -> LazyDataset:
 
     def listed(files: _Files) -> LazySplit:
         fetch = _Fetch(walk.root, files.names, _labels(files, classes) if classes else None)
-        return LazySplit(request.spec, fetch, files.names, bool(classes), request.canvas)
+        return LazySplit(request.spec, fetch, files.names, bool(classes), request.canvas, request.reading)
 
     read = [listed(files) for files in splits]
     return LazyDataset(
@@ -112,14 +115,16 @@ def open_folder(location: str, request: Request) -> LazyDataset:
 def _check_root(walk: _Walk) -> None:
     if os.path.isdir(walk.root):
         return
+    # A relative path is told as it was understood: it may be meant from another folder than this process runs in.
+    where = os.path.abspath(walk.root)
     if os.path.exists(walk.root):
-        raise walk.error("this is a file, not a folder; give the folder that holds the images")
+        raise walk.error(f"{where} is a file, not a folder; give the folder that holds the images")
     beside: list[str] = []
     with contextlib.suppress(OSError):
         beside = os.listdir(walk.root.parent)
     near = difflib.get_close_matches(walk.root.name, beside, n=1)
     hint = f"did you mean {str(walk.root.with_name(near[0]))!r}?" if near else "give the folder that holds the images"
-    raise walk.error(f"there is no such folder; {hint}")
+    raise walk.error(f"there is no such folder as {where}; {hint}")
 
 
 def _look(walk: _Walk, relative: str) -> tuple[list[str], list[str]]:
@@ -131,15 +136,16 @@ def _look(walk: _Walk, relative: str) -> tuple[list[str], list[str]]:
         raise walk.error(f"{relative or '.'}/ cannot be listed ({error.strerror}); make it readable") from error
     for entry in entries:
         name = f"{relative}/{entry.name}" if relative else entry.name
-        suffix = os.path.splitext(entry.name)[1].lower()
         if entry.name.startswith("."):
             walk.ignored["hidden"] += 1
         elif os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
             folders.append(name)
-        elif suffix in EXTENSIONS and _is_file(entry):
+        elif found := _is_file(entry) and is_image(entry.path):
             images.append(name)
         else:
-            walk.ignored[suffix or "no extension"] += 1
+            walk.ignored[suffix_of(entry.name) or "no extension"] += 1
+            if found is None:
+                walk.missing.add(missing(entry.path))
     return sorted(images), sorted(folders)
 
 
@@ -192,7 +198,9 @@ def _scan(walk: _Walk, relative: str) -> _Files:
         )
     if not images and not names:
         kinds = f" (only {_ignored(walk)})" if walk.ignored else ""
-        raise walk.error(f"{where} holds no image files{kinds}; their names end in {', '.join(sorted(EXTENSIONS))}")
+        raise walk.error(
+            f"{where} holds no image files{kinds}; their names end in {', '.join(named_suffixes())}, or their content tells"
+        )
     return _Files(images or names, classes)
 
 
@@ -275,7 +283,8 @@ def _labels(files: _Files, classes: tuple[str, ...]) -> Int32[np.ndarray, "n"]:
 
 def _note_passed_over(walk: _Walk) -> None:
     if walk.ignored:
-        walk.notes.append(f"{sum(walk.ignored.values())} other files or folders were ignored ({_ignored(walk)}).")
+        counted = sum(walk.ignored.values())
+        walk.notes.append(f"{counted} other files or folders were ignored ({_ignored(walk)}).")
     if walk.empty:
         walk.notes.append(f"Folders without images are no classes: {some(walk.empty)}.")
     if walk.circles:
@@ -283,4 +292,6 @@ def _note_passed_over(walk: _Walk) -> None:
 
 
 def _ignored(walk: _Walk) -> str:
-    return some([f"{count} {kind}" for kind, count in walk.ignored.most_common()])
+    kinds = sorted(walk.ignored.items(), key=lambda item: (-item[1], item[0]))
+    listed = some([f"{count} {kind}" for kind, count in kinds])
+    return "; ".join([listed, *sorted(walk.missing)])

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from sslax.data.decode import DEFAULT_CANVAS, NO_LABEL, Encoded, Unreadable, decode_all, own_side, read_image
+from sslax.data.decode import DEFAULT_CANVAS, NO_LABEL, Encoded, decode_all, own_side
+from sslax.data.picture import USUAL, Reading, Unreadable, read_image, treated_note
 from sslax.data.sources import Dataset, Images, Split
 from sslax.errors import InputError
 
@@ -30,6 +31,7 @@ class LazySplit:
         names: n names, relative to the source; they are unique.
         labelled: whether its images have classes.
         canvas: side S of the canvases; None: the images' own, which only `load` can tell.
+        reading: how files are read where they leave a choice.
     """
 
     source: str
@@ -37,6 +39,7 @@ class LazySplit:
     names: Sequence[str]
     labelled: bool
     canvas: int | None
+    reading: Reading = USUAL
 
     def __len__(self) -> int:
         return len(self.names)
@@ -55,7 +58,7 @@ class LazySplit:
         for row, index in enumerate(indices.tolist()):
             encoded = self.fetch(index)
             try:
-                picture = read_image(encoded.file, self.canvas)
+                picture = read_image(encoded.file, self.canvas, self.reading)
             except Unreadable as error:
                 # Left out, it would change the order of all that follow, and with it the run.
                 raise InputError(
@@ -139,7 +142,9 @@ def load(
         return splits[0].fetch(index) if index < ends[0] else splits[1].fetch(index - ends[0])
 
     try:
-        decoded = decode_all(fetch, len(names), data.train.canvas, progress, allocate=allocate)
+        decoded = decode_all(
+            fetch, len(names), data.train.canvas, progress, reading=data.train.reading, allocate=allocate
+        )
     except MemoryError as error:
         raise _error(
             data.name,
@@ -155,8 +160,8 @@ def load(
             f"Not all images are squares of one size up to {DEFAULT_CANVAS}, so each was squashed to {side} x {side} "
             "pixels (--canvas chooses another size)."
         )
-    if decoded.guessed_white:
-        notes.append(guessed_white_note(decoded.guessed_white))
+    if note := treated_note(decoded.treated, data.train.reading.background):
+        notes.append(note)
     read: list[Split] = []
     first = start = 0
     for split in splits:
@@ -198,14 +203,6 @@ def unreadable_note(spec: str, failures: Sequence[tuple[str, str]], total: int, 
             "or leave them out by --allow-unreadable",
         )
     return printable(f"{counted} and were left out: {which}.")
-
-
-def guessed_white_note(count: int) -> str:
-    """What to say of `count` images with values of 32 bits."""
-    return (
-        f"{count} images have 32-bit gray values, whose white was taken to be 1, 255 or 65535, "
-        "the smallest that holds the image's maximum."
-    )
 
 
 def _error(spec: str, problem: str) -> InputError:

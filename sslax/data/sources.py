@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
+from sslax.data.opaque import WHITE, Colour
+from sslax.data.picture import USUAL, Reading
 from sslax.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Request:
-    """What a source is asked for; the fields are `open_dataset`'s arguments, already checked."""
+    """What a source is asked for; the fields are `open_dataset`'s arguments, already checked, and how files are read."""
 
     spec: str
     canvas: int | None
@@ -95,6 +97,7 @@ class Request:
     split_seed: int
     allow_unreadable: bool
     progress: Callable[[int, int], None] | None
+    reading: Reading = USUAL
 
 
 def _sources() -> "dict[str, Callable[[str, Request], Dataset | LazyDataset]]":
@@ -116,6 +119,8 @@ def open_dataset(
     limit: int | None = None,
     split_seed: int = 0,
     allow_unreadable: bool = False,
+    exif: bool = True,
+    background: Colour = WHITE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Reads a set of images into memory.
@@ -129,6 +134,8 @@ def open_dataset(
             others are not even decoded, so `canvas=None` does not look at them either.
         split_seed: picks the images that are held out where a labelled source has no test split, 0 or more.
         allow_unreadable: go on where more than 1 % of the files cannot be decoded.
+        exif: turn photographs upright by their EXIF orientation; False leaves the pixels as they are stored.
+        background: what shows where an image is transparent, RGB in [0, 255].
         progress: called as progress(done, total) in images, from the calling thread, by sources that decode files. It
             starts again from the beginning where `canvas=None` finds images of a second size.
 
@@ -146,6 +153,8 @@ def open_dataset(
         limit=limit,
         split_seed=split_seed,
         allow_unreadable=allow_unreadable,
+        exif=exif,
+        background=background,
         progress=progress,
     )
     return load(data, progress) if isinstance(data, LazyDataset) else data
@@ -158,6 +167,8 @@ def open_lazily(
     limit: int | None = None,
     split_seed: int = 0,
     allow_unreadable: bool = False,
+    exif: bool = True,
+    background: Colour = WHITE,
     progress: Callable[[int, int], None] | None = None,
 ) -> "Dataset | LazyDataset":
     """Lists a set of images without decoding it; `sslax.data.lazy.load` of it is what `open_dataset` gives.
@@ -168,6 +179,8 @@ def open_lazily(
         limit: as there.
         split_seed: as there.
         allow_unreadable: kept for `load`.
+        exif: kept for whoever decodes.
+        background: kept for whoever decodes.
         progress: called where all labels have to be read from records.
 
     Returns:
@@ -182,8 +195,12 @@ def open_lazily(
         raise InputError(f"limit={limit} keeps no images; --limit must be at least 1, or left out to keep all of them.")
     if split_seed < 0:
         raise InputError(f"split_seed={split_seed} is negative; --split-seed must be 0 or more.")
+    if len(background) != 3 or not all(isinstance(level, int) and 0 <= level <= 255 for level in background):
+        raise InputError(f"background={background} is no colour; it must be three whole numbers from 0 to 255.")
     source, location = _find_source(spec)
-    return source(location, Request(spec, canvas, limit, split_seed, allow_unreadable, progress))
+    red, green, blue = background
+    reading = Reading(exif, (red, green, blue))
+    return source(location, Request(spec, canvas, limit, split_seed, allow_unreadable, progress, reading))
 
 
 def _find_source(spec: str) -> "tuple[Callable[[str, Request], Dataset | LazyDataset], str]":

@@ -165,6 +165,7 @@ def _begin_worker(index: int, count: int) -> None:
     """Ctrl-C is for the process that trains, and so are its accelerators: a worker only computes the order of an epoch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jax.config.update("jax_platforms", "cpu")
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _joined(pieces: Sequence[Images]) -> Images:

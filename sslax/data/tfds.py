@@ -25,6 +25,7 @@ from sslax.data.known import KNOWN
 from sslax.data.lazy import LazyDataset, LazySplit, some
 from sslax.data.sources import TEST_FRACTION, Request, hold_out, keep_first, limit_note
 from sslax.errors import InputError
+from sslax.files import expanded
 
 _TESTS = ("test", "validation")
 _INSTALL = "pip install tensorflow-datasets array-record importlib-resources (the extra tfds)"
@@ -99,7 +100,7 @@ def open_tfds(location: str, request: Request) -> LazyDataset:
     def listed(part: str, index: Int[np.ndarray, "m"]) -> LazySplit:
         fetch = dataclasses.replace(records[part], order=index)
         names = [_name(part, number) for number in index.tolist()]
-        return LazySplit(spec, fetch, names, labelled[part], request.canvas)
+        return LazySplit(spec, fetch, names, labelled[part], request.canvas, request.reading)
 
     read = [listed(*which) for which in chosen]
     files = sorted(Path(str(builder.data_path)).iterdir())
@@ -144,7 +145,7 @@ def _builder(spec: str, name: str) -> Any:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise InputError(f"data={spec!r} needs TensorFlow Datasets, which is not installed: {_INSTALL}.") from error
-    folder = Path(os.path.expanduser(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"))
+    folder = expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     found = _newest(folder / name)
     if found is None and "/" not in name:
         configs = sorted(child.name for child in _folders(folder / name) if _newest(child))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from sslax import processes
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset, Split
 from sslax.errors import InputError
+from sslax.files import expanded
 from sslax.methods import METHODS, Method, Setup
 from sslax.training.build import build
 from sslax.training.images import open_images
@@ -80,7 +80,7 @@ def pretrain(
                 METHODS[name] = before
     with tempfile.TemporaryDirectory() as temporary:
         place = run_dir or processes.from_first(lambda: f"{temporary}/run")
-        run = RunDir(pathlib.Path(place), to_dict(config), extendable=True)
+        run = RunDir(expanded(place), to_dict(config), extendable=True)
         with scalars(config, run, follow) as following:
             state = fit(config, built, data, run, follow=following)
         if run_dir is not None and run.result() is None:

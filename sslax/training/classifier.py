@@ -9,6 +9,7 @@ classes, network, image size, interpolation and normalisation.
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,11 +20,13 @@ from jaxtyping import Array, Float, PyTree, UInt8
 from sslax.augment import eval_view
 from sslax.config import Config, NetworkConfig
 from sslax.data import Dataset
+from sslax.data.decode import DEFAULT_CANVAS, read_files
+from sslax.data.picture import USUAL, Reading
 from sslax.errors import InputError
 from sslax.export import from_torch, load_safetensors, save_safetensors, to_torch
 from sslax.networks import ClassifierHead, build_backbone, forward, init
 from sslax.training.build import compute_dtype, make_backbone
-from sslax.training.load import as_batch
+from sslax.training.load import are_files, as_batch, reading_of
 
 _BATCH = 512
 
@@ -90,18 +93,22 @@ class Predictor:
 class LoadedClassifier:
     """A classifier from its file: `classifier(images)` are the names of the classes that images are taken for.
 
+    Images are arrays, or lists of image files, which are read as those that it learnt from.
+
     Attributes:
       classes: their names, in the order of the probabilities' columns.
       weights: of the backbone and the head.
     """
 
-    def __init__(self, classes: tuple[str, ...], weights: Classifier, predictor: Predictor):
+    def __init__(
+        self, classes: tuple[str, ...], weights: Classifier, predictor: Predictor, canvas: int, reading: Reading
+    ):
         self.classes, self.weights = classes, weights
-        self._predictor = predictor
+        self._predictor, self._canvas, self._reading = predictor, canvas, reading
 
     def __call__(
         self,
-        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array,
+        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array | Sequence[str | os.PathLike[str]],
         aspects: Float[np.ndarray, "n"] | None = None,
     ) -> list[str]:
         """The name of the likeliest class of each image; arguments and errors as `probabilities`."""
@@ -109,18 +116,20 @@ class LoadedClassifier:
 
     def probabilities(
         self,
-        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array,
+        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array | Sequence[str | os.PathLike[str]],
         aspects: Float[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "n c"]:
         """Probabilities of the classes, a row an image; images are uint8 or float in [0, 1], and of any size.
 
         Args:
-          images: any number of them, all of one size; the central square is resized for the network.
+          images: any number of them, all of one size; the central square is resized for the network. Or a list of files.
           aspects: true widths / heights of images that were squashed to a square; None: they were not.
 
         Raises:
-          ValueError: on other shapes or types.
+          ValueError: on other shapes or types, and files that cannot be read.
         """
+        if are_files(images):
+            images, aspects = read_files(images, self._canvas, self._reading)
         return softmax(self._predictor(self.weights, *as_batch(images, aspects)))
 
     def accuracy(self, data: Dataset) -> float:
@@ -147,7 +156,13 @@ def softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
 
 
 def save_classifier(
-    path: str | os.PathLike[str], config: Config, classifier: Classifier, classes: tuple[str, ...]
+    path: str | os.PathLike[str],
+    config: Config,
+    classifier: Classifier,
+    classes: tuple[str, ...],
+    *,
+    canvas: int = DEFAULT_CANVAS,
+    reading: Reading | None = None,
 ) -> None:
     """Write a classifier to one file in one step, which `load_classifier` takes back.
 
@@ -156,6 +171,8 @@ def save_classifier(
       config: of the run that the backbone was pretrained in.
       classifier: the weights.
       classes: their names in the order of the logits.
+      canvas: side of the squares that its images were squashed to, which image files will be read at.
+      reading: how its image files were read; None is as the run's.
 
     Raises:
       InputError: where the file cannot be written.
@@ -177,6 +194,8 @@ def save_classifier(
         "interpolation": views.interpolation,
         "mean": json.dumps(views.mean),
         "std": json.dumps(views.std),
+        "canvas": json.dumps(canvas),
+        "reading": json.dumps(reading or reading_of(config)),
     }
     save_safetensors(path, tensors, metadata)
 
@@ -215,6 +234,10 @@ def load_classifier(path: str | os.PathLike[str]) -> LoadedClassifier:
             dtype=compute_dtype(metadata["precision"]),
         )
         hidden = {"linear": False, "mlp": True}[metadata["head"]]
+        # Files of older versions have neither.
+        canvas = int(metadata.get("canvas", max(DEFAULT_CANVAS, 2 * shown.size)))
+        exif, background = json.loads(metadata.get("reading", json.dumps(USUAL)))
+        reading = Reading(bool(exif), tuple(background))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} does not say what classifier it holds ({error}); it must be as experiments.finetune wrote it."
@@ -228,7 +251,9 @@ def load_classifier(path: str | os.PathLike[str]) -> LoadedClassifier:
     width = jax.eval_shape(lambda: forward(backbone, params, statistics, example, train=False)[0]).shape[-1]
     head = _head_from(path, tensors, hidden=hidden, width=width, classes=len(classes))
     weights = Classifier(params, statistics, head)
-    return LoadedClassifier(classes, weights, Predictor(backbone, ClassifierHead(len(classes), hidden), shown))
+    return LoadedClassifier(
+        classes, weights, Predictor(backbone, ClassifierHead(len(classes), hidden), shown), canvas, reading
+    )
 
 
 def _head_names(hidden: bool) -> tuple[str, ...]:

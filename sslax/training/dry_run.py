@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Int, PyTree
 
+from sslax.checks import parse_colour
 from sslax.config import Config
 from sslax.data import Dataset, Images, LazySplit, open_lazily
 from sslax.data.decode import decode_all
@@ -196,6 +197,8 @@ def estimate(config: Config, *, progress: Callable[[int, int], None] | None = No
         limit=config.limit,
         split_seed=config.split_seed,
         allow_unreadable=config.allow_unreadable,
+        exif=config.exif,
+        background=parse_colour("background", config.background),
     )
     side = data.train.canvas if isinstance(data, Dataset) else data.side()
     assert side is not None, "only a listed set may not know its canvas"
@@ -242,7 +245,7 @@ def _decoded(
 ) -> tuple[Images, float]:
     """These images, and how many a second were decoded; those that cannot be are replaced by others, as a run would."""
     start = time.perf_counter()
-    decoded = decode_all(lambda i: split.fetch(int(index[i])), len(index), side, progress)
+    decoded = decode_all(lambda i: split.fetch(int(index[i])), len(index), side, progress, reading=split.reading)
     rate = len(index) / (time.perf_counter() - start)
     good = np.setdiff1d(np.arange(len(index)), list(decoded.failures))
     if not len(good):

@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from sslax import processes
+from sslax.checks import parse_colour
 from sslax.config import Config
 from sslax.data import Dataset, LazyDataset, load, open_lazily
 from sslax.data.cache import open_cached
@@ -33,6 +34,8 @@ def open_images(
         limit=config.limit,
         split_seed=config.split_seed,
         allow_unreadable=config.allow_unreadable,
+        exif=config.exif,
+        background=parse_colour("background", config.background),
         progress=progress,
     )
     if isinstance(data, Dataset):

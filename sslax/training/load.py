@@ -4,15 +4,19 @@ import json
 import os
 import pathlib
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree, UInt8
 
+from sslax.checks import parse_colour
 from sslax.config import Config, check
+from sslax.data.decode import read_files
+from sslax.data.picture import Reading
 from sslax.errors import InputError
+from sslax.files import expanded
 from sslax.training.build import Built, build_for
 from sslax.training.checkpoints import Checkpoints
 from sslax.training.loop import start_state
@@ -41,18 +45,20 @@ class Loaded:
 
     def __call__(
         self,
-        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array,
+        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array | Sequence[str | os.PathLike[str]],
         aspects: Float[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "n d"]:
         """Features [n, d] of images, uint8 or float in [0, 1], of any size: the central square is resized for the network.
 
         Args:
-          images: any number of them, all of one size.
+          images: any number of them, all of one size; or a list of image files, which are read as the run's were.
           aspects: true widths / heights of images that were squashed to a square; None: they were not.
 
         Raises:
-          ValueError: on other shapes or types.
+          ValueError: on other shapes or types, and files that cannot be read.
         """
+        if are_files(images):
+            images, aspects = read_files(images, self.data["canvas"], reading_of(self.config))
         return self.embedder(self.state, *as_batch(images, aspects))
 
     def backbone(self) -> tuple[PyTree, PyTree]:
@@ -68,6 +74,16 @@ class Loaded:
     def untrained(self) -> TrainState:
         """The state that the run started from."""
         return start_state(self.config, self.built)
+
+
+def are_files(images: Any) -> TypeGuard[Sequence[str | os.PathLike[str]]]:
+    """Whether images are given by the names of their files."""
+    return isinstance(images, list | tuple) and bool(images) and isinstance(images[0], str | os.PathLike)
+
+
+def reading_of(config: Config) -> Reading:
+    """How a run reads image files."""
+    return Reading(config.exif, parse_colour("background", config.background))
 
 
 def as_batch(
@@ -103,7 +119,7 @@ def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded
     Raises:
       InputError: where the folder is no run, the run never finished, no checkpoint is whole, or its method is not in `METHODS`.
     """
-    path = pathlib.Path(run_dir)
+    path = expanded(run_dir)
     if not (path / "config.json").is_file():
         raise InputError(f"RUN is {path}, which is no run; it must be a folder that experiments.pretrain wrote.")
     if not unfinished and not (path / "result.json").exists():

@@ -13,7 +13,7 @@ from sslax import processes
 from sslax.config import differences
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 from sslax.training.stored import completed
 
 
@@ -34,6 +34,7 @@ class RunDir:
     """
 
     def __init__(self, path: pathlib.Path, config: dict[str, Any], *, flag: str = "run_dir", extendable: bool = False):
+        path = expanded(path)
         self.path, self._flag = path, flag
         self._extendable, self.extends = extendable, None
         self._option = f"--{flag.replace('_', '-')}"

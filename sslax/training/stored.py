@@ -51,7 +51,12 @@ def _value(hint: Any, value: Any, prefix: str) -> Any:
 
 def completed(fields: dict[str, Any]) -> dict[str, Any]:
     """Stored fields with the defaults of those that did not exist when they were written; others' folders as they are."""
-    method = fields.get("method") if isinstance(fields, dict) else None
+    if not isinstance(fields, dict):
+        return fields
+    if isinstance(fields.get("pretraining"), dict):
+        # A fine-tuning's folder, which holds the configuration of its run.
+        return {**fields, "pretraining": completed(fields["pretraining"])}
+    method = fields.get("method")
     if not isinstance(method, dict) or "name" not in method:
         return fields
     try:

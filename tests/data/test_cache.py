@@ -68,6 +68,25 @@ def test_other_settings_have_another_place(spec, tmp_path):
     assert len(list(folder.iterdir())) == 4
 
 
+def test_a_cache_of_older_rules_is_made_anew(spec, tmp_path):
+    _open(spec, tmp_path / "cache")
+    path = _place(tmp_path / "cache") / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["reading"]
+    path.write_text(json.dumps(manifest))
+    data = _open(spec, tmp_path / "cache")
+    assert "was made by other rules of decoding, and is made anew" in data.notes[0]
+    assert len(_open(spec, tmp_path / "cache").notes) == len(data.notes) - 1
+
+
+def test_images_read_in_another_way_have_another_place(spec, tmp_path):
+    for options in ({}, {"exif": False}, {"background": (0, 0, 0)}, {"exif": False}, {}):
+        assert open_cached(open_lazily(spec, canvas=8, **options), tmp_path / "cache", {}).notes == (
+            "The test split is test/.",
+        )
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
 @pytest.mark.parametrize("change", ["added", "replaced", "touched"])
 def test_a_stale_cache_is_made_anew(spec, tmp_path, change):
     _open(spec, tmp_path / "cache")

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from sslax.data import decode
-from sslax.data.decode import Unreadable, decode_files, read_image
+from sslax.data.decode import decode_files
+from sslax.data.picture import Unreadable, read_image
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -41,22 +42,6 @@ def test_gray_is_repeated(tmp_path, extension):
 
 def test_bilevel_becomes_black_and_white(tmp_path):
     np.testing.assert_array_equal(_read(Image.fromarray(GRAY > 99), tmp_path / "a.png"), _gray((GRAY > 99) * 255))
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_alpha_is_dropped(tmp_path, mode):
-    image = Image.fromarray(COLOURS).convert(mode)
-    image.putalpha(Image.fromarray(GRAY[::-1].copy()))
-    expected = COLOURS if mode == "RGBA" else np.asarray(Image.fromarray(COLOURS).convert("L").convert("RGB"))
-    np.testing.assert_array_equal(_read(image, tmp_path / "a.png"), expected)
-
-
-@pytest.mark.parametrize("transparency", [None, 3, bytes(range(64))])
-def test_palette_with_transparency(tmp_path, transparency):
-    image = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).convert("P")
-    image.putpalette(COLOURS.tobytes())
-    options = {} if transparency is None else {"transparency": transparency}
-    np.testing.assert_array_equal(_read(image, tmp_path / "a.png", **options), COLOURS)
 
 
 def test_cmyk_jpeg(tmp_path):
@@ -93,7 +78,7 @@ def test_32_bit_gray_is_scaled_by_the_smallest_white_that_fits(tmp_path, values,
     path = tmp_path / "a.tif"
     Image.fromarray(values).save(path)
     picture = read_image(path, 8)
-    assert picture.guessed_white
+    assert picture.treated == ("guessed white",)
     np.testing.assert_array_equal(picture.pixels, _gray(np.rint(values.astype(np.float64) * 255 / white)))
 
 
@@ -244,7 +229,9 @@ def test_an_interrupt_stops_decoding(tmp_path, monkeypatch):
     paths = _save(tmp_path, [(4, 4)]) * 5000
     monkeypatch.setattr(decode, "default_threads", lambda: 1)
     read = []
-    monkeypatch.setattr(decode, "read_image", lambda path, canvas: read.append(path) or read_image(path, canvas))
+    monkeypatch.setattr(
+        decode, "read_image", lambda path, canvas, reading: read.append(path) or read_image(path, canvas)
+    )
 
     def interrupt(done, total):
         raise KeyboardInterrupt

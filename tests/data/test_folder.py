@@ -306,14 +306,21 @@ def test_paths_that_cannot_be_opened(tree, tmp_path):
     _fails(f"folder:{tmp_path}/photos/1.png", "a file, not a folder")
     (tmp_path / "empty").mkdir()
     _fails(f"folder:{tmp_path}/empty", "no image files", ".jpeg")
-    (tmp_path / "empty" / "photo.heic").write_bytes(b"x")
-    _fails(f"folder:{tmp_path}/empty", "no image files", "only 1 .heic", ".jpeg")
+    (tmp_path / "empty" / "photo.nef").write_bytes(b"x")
+    _fails(f"folder:{tmp_path}/empty", "no image files", "only 1 .nef", ".jpeg")
 
 
 def test_home_is_expanded(tree, tmp_path, monkeypatch):
     tree("photos/1.png")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert open_dataset("folder:~/photos").train.names == ("1.png",)
+
+
+def test_relative_paths_are_told_as_they_were_understood(tree, tmp_path, monkeypatch):
+    tree("photos/1.png")
+    monkeypatch.chdir(tmp_path)
+    _fails("folder:photo", f"no such folder as {tmp_path}/photo;", "did you mean 'photos'?")
+    _fails("folder:photos/1.png", f"{tmp_path}/photos/1.png is a file, not a folder")
 
 
 @pytest.mark.parametrize(

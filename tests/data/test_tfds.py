@@ -13,15 +13,20 @@ from PIL import Image
 from sslax.data import LazyDataset, open_dataset, open_lazily
 from sslax.data.known import KNOWN
 from sslax.errors import InputError
+from tests.data.photographs import encoded, scene
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
 CLASSES = ("cat", "dog")
+# Files that are not made from their number.
+KEPT: dict[int, bytes] = {}
 SIZES = [(12, 12), (20, 12), (9, 30), (64, 48)]
 
 
 def _encoded(index):
     """An image of its own, as JPEG or PNG by turns, in one of four sizes."""
+    if index in KEPT:
+        return KEPT[index]
     width, height = SIZES[index % 4]
     rng = np.random.default_rng(index)
     pixels = rng.integers(0, 256, (height // 3, width // 3, 3), np.uint8)
@@ -108,6 +113,19 @@ def test_a_set_and_its_folder_give_the_same_arrays(tmp_path):
     some = np.array([5, 0, 63])
     for whole, single in zip(ours.train.read(some), lazy.train.read(some), strict=True):
         np.testing.assert_array_equal(whole, single)
+
+
+def test_photographs_are_turned_upright(sets, monkeypatch):
+    image = scene()
+    for orientation in range(1, 9):
+        monkeypatch.setitem(KEPT, 100 + orientation, encoded(image, orientation))
+    _prepare(sets, "turned", {"train": range(101, 109)}, label=False)
+    data = open_dataset("tfds:turned", canvas=16)
+    assert data.notes == ("7 images were turned upright by their EXIF orientation.",)
+    np.testing.assert_allclose(data.train.aspects, 160 / 96, rtol=1e-6)
+    assert np.abs(data.train.images.astype(int) - data.train.images[0]).mean() < 1
+    lazy = open_lazily("tfds:turned", canvas=16, exif=False).train.read(np.arange(8))
+    assert sorted(lazy.aspects < 1) == [False] * 4 + [True] * 4
 
 
 def test_other_splits_to_learn_from():

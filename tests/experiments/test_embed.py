@@ -15,6 +15,7 @@ from PIL import Image
 import sslax
 from experiments import embed, search, terminal
 from sslax.data import open_dataset
+from tests.data.photographs import encoded, scene
 from tests.experiments import finished
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -83,6 +84,47 @@ def test_unlabelled_images_and_the_runs_own(run_dir, tmp_path):
     assert len(contents(tmp_path / "own.npz")["features"]) == 128
     assert run(run_dir, tmp_path / "few.npz", limit=3) == terminal.DONE
     assert contents(tmp_path / "few.npz")["names"].shape == (6,)
+
+
+def test_photographs_are_read_as_the_run_read_them_and_upright(run_dir, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for orientation in range(1, 9):
+        (folder / f"{orientation}.jpg").write_bytes(encoded(scene(), orientation))
+    Image.new("RGBA", (20, 10), (0, 0, 0, 0)).save(folder / "clear.png")
+    out, data = tmp_path / "f.npz", f"folder:{folder}"
+    assert run(run_dir, out, data=data, search=str(folder / "6.jpg")) == terminal.DONE
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "7 images were turned upright by their EXIF orientation; 1 image with transparency was laid over white." in said
+    )
+    upright = contents(out)["features"]
+    np.testing.assert_allclose(upright[1:8], np.broadcast_to(upright[0], (7, len(upright[0]))), atol=0.05)
+    np.testing.assert_allclose(
+        sslax.load(run_dir)([folder / "8.jpg", str(folder / "clear.png")]), upright[7:], atol=1e-5
+    )
+
+    # Other pixels are other features, whatever stands in the file.
+    assert run(run_dir, out, data=data, exif=False, background="0,0,0") == terminal.DONE
+    said = " ".join(capsys.readouterr().out.split())
+    assert "holds something else" in said
+    assert "1 image with transparency was laid over the colour 0,0,0." in said
+    assert "upright" not in said
+    lying = contents(out)["features"]
+    np.testing.assert_array_equal(lying[0], upright[0])
+    assert (np.abs(lying[5:] - upright[5:]).max(1) > 0.01).all()
+
+    assert run(run_dir, out, data=data, background="white") == terminal.INPUT
+    assert "background is white; it must be R,G,B" in capsys.readouterr().err
+
+
+def test_a_tilde_in_every_path(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    photos(tmp_path / "photos", count=2)
+    (tmp_path / "run").symlink_to(run_dir)
+    assert run("~/run", "~/f.npz", data="folder:~/photos", search="~/photos/cat/000.png") == terminal.DONE
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.npz", "f.search.png", "photos", "run"]
+    assert sslax.load("~/run").data["canvas"] == 8
 
 
 def test_names_of_any_kind_are_written_into_the_file_and_nowhere_else(run_dir, tmp_path, monkeypatch):

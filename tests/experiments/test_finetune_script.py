@@ -182,9 +182,9 @@ def test_a_class_without_training_images(monkeypatch):
     data = open_dataset("digits", limit=20)
     keep = np.flatnonzero(data.train.labels != 3)
     lacking = dataclasses.replace(data, train=finetune.part(data.train, keep))
-    monkeypatch.setattr(finetune, "open_labelled", lambda network, spec: lacking)
+    monkeypatch.setattr(finetune, "open_labelled", lambda network, spec, **options: lacking)
     with pytest.raises(InputError, match="data is digits, which has no training image of 3; each class must have"):
-        finetune.open_classes(None, "digits")
+        finetune.open_classes(None, finetune.Options("run", data="digits"))
 
 
 def test_of_many_classes_the_worst_are_shown(capsys):

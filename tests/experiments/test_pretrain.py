@@ -70,6 +70,8 @@ BAD = {
     "cache": (["--cache", "here"], ["cache is here", "digits needs no decoding"]),
     "no canvas": (["--data", "folder:{few}", "--feed", "streamed"], ["canvas is None", "streamed", "--canvas 8"]),
     "not prepared": (["--data", "tfds:stl10/x"], ["tfds:stl10/x", "no configuration 'x'"]),
+    "background": (["--background", "1,2,256"], ["background is 1,2,256", "R,G,B", "0 to 255"]),
+    "no such user": (["--run-dir", "~nobody-at-all/x"], ["~nobody-at-all/x", "nobody-at-all, which is not known"]),
     "run dir is a file": (["--run-dir", "{file}"], ["run_dir is {file}"]),
     "run dir of others": (["--run-dir", "{few}"], ["run_dir is {few}", "holds files but no run"]),
 }
@@ -95,6 +97,12 @@ def test_bad_input_is_one_sentence(case, tmp_path, capsys, monkeypatch):
         assert word.format(**places) in said
     # Nothing is left that the corrected command would stumble over.
     assert not (tmp_path / "runs").exists()
+
+
+def test_how_images_are_read_is_said_by_two_flags():
+    config = parse(["--no-exif", "--background", "10,200,30"])[1]
+    assert (config.exif, config.background) == (False, "10,200,30")
+    assert parse([])[1].exif
 
 
 @pytest.mark.parametrize(

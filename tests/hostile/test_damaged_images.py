@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from sslax.data import open_dataset
-from sslax.data.decode import Unreadable, decode_files, read_image
+from sslax.data.decode import decode_files
+from sslax.data.picture import Unreadable, read_image
 
 CANVAS = 16
 FORMATS = {"jpg": "JPEG", "png": "PNG", "gif": "GIF", "bmp": "BMP", "webp": "WEBP", "tif": "TIFF", "ppm": "PPM"}

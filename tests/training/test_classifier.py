@@ -10,12 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sslax.data import open_dataset
+from sslax.data.picture import Reading
 from sslax.errors import InputError
 from sslax.export import load_safetensors, save_safetensors
 from sslax.networks import ClassifierHead, forward, init
 from sslax.training import Classifier, LoadedClassifier, load_classifier, make_backbone, save_classifier
 from sslax.training.classifier import Predictor
 from tests import tiny
+from tests.data.photographs import encoded, scene
 
 KEY = jax.random.key(3)
 CLASSES = ("a $b$", "c")
@@ -88,6 +91,29 @@ def test_squashed_images_are_seen_in_their_true_shape(saved):
     wide = np.full(len(images), 2.0, np.float32)
     assert np.abs(network.probabilities(images, wide) - network.probabilities(images)).max() > 1e-3
     np.testing.assert_array_equal(network.probabilities(images, wide / 2), network.probabilities(images))
+
+
+def test_image_files_are_read_as_those_that_it_learnt_from(saved, tmp_path):
+    path, config, classifier = saved
+    for orientation in (1, 6):
+        (tmp_path / f"{orientation}.jpg").write_bytes(encoded(scene(), orientation))
+    files = [str(tmp_path / "1.jpg"), tmp_path / "6.jpg"]
+    network = load_classifier(path)
+    found = network.probabilities(files)
+    np.testing.assert_allclose(found[0], found[1], atol=0.02)
+    data = open_dataset(f"folder:{tmp_path}", canvas=256)
+    np.testing.assert_allclose(network.probabilities(data.train.images, data.train.aspects), found, atol=1e-6)
+    assert len(network(files)) == 2
+
+    other = tmp_path / "other.safetensors"
+    save_classifier(other, config, classifier, CLASSES, canvas=32, reading=Reading(exif=False))
+    lying = open_dataset(f"folder:{tmp_path}", canvas=32, exif=False)
+    network = load_classifier(other)
+    np.testing.assert_allclose(
+        network.probabilities(lying.train.images, lying.train.aspects), network.probabilities(files), atol=1e-6
+    )
+    with pytest.raises(InputError, match=r"images has .*none.jpg', which cannot be read as an image: No such file"):
+        network([tmp_path / "none.jpg"])
 
 
 def test_other_classes_are_no_data_for_it(saved):

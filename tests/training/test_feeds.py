@@ -1,11 +1,13 @@
 """Runs on streamed images: the run that was stopped and resumed, the resident run, and the data that has changed."""
 
 import dataclasses
+import json
 import signal
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from sslax.config import to_dict
 from sslax.data import Dataset, LazyDataset, LazySplit
@@ -14,6 +16,7 @@ from sslax.training import Interrupted, RunDir, build, feed_of, fit, measure, op
 from sslax.training.run_dir import facts
 from tests import tiny
 from tests.data.images import write_folder
+from tests.data.photographs import encoded, scene
 from tests.training.test_training import same
 
 
@@ -119,6 +122,32 @@ def test_how_images_are_opened(config, tmp_path, monkeypatch):
     cached = open_images(dataclasses.replace(auto, cache=str(tmp_path / "cache")))
     assert isinstance(cached, Dataset)
     assert feed_of(auto, cached, build(auto, cached).mesh) == "streamed"
+
+
+def test_how_files_are_read_belongs_to_a_run(config, tmp_path):
+    run = RunDir(tmp_path / "run", to_dict(config))
+    run.begin({"name": "x", "images": 1, "canvas": 8, "classes": []})
+    with pytest.raises(InputError, match=r"another configuration .*exif: True there, False here"):
+        RunDir(tmp_path / "run", to_dict(dataclasses.replace(config, exif=False)))
+    with pytest.raises(InputError, match="background: 255,255,255 there, 0,0,0 here"):
+        RunDir(tmp_path / "run", to_dict(dataclasses.replace(config, background="0,0,0")))
+    # A run that was begun before there was a choice goes on, and so does a fine-tuning of it.
+    fields = json.loads((tmp_path / "run" / "config.json").read_text())
+    del fields["exif"], fields["background"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(fields))
+    RunDir(tmp_path / "run", to_dict(config))
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"epochs": 3, "pretraining": fields}))
+    RunDir(tmp_path / "run", {"epochs": 3, "pretraining": to_dict(config)})
+
+
+def test_images_are_opened_as_the_configuration_says(config, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encoded(scene(), 6))
+    Image.new("RGBA", (20, 10), (0, 0, 0, 0)).save(tmp_path / "b.png")
+    for exif, background, cache in ((True, "255,255,255", None), (False, "9,8,7", None), (False, "9,8,7", "cache")):
+        told = {"exif": exif, "background": background, "cache": cache and str(tmp_path.with_name("cache"))}
+        opened = open_images(dataclasses.replace(config, data=f"folder:{tmp_path}", canvas=8, feed="auto", **told))
+        np.testing.assert_allclose(opened.train.aspects, [160 / 96 if exif else 96 / 160, 2], rtol=1e-6)
+        assert opened.train.images[1, 0, 0].tolist() == [int(level) for level in background.split(",")]
 
 
 def test_a_run_may_go_on_with_another_feed():
