@@ -105,9 +105,9 @@ def _votes(queries, features, labels, *, num_classes, settings):
 
 
 def knn_accuracies(
-    train: Float[np.ndarray, "n d"],
+    train: Float[np.ndarray | Array, "n d"],
     train_labels: Int[np.ndarray, "n"],
-    test: Float[np.ndarray, "m d"],
+    test: Float[np.ndarray | Array, "m d"],
     test_labels: Int[np.ndarray, "m"],
     *,
     num_classes: int,

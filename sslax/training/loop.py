@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from sslax import processes
+from sslax import optim, processes
 from sslax.config import Config
 from sslax.data import Dataset, LazyDataset
 from sslax.data.feed import epoch_order, resident
@@ -158,6 +158,10 @@ def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
 
 def _train(config, built, data, run, lines, checkpoints, state, probe, clock, follow, stop, advance) -> TrainState:
     embedder = built.programs.features if built.programs else Embedder(built.method, built.mesh)
+    # One device can judge features where they are; several would each do the whole work.
+    stays = isinstance(embedder, Embedder) and built.mesh.size == 1 and isinstance(data, Dataset)
+    embed = embedder.on_device if stays else embedder
+    rate = _on_host(built.schedule)
     evaluates = config.eval_every > 0 and can_measure(data)
 
     for line in lines:
@@ -194,18 +198,19 @@ def _train(config, built, data, run, lines, checkpoints, state, probe, clock, fo
             stopping, knn = _agreed(stop, due_line or ends_epoch, metrics), None
             if due_line:
                 line = {"step": step, "epoch": step / built.steps_per_epoch}
-                line |= {name: float(value) for name, value in metrics.items()}
+                # In one transfer: a device waits for the line before it gets the next steps.
+                line |= {name: float(value) for name, value in jax.device_get(metrics).items()}
                 skipped = int(state.faults.total) if config.on_nan == "skip" else 0
                 line |= {"skipped": skipped} if config.on_nan == "skip" else {}
                 # The optimiser counts its own updates, and a step that was skipped was none.
-                line["lr"] = float(built.schedule(step - 1 - skipped))
+                line["lr"] = rate(step - 1 - skipped)
                 line |= clock.lap(step, config.batch_size)
                 finite()
                 alarm = None
                 with clock.paused():
                     if evaluate_now:
                         watched = {"probe": probe, "knn": config.knn, "workers": config.workers}
-                        line |= measure(functools.partial(embedder, state), data, **watched)
+                        line |= measure(functools.partial(embed, state), data, **watched)
                     if config.on_collapse != "ignore":
                         alarm = watch(line, seen.features, rank=evaluate_now)
                 if alarm is not None:
@@ -222,6 +227,21 @@ def _train(config, built, data, run, lines, checkpoints, state, probe, clock, fo
             if stopping and step < built.steps:
                 raise Interrupted(f"Stopped after step {step} of {built.steps}; its state is saved.")
     return state
+
+
+def _on_host(schedule: optim.Schedule) -> Callable[[int], float]:
+    """The schedule's values by a program of the host's, where the backend beside the accelerator's is there."""
+    value = jax.jit(schedule)
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return lambda step: float(value(step))
+
+    def on_host(step: int) -> float:
+        with jax.default_device(host):
+            return float(value(step))
+
+    return on_host
 
 
 def _agreed(stop: Callable[[], bool], due: bool, metrics: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """What features are worth on a data set: kNN along the way, and the closing table beside two baselines."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ _AT_ONCE = 500
 
 
 def measure(
-    features: Callable[[UInt8[np.ndarray, "n s s 3"], Float[np.ndarray, "n"]], Float[np.ndarray, "n d"]],
+    features: Callable[[UInt8[np.ndarray, "n s s 3"], Float[np.ndarray, "n"]], Float[np.ndarray | Array, "n d"]],
     data: Dataset | LazyDataset,
     *,
     probe_key: Key[Array, ""] | None = None,
@@ -68,7 +69,7 @@ def looked_at_note(data: Dataset | LazyDataset) -> str | None:
     return f"Accuracies are taken on {MOST:,} images of each split at most, evenly spaced in its order."
 
 
-def _looked_at(features, split: Split | LazySplit, workers: int) -> tuple[np.ndarray, np.ndarray]:
+def _looked_at(features, split: Split | LazySplit, workers: int) -> tuple[Any, np.ndarray]:
     """Features and labels of a split, or of what is looked at of it."""
     if isinstance(split, Split):
         assert split.labels is not None, "can_measure has seen to it"

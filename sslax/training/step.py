@@ -1,7 +1,7 @@
 """The compiled programs of a run: its training step and its features."""
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -152,15 +152,9 @@ class Embedder:
         aspects: Float[np.ndarray, "n"],
     ) -> Float[np.ndarray, "n d"]:
         """Features [n, d] of images, uint8 or in [0, 1], and the aspects that they had, on the host."""
-        # Images that nobody squashed need no geometry, and at the views' size no resizing at all.
-        squashed = bool((aspects != 1).any())
-        size = self._at_once(images.shape[1])
         waiting: collections.deque[jax.Array] = collections.deque()
         features = []
-        for start in range(0, len(images), size):
-            rows = slice(start, start + size)
-            shown = self._padded(aspects[rows], 1, size) if squashed else None
-            out = self._embed(state.params, state.aux, self._padded(images[rows], 0, size), shown)
+        for out in self._batches(state, images, aspects):
             # On its way to the host while the next batches are computed.
             out.copy_to_host_async()
             waiting.append(out)
@@ -169,6 +163,30 @@ class Embedder:
         features += [np.asarray(out, np.float32) for out in waiting]
         return np.concatenate(features)[: len(images)]
 
+    def on_device(
+        self,
+        state: TrainState,
+        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"],
+        aspects: Float[np.ndarray, "n"],
+    ) -> Float[Array, "n d"]:
+        """The same features, left on the device for what works on them there."""
+        outputs = []
+        for out in self._batches(state, images, aspects):
+            outputs.append(out)
+            # Several devices of one CPU lock each other out with many programs waiting.
+            jax.block_until_ready(outputs[-1 - _IN_FLIGHT :][0])
+        return jnp.concatenate(outputs)[: len(images)].astype(jnp.float32)
+
+    def _batches(self, state: TrainState, images: np.ndarray, aspects: np.ndarray) -> Iterator[jax.Array]:
+        """Features of one batch after another, the last one filled up."""
+        # Images that nobody squashed need no geometry, and at the views' size no resizing at all.
+        squashed = bool((aspects != 1).any())
+        size = self._at_once(images.shape[1])
+        for start in range(0, len(images), size):
+            rows = slice(start, start + size)
+            shown = self._padded(aspects[rows], 1, size) if squashed else None
+            yield self._embed(state.params, state.aux, self._padded(images[rows], 0, size), shown)
+
     def _at_once(self, side: int) -> int:
         """Images of this side in a batch."""
         usual = 2000 if jax.default_backend() != "cpu" and side <= 64 else 500
@@ -176,6 +194,8 @@ class Embedder:
 
     def _padded(self, x: np.ndarray, fill: int, size: int) -> jax.Array:
         """`x` filled up to `size` rows and spread over the devices."""
+        if len(x) == size:
+            return jax.make_array_from_callback(x.shape, self._rows, x.__getitem__)
         whole = np.full((size, *x.shape[1:]), fill, x.dtype)
         whole[: len(x)] = x
         return jax.make_array_from_callback(whole.shape, self._rows, whole.__getitem__)

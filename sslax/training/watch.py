@@ -135,7 +135,7 @@ class Watch:
 
     def __call__(self, line: dict[str, Any], features: Float[Array, "n d"], *, rank: bool = False) -> Alarm | None:
         """The alarm that this line completes, if any; `line` gains what `observe` tells."""
-        line |= {name: float(value) for name, value in observe(features, rank=rank).items()}
+        line |= {name: float(value) for name, value in jax.device_get(observe(features, rank=rank)).items()}
         self._lines.append(line)
         alarm = None if self._spoken else collapse(self._lines, warmup_steps=self._warmup_steps)
         self._spoken |= alarm is not None

@@ -141,7 +141,9 @@ def test_embedder_pads_and_cuts():
     data, config = tiny.dataset(), tiny.config()
     built = build(config, data)
     state = start_state(config, built)
-    whole = Embedder(built.method, built.mesh, batch_size=64)(state, data.train.images, data.train.aspects)
+    embedder = Embedder(built.method, built.mesh, batch_size=64)
+    whole = embedder(state, data.train.images, data.train.aspects)
+    np.testing.assert_array_equal(embedder.on_device(state, data.train.images, data.train.aspects), whole)
     parts = Embedder(built.method, built.mesh, batch_size=24)(state, data.train.images, data.train.aspects)
     assert whole.shape[0] == 64
     np.testing.assert_allclose(parts, whole, atol=1e-6)
