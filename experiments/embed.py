@@ -58,6 +58,8 @@ class Options:
     """Colour that shows where an image is transparent, R,G,B from 0 to 255; None takes the run's."""
     search: str | None = None
     """An image whose nearest neighbours are shown, in FILE.search.png and as a table."""
+    compilation_cache: str | None = None
+    """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
 
 
 def open_images(network: Loaded, options: Options) -> Chunks:
@@ -274,7 +276,7 @@ def run(options: Options) -> None:
 def main() -> None:
     """The command line."""
     options = tyro.cli(Options, prog="python -m experiments.embed")
-    terminal.run_script(lambda: run(options))
+    terminal.run_script(lambda: run(options), compilation_cache=options.compilation_cache)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,8 @@ class Options:
     """Steps of that training."""
     lr: float = 1e-3
     """Its peak learning rate (AdamW)."""
+    compilation_cache: str | None = None
+    """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
 
 
 def check(options: Options) -> None:
@@ -225,7 +227,7 @@ def run(options: Options) -> None:
 def main() -> None:
     """The command line."""
     options = tyro.cli(Options, prog="python -m experiments.evaluate")
-    terminal.run_script(lambda: run(options))
+    terminal.run_script(lambda: run(options), compilation_cache=options.compilation_cache)
 
 
 if __name__ == "__main__":

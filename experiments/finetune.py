@@ -64,6 +64,8 @@ class Options:
     """Seed of which labels, of what is held out, and of the training."""
     dry_run: bool = False
     """Show what the training would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
+    compilation_cache: str | None = None
+    """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
     training: FinetuneOptions = dataclasses.field(default_factory=FinetuneOptions)
 
 
@@ -262,7 +264,7 @@ def finetune(options: Options, *, command: str = "") -> None:
 def settings_of(options: Options, network: Loaded) -> dict[str, Any]:
     """What goes to config.json: the options, and the configuration of the run as it was pretrained."""
     fields = dataclasses.asdict(options)
-    del fields["out"], fields["dry_run"]
+    del fields["out"], fields["dry_run"], fields["compilation_cache"]
     # Defaults follow the run, whose configuration is below. Without them, folders older than these options still match.
     for name, usual in (("exif", True), ("background", None)):
         if fields[name] == usual:
@@ -321,7 +323,7 @@ def main() -> None:
     """The command line."""
     options = tyro.cli(Options, prog="python -m experiments.finetune")
     command = shlex.join(["python", "-m", "experiments.finetune", *sys.argv[1:]])
-    terminal.run_script(lambda: finetune(options, command=command))
+    terminal.run_script(lambda: finetune(options, command=command), compilation_cache=options.compilation_cache)
 
 
 if __name__ == "__main__":

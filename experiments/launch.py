@@ -246,7 +246,7 @@ def main() -> None:
         if code:
             sys.exit(code)
 
-    terminal.run_script(script)
+    terminal.run_script(script, compiles=False)
 
 
 if __name__ == "__main__":

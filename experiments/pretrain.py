@@ -18,7 +18,7 @@ import tyro
 from experiments import dry_run, terminal
 from experiments.configs import CONFIGS
 from experiments.reports import write_run_report
-from sslax import processes
+from sslax import compilation, processes
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
@@ -75,12 +75,20 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     """Train, measure, report; raises what `terminal.exit_code` turns into sentences."""
     name, config = parse(arguments, configs)
     check(config)
-    if config.dry_run:
-        show_needs(name, config)
-        return
+    # Before anything has started XLA, which reads its flags once.
+    if config.deterministic:
+        compilation.make_deterministic()
     processes.connect(config.distributed)
     # Of several processes one speaks.
     terminal.console.quiet = not processes.first()
+    said = compilation.keep_programs(config.compilation_cache)
+    if said is not None and processes.first():
+        terminal.errors.print(said, markup=False)
+    if config.deterministic and jax.default_backend() != "gpu":
+        terminal.say(f"deterministic changes nothing on {jax.default_backend().upper()}, which is always exact.")
+    if config.dry_run:
+        show_needs(name, config)
+        return
     run_path = expanded(config.run_dir or f"runs/{name}")
     run = RunDir(run_path, to_dict(config), extendable=True)
     method_name = type(config.method).__name__
@@ -155,7 +163,8 @@ def measure_all(config: Config, built: Built, data: Dataset | LazyDataset, state
 
 def main(configs: Mapping[str, Config] = CONFIGS) -> None:
     """The command line, with these configurations by name: one's own script may bring its own."""
-    terminal.run_script(lambda: pretrain(sys.argv[1:], configs))
+    # Where programs are kept is a flag, which `pretrain` reads.
+    terminal.run_script(lambda: pretrain(sys.argv[1:], configs), compiles=False)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import io
 import os
-import pathlib
 import signal
 import sys
 import threading
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sslax import processes
+from sslax import compilation, processes
 from sslax.errors import InputError
 from sslax.training import Collapsed, DamagedCheckpoint, Interrupted, NonFinite
 
@@ -78,17 +77,22 @@ def exit_code(script: Callable[[], None]) -> int:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """What is said of a damaged checkpoint comes as its sentence, without a line of code."""
+    """Warnings of damaged checkpoints and of the compilation cache come as sentences, without a line of code."""
     shown = warnings.showwarning
 
     def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, DamagedCheckpoint):
             errors.print(f"{message}", markup=False)
-        else:
+            return
+        of_cache, said = compilation.failed(str(message))
+        if said is not None:
+            errors.print(said, markup=False)
+        elif not of_cache:
             shown(message, category, *rest, **more)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", DamagedCheckpoint)
+        warnings.filterwarnings("always", message=compilation.WARNING)
         warnings.showwarning = show
         yield
 
@@ -234,18 +238,27 @@ def result_table(result: Mapping[str, Mapping[str, float]], method_name: str) ->
     return table
 
 
-def keep_programs() -> None:
-    """Have compiled programs kept between processes, in the user's cache unless another place is set."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path.home() / ".cache" / "sslax" / "xla"))
+def keep_programs(place: str | None = None) -> None:
+    """Have compiled programs kept between processes, as `compilation.keep_programs`; says it where that cannot be."""
+    said = compilation.keep_programs(place)
+    if said is not None:
+        errors.print(said, markup=False)
 
 
-def run_script(script: Callable[[], None]) -> None:
-    """Run a script to its exit code; compiled programs are kept, so that going on with a run need not compile again."""
+def run_script(script: Callable[[], None], *, compiles: bool = True, compilation_cache: str | None = None) -> None:
+    """Run a script to its exit code.
+
+    Args:
+      script: what to run.
+      compiles: keep compiled programs, so that the next process need not compile them again. False where the script does
+        that itself, or compiles nothing.
+      compilation_cache: where to keep them, as `compilation.keep_programs`.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Through a pipe, lines would else come only when a buffer is full.
         sys.stdout.reconfigure(line_buffering=True)
-    keep_programs()
+    if compiles:
+        keep_programs(compilation_cache)
 
     def terminate(number: int, frame: Any) -> None:
         # Python loses what is raised while it clears an object away, so that it is asked again.

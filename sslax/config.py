@@ -155,6 +155,11 @@ class Config:
     """Folder of the run; None is runs/CONFIG. The same command on it again goes on where it stopped."""
     dry_run: bool = False
     """Show what the run would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
+    compilation_cache: str | None = None
+    """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
+    deterministic: bool = False
+    """Take kernels on GPU that give the same bits in every run, so that a resumed run is exact there too; slower on GPU. On
+    CPU every run is exact."""
     fsdp: bool = False
     """Spread parameters, optimiser and the method's state over the devices in place of a copy on each; for networks that do
     not fit otherwise."""
@@ -167,7 +172,7 @@ def to_dict(config: Config) -> dict[str, Any]:
     Left out is what makes no other run: `run_dir`, as runs may be moved, `dry_run`, which is none, `tensorboard` and `knn`,
     which only watch, `keep_checkpoints`, what changes only the way that the same images take, or the memory of the same step,
     which may be another on another machine, as may the devices and how the run is spread over them, and `on_nan`, so that a
-    run that was stopped may go on by skipping.
+    run that was stopped may go on by skipping. `compilation_cache` and `deterministic` change how XLA compiles the same step.
     """
 
     def plain(value: Any) -> Any:
@@ -187,6 +192,8 @@ def to_dict(config: Config) -> dict[str, Any]:
         "cache",
         "remat",
         "knn",
+        "compilation_cache",
+        "deterministic",
     )
     for name in (*own, "fsdp", "distributed"):
         del fields[name]
@@ -254,6 +261,8 @@ def check(config: Config) -> None:
         raise InputError(f"optim.momentum is {optim.momentum}; it must lie in [0, 1).")
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise InputError('tensorboard is True, which needs a package; install it by pip install "tensorboardX>=2.6".')
+    if config.compilation_cache == "":
+        raise InputError("compilation_cache is empty; it must be a folder, or off.")
     config.method.check(config)
     _check_network(config)
     processes.check(config.distributed)

@@ -11,7 +11,7 @@ FILES = sorted((ROOT / "sslax").rglob("*.py"))
 # A room may import the rooms below it; those of one rank do not know each other, but for what is named in ALSO.
 RANKS = [
     {"errors"},
-    {"files", "checks", "numerics", "processes"},
+    {"files", "checks", "numerics", "processes", "compilation"},
     {"losses", "augment", "networks", "optim", "data", "evaluation", "config"},
     {"methods", "export"},
     {"training"},

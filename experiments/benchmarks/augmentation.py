@@ -3,8 +3,8 @@
 `python -m experiments.benchmarks.augmentation [--small N --large N --rounds N]`. A figure counts single views, from uint8
 canvases to float32. dm-pix has no crop of random size, no random order and no clipping between ops, and applies what
 it has to every image: its ops are chained under vmap (random crop of one size, resize by jax.image, flip, brightness,
-contrast, saturation, hue, grayscale, blur), so it does less. kornia is compared where it is installed with PyTorch; its
-jitter has one order a batch.
+contrast, saturation, hue, grayscale, blur), so it does less. kornia is compared where it is installed with PyTorch for the
+same device; its jitter has one order a batch.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Float, Key, UInt8
 
-from experiments.benchmarks.timing import alternate, report
+from experiments.benchmarks.timing import alternate, finished, report, torch_device
 from sslax.augment import SimCLRViews, branch_view, sample_order
 
 
@@ -29,8 +29,8 @@ class Options:
 
     small: int = 512
     """Images in a batch at 32 pixels."""
-    large: int = 16
-    """Images in a batch at 224 pixels; on CPU a batch that leaves the cache is slower."""
+    large: int | None = None
+    """Images in a batch at 224 pixels; None is 256, and 16 on CPU, where a batch that leaves the cache is slower."""
     rounds: int = 11
     """Timed calls of each, in turn; the median counts."""
 
@@ -68,7 +68,10 @@ def with_dm_pix(key: Key[Array, ""], images: UInt8[Array, "n h w 3"], recipe: Si
 
 
 def with_kornia(images: UInt8[Array, "n h w 3"], recipe: SimCLRViews) -> Callable[[], object] | None:
-    """kornia's views of the same images, or None where it is not installed."""
+    """kornia's views of the same images, or None where it is not installed for this device."""
+    device = torch_device()
+    if device is None:
+        return None
     try:
         import kornia.augmentation as augmentation
         import torch
@@ -86,22 +89,23 @@ def with_kornia(images: UInt8[Array, "n h w 3"], recipe: SimCLRViews) -> Callabl
         kernel = branch.blur_kernel // 2 * 2 + 1
         ops.append(augmentation.RandomGaussianBlur((kernel, kernel), recipe.blur_sigma, p=recipe.blur))
     chain = torch.nn.Sequential(*ops)
-    planes = torch.from_numpy(np.moveaxis(np.asarray(images), -1, 1).copy())
+    planes = torch.from_numpy(np.moveaxis(np.asarray(images), -1, 1).copy()).to(device)
 
     def views() -> object:
         with torch.no_grad():
             return chain(planes.float() / 255)
 
-    return views
+    return finished(views)
 
 
 def run(options: Options) -> None:
     """Print a line for each kind of view and rival."""
     small, large = SimCLRViews.small(32), SimCLRViews()
+    many = options.large or (16 if jax.default_backend() == "cpu" else 256)
     by_batch = dataclasses.replace(small, jitter_order="batch")
     for recipes, count, what in (
         ({"one jitter order a batch": by_batch, "one jitter order an image": small}, options.small, "no blur"),
-        ({"one jitter order an image": large}, options.large, "with blur"),
+        ({"one jitter order an image": large}, many, "with blur"),
     ):
         rival_recipe = next(iter(recipes.values()))
         size = rival_recipe.size
@@ -130,7 +134,7 @@ def run(options: Options) -> None:
                     batch=count,
                 )
     if "kornia" not in functions:
-        print("kornia is not installed; only dm-pix is compared.", file=sys.stderr)
+        print("kornia is not installed for this device; only dm-pix is compared.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
 """kNN's votes: seconds and memory beside the same in PyTorch, in the same run.
 
-`python -m experiments.benchmarks.knn [--queries N … --features N …]`. PyTorch, where it is installed, takes one similarity
-matrix, `topk` and a one-hot vote, as large frameworks write it.
+`python -m experiments.benchmarks.knn [--queries N … --features N …]`. PyTorch, where it is installed for the same
+device, takes one similarity matrix, `topk` and a one-hot vote, as large frameworks write it.
 """
 
 import dataclasses
 import functools
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.benchmarks.timing import alternate, report
+from experiments.benchmarks.timing import alternate, finished, report, temporary_mb, torch_device
 from sslax.evaluation import knn_scores
 
 _CLASSES, _TEMPERATURE = 10, 0.1
@@ -54,22 +56,24 @@ def with_torch(queries, features, labels, k: int):
 
 def run(options: Options) -> None:
     """Print a line for each size."""
+    device = torch_device()
+    if device is None:
+        print("PyTorch is not installed for this device; there is nothing to compare with.", file=sys.stderr)
     for m in options.queries:
         for n in options.features:
             rng = np.random.default_rng(0)
             queries, features = (rng.standard_normal((rows, options.dimensions), np.float32) for rows in (m, n))
             labels = rng.integers(0, _CLASSES, n).astype(np.int32)
             compiled = ours(m, n, options)
-            functions = {"ours": functools.partial(compiled, *jax.device_put((queries, features, labels)))}
-            try:
+            arrays = jax.device_put((queries, features, labels))
+            functions: dict[str, Callable[[], Any]] = {"ours": functools.partial(compiled, *arrays)}
+            if device is not None:
                 import torch
-            except ImportError:
-                print("PyTorch is not installed; there is nothing to compare with.", file=sys.stderr)
-            else:
-                tensors = torch.from_numpy(queries), torch.from_numpy(features), torch.from_numpy(labels).long()
-                functions["torch, one matrix"] = functools.partial(with_torch, *tensors, options.k)
-                theirs = functions["torch, one matrix"]().numpy().argmax(1)
-                assert (theirs == np.asarray(functions["ours"]()).argmax(1)).mean() > 0.999
+
+                tensors = [torch.from_numpy(x).to(device) for x in (queries, features, labels.astype(np.int64))]
+                functions["torch, one matrix"] = finished(with_torch, *tensors, options.k)
+                theirs = functions["torch, one matrix"]().cpu().numpy().argmax(1)
+                assert (theirs == np.asarray(compiled(*arrays)).argmax(1)).mean() > 0.999
             seconds = alternate(functions, rounds=options.rounds)
             rival = seconds.get("torch, one matrix")
             report(
@@ -78,7 +82,7 @@ def run(options: Options) -> None:
                 "calls/s",
                 rival="torch, one matrix",
                 rival_figure=None if rival is None else 1 / rival,
-                memory_mb=compiled.memory_analysis().temp_size_in_bytes / 1e6,
+                memory_mb=temporary_mb(compiled),
             )
 
 

@@ -1,13 +1,14 @@
 """NT-Xent, forward and backward: seconds and memory beside optax's and PyTorch's dense forms, in the same run.
 
-`python -m experiments.benchmarks.losses [--pairs N …]`. PyTorch is compared where it is installed, in two dense forms: one
-similarity matrix with its diagonal masked, the fastest that plain PyTorch offers, and four matrices with the diagonals cut
-out, as a large framework writes it.
+`python -m experiments.benchmarks.losses [--pairs N …]`. PyTorch is compared where it is installed for the same
+device, in two dense forms: one similarity matrix with its diagonal masked, the fastest that plain PyTorch offers, and four
+matrices with the diagonals cut out, as a large framework writes it.
 """
 
 import dataclasses
 import functools
 import sys
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ import numpy as np
 import optax
 import tyro
 
-from experiments.benchmarks.timing import alternate, report
+from experiments.benchmarks.timing import alternate, finished, report, temporary_mb, torch_device
 from sslax.losses import nt_xent
 
 _TEMPERATURE = 0.1
@@ -25,8 +26,8 @@ _TEMPERATURE = 0.1
 class Options:
     """Speed and memory of NT-Xent beside its rivals."""
 
-    pairs: tuple[int, ...] = (4096,)
-    """Sizes to time, pairs of views."""
+    pairs: tuple[int, ...] | None = None
+    """Sizes to time, pairs of views; None is 4096, and on GPU and TPU 512, 4096 and 16384."""
     memory: tuple[int, ...] = (8192, 32768)
     """Sizes to give the compiled program's temporary memory of."""
     dimensions: int = 128
@@ -52,6 +53,15 @@ def with_optax(n: int, d: int):
     return jax.jit(jax.value_and_grad(loss, (0, 1))).lower(z, z).compile()
 
 
+def optax_memory(n: int, d: int) -> float | None:
+    """Temporary memory of optax's form, MB; None where the device has no room to compile it."""
+    try:
+        return temporary_mb(with_optax(n, d))
+    except jax.errors.JaxRuntimeError as error:
+        print(f"optax.losses.ntxent of {n} pairs: {str(error).splitlines()[0]}", file=sys.stderr)
+        return None
+
+
 def torch_one_matrix(z1, z2):
     """Value and gradients by one masked matrix."""
     import torch
@@ -62,7 +72,7 @@ def torch_one_matrix(z1, z2):
     n = len(z1)
     logits = z @ z.T / _TEMPERATURE
     logits.fill_diagonal_(-torch.inf)
-    loss = functional.cross_entropy(logits, torch.cat([torch.arange(n, 2 * n), torch.arange(n)]))
+    loss = functional.cross_entropy(logits, torch.arange(2 * n, device=z.device).roll(n))
     loss.backward()
     return loss, z1.grad, z2.grad
 
@@ -75,12 +85,12 @@ def torch_four_matrices(z1, z2):
     z1, z2 = z1.clone().requires_grad_(), z2.clone().requires_grad_()
     u1, u2 = functional.normalize(z1), functional.normalize(z2)
     n = len(z1)
-    others = ~torch.eye(n, dtype=torch.bool)
+    others = ~torch.eye(n, dtype=torch.bool, device=z1.device)
     rows = []
     for a, b in ((u1, u2), (u2, u1)):
         negatives = (a @ a.T / _TEMPERATURE)[others].view(n, n - 1)
         rows.append(torch.cat([a @ b.T / _TEMPERATURE, negatives], dim=1))
-    loss = functional.cross_entropy(torch.cat(rows), torch.arange(n).repeat(2))
+    loss = functional.cross_entropy(torch.cat(rows), torch.arange(n, device=z1.device).repeat(2))
     loss.backward()
     return loss, z1.grad, z2.grad
 
@@ -89,36 +99,39 @@ def run(options: Options) -> None:
     """Print a line for each size and rival."""
     d = options.dimensions
     for n in options.memory:
-        bytes_used = ours(n, d).memory_analysis().temp_size_in_bytes
-        rival = with_optax(n, d).memory_analysis().temp_size_in_bytes
         report(
-            f"nt_xent memory, {n} pairs", bytes_used / 1e6, "MB", rival="optax.losses.ntxent", rival_figure=rival / 1e6
+            f"nt_xent memory, {n} pairs",
+            temporary_mb(ours(n, d)),
+            "MB",
+            rival="optax.losses.ntxent",
+            rival_figure=optax_memory(n, d),
         )
 
-    for n in options.pairs:
+    on_cpu, device = jax.default_backend() == "cpu", torch_device()
+    if device is None:
+        print("PyTorch is not installed for this device; it is left out.", file=sys.stderr)
+    for n in options.pairs or ((4096,) if on_cpu else (512, 4096, 16384)):
         z1, z2 = np.random.default_rng(0).standard_normal((2, n, d), np.float32)
         compiled = ours(n, d)
         arrays = jax.device_put((z1, z2))
-        functions = {"ours": functools.partial(compiled, *arrays)}
-        try:
+        functions: dict[str, Callable[[], object]] = {"ours": functools.partial(compiled, *arrays)}
+        if device is not None:
             import torch
-        except ImportError:
-            print("PyTorch is not installed; only optax is compared.", file=sys.stderr)
-        else:
-            tensors = torch.from_numpy(z1), torch.from_numpy(z2)
-            functions["torch, one matrix"] = functools.partial(torch_one_matrix, *tensors)
-            functions["torch, four matrices"] = functools.partial(torch_four_matrices, *tensors)
-            np.testing.assert_allclose(
-                torch_one_matrix(*tensors)[1].numpy(), compiled(*arrays)[1][0], atol=1e-8, rtol=1e-3
-            )
-        # optax's form takes 4 n² d bytes several times over; beyond this it would not fit.
+
+            tensors = [torch.from_numpy(z).to(device) for z in (z1, z2)]
+            functions["torch, one matrix"] = finished(torch_one_matrix, *tensors)
+            functions["torch, four matrices"] = finished(torch_four_matrices, *tensors)
+            theirs = torch_one_matrix(*tensors)[1].cpu().numpy()
+            np.testing.assert_allclose(theirs, compiled(*arrays)[1][0], atol=1e-8, rtol=1e-3)
+        # optax's form takes 16 n² d bytes several times over; beyond this it would not fit.
         if n <= 1024:
             functions["optax.losses.ntxent"] = functools.partial(with_optax(n, d), *arrays)
         seconds = alternate(functions, rounds=options.rounds)
-        for rival in functions:
-            if rival != "ours":
-                name = f"nt_xent forward and backward, {n} pairs"
-                report(name, 1 / seconds["ours"], "calls/s", rival=rival, rival_figure=1 / seconds[rival])
+        # Without a rival it is one line all the same.
+        for rival in [name for name in functions if name != "ours"] or ["torch, one matrix"]:
+            name = f"nt_xent forward and backward, {n} pairs"
+            theirs = 1 / seconds[rival] if rival in seconds else None
+            report(name, 1 / seconds["ours"], "calls/s", rival=rival, rival_figure=theirs)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,37 @@ def report(name: str, figure: float | None, unit: str, *, rival: str, rival_figu
     print(json.dumps(_finite({**line, **more, **where(), **more}), allow_nan=False), flush=True)
 
 
+def torch_device() -> str | None:
+    """Where PyTorch can work on the same kind of device as jax: cpu, cuda, or None where it is not installed for that."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    if jax.default_backend() == "cpu":
+        return "cpu"
+    return "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else None
+
+
+def finished(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    """PyTorch's function of the arguments, that returns when a GPU has done its work."""
+
+    def call() -> Any:
+        import torch
+
+        result = function(*arguments)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return result
+
+    return call
+
+
+def temporary_mb(compiled: Any) -> float | None:
+    """Temporary memory of a compiled program, MB; None where the backend does not tell."""
+    memory = compiled.memory_analysis()
+    return None if memory is None else memory.temp_size_in_bytes / 1e6
+
+
 def _finite(value: Any) -> Any:
     """The value with None for each number in it that JSON cannot hold."""
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Contrastive losses: NT-Xent, dense for small batches, in row blocks with a gradient of its own for large ones."""
+"""Contrastive losses: NT-Xent, dense for small batches, in blocks with a gradient of its own for large ones."""
 
 import functools
 from collections.abc import Callable
@@ -15,12 +15,17 @@ from sslax.numerics import AxisName, at_least_float32, l2_normalize
 # A matrix product of float32 may run in TF32 or bfloat16 on accelerators; at temperature 0.1 that costs the third digit.
 dot = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
-# Up to this many logits the dense form is as fast and can be differentiated any number of times (4 MB in float32).
-_DENSE_LOGITS = 2**20
-# Side of the square tiles that one device works in: a tile and what becomes of it stay in the cache (1 MB).
+# Up to this many logits the dense form is as fast and can be differentiated any number of times (4 MB in float32). On GPU and
+# TPU it takes half a gigabyte.
+_DENSE_LOGITS = {"cpu": 2**20}
+_DENSE_ELSEWHERE = 2**27
+# Side of the square tiles that one CPU works in: a tile and what becomes of it stay in the cache (1 MB). A GPU would spend
+# its time starting their kernels.
 _TILE = 512
-# Logits of one row block: large enough for full matrix-product speed, small enough to stay near the cache (16 MB).
-_BLOCK_LOGITS = 2**22
+# Logits of one row block: large enough for full matrix-product speed, small enough to stay near a CPU's cache (16 MB). On GPU
+# and TPU a block has to occupy the whole device (256 MB).
+_BLOCK_LOGITS = {"cpu": 2**22}
+_BLOCK_ELSEWHERE = 2**26
 
 
 def nt_xent(
@@ -47,9 +52,10 @@ def nt_xent(
         rows here are this device's. Under `shard_map` with `check_vma=True` differentiate `pmean(loss.mean())`; under
         `pmap`, or with `check_vma=False`, differentiate the local mean and `pmean` the parameters' gradients. Both
         give the gradient of the whole batch on one device.
-      block_size: rows of logits held at a time. None decides: dense for small batches, blocks for large ones. Blocks keep
-        memory at O(n · block_size), recompute the logits in the backward pass, and can be differentiated once, in
-        reverse mode. A block of at least 2n rows is the dense form, which is plain JAX.
+      block_size: rows of logits held at a time. None decides by the backend: dense for small batches (up to 512 pairs on
+        CPU, 5,792 on GPU and TPU), blocks for large ones. Blocks keep memory at O(n · block_size), recompute the logits in
+        the backward pass, and can be differentiated once, in reverse mode. A block of at least 2n rows is the dense form,
+        which is plain JAX.
 
     Returns:
       One loss a pair [n], in nats, the mean of both directions, so that `.mean()` is the paper's mean over 2n views.
@@ -81,16 +87,27 @@ def nt_xent(
 
     rows = z.shape[0] * z.shape[1]
     keys = rows if axis_name is None else rows * lax.psum(1, axis_name)
-    if block_size is None and rows * keys <= _DENSE_LOGITS:
-        block_size = rows
-    if block_size is not None and block_size >= rows:
+    # Tiles do half of the products, one after the other; with an axis a device has only its own rows of them.
+    tiled = axis_name is None and jax.default_backend() == "cpu"
+    block_size = block_size or _block_size(rows, keys, tiled)
+    if block_size >= rows:
         losses = _dense_rows(z, axis_name)
-    elif axis_name is None:
-        losses = _tiled_rows(z, block_size or _TILE)
+    elif tiled:
+        losses = _tiled_rows(z, block_size)
     else:
-        # Multiples of 8 keep the rows of a block aligned to vector registers.
-        losses = _blocked_rows(z, axis_name, block_size or max(128, _BLOCK_LOGITS // keys // 8 * 8))
+        losses = _blocked_rows(z, axis_name, block_size)
     return losses.mean(axis=0)
+
+
+def _block_size(rows: int, keys: int, tiled: bool) -> int:
+    """How many rows of logits the backend holds at a time; all of them is the dense form."""
+    backend = jax.default_backend()
+    if rows * keys <= _DENSE_LOGITS.get(backend, _DENSE_ELSEWHERE):
+        return rows
+    if tiled:
+        return _TILE
+    # Multiples of 8 keep the rows of a block aligned to vector registers.
+    return max(128, _BLOCK_LOGITS.get(backend, _BLOCK_ELSEWHERE) // keys // 8 * 8)
 
 
 def check_products(z: Float[Array, "2 n d"], temperature: Float[Array, ""] | float) -> None:

@@ -3,13 +3,14 @@
 import dataclasses
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sslax import processes
+from sslax import compilation, processes
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset, Split
 from sslax.errors import InputError
@@ -57,7 +58,12 @@ def pretrain(
     """
     if config.dry_run:
         raise InputError("dry_run is True, which is the script's; sslax.training.estimate tells what a run would take.")
+    if config.deterministic:
+        compilation.make_deterministic()
     processes.connect(config.distributed)
+    # Without the option, where programs are kept is left to the caller's own settings of jax.
+    if config.compilation_cache is not None and (said := compilation.keep_programs(config.compilation_cache)):
+        warnings.warn(said, stacklevel=2)
     if images is None:
         data: Dataset | LazyDataset = open_images(config)
     else:

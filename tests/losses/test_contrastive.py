@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
 from jax.test_util import check_grads
 
-from sslax.losses import nt_xent
+from sslax.losses import contrastive, nt_xent
 
 # Compiled once for each shape; temperatures are traced, so that they share a program.
 compiled = jax.jit(nt_xent, static_argnames=("normalize", "axis_name", "block_size"))
@@ -232,6 +232,43 @@ def test_memory_is_linear_in_the_batch():
 
     assert temporaries(8192) < 64e6
     assert temporaries(32768) < 400e6
+
+
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+def test_accelerators_take_dense_logits_and_large_row_blocks(monkeypatch, backend):
+    """The forms of other backends give what the CPU's tiles do; a dense form has no loop, neither forward nor backward."""
+    z = pairs(600, 4)
+
+    def value_and_loops():
+        step = jax.value_and_grad(lambda z: nt_xent(z[0], z[1]).mean())
+        return jax.jit(step)(z), str(jax.make_jaxpr(step)(z)).count("scan[")
+
+    (value, gradient), loops = value_and_loops()
+    assert loops == 2
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    for dense, block, loops in ((2**27, 2**26, 0), (2**20, 2**19, 2)):
+        monkeypatch.setattr(contrastive, "_DENSE_ELSEWHERE", dense)
+        monkeypatch.setattr(contrastive, "_BLOCK_ELSEWHERE", block)
+        (found, found_gradient), found_loops = value_and_loops()
+        assert found_loops == loops
+        close(found, value, 1e-6)
+        close(found_gradient, gradient, 1e-5)
+
+
+def test_blocks_of_each_backend(monkeypatch):
+    sizes = {
+        # rows, keys, tiled: what CPU and GPU hold of them.
+        (1024, 1024, True): (1024, 1024),
+        (8192, 8192, True): (512, 8192),
+        (1024, 8192, False): (512, 1024),
+        (2 * 5792, 2 * 5792, False): (360, 2 * 5792),
+        (32768, 32768, False): (128, 2048),
+    }
+    for (rows, keys, tiled), (cpu, gpu) in sizes.items():
+        assert contrastive._block_size(rows, keys, tiled) == cpu
+        with monkeypatch.context() as patch:
+            patch.setattr(jax, "default_backend", lambda: "gpu")
+            assert contrastive._block_size(rows, keys, False) == gpu
 
 
 def test_half_precision_is_computed_in_float32():

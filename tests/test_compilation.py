@@ -1,0 +1,232 @@
+"""The folder of compiled programs as the commands use it, each case in a process of its own, and deterministic kernels."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+import pytest
+
+from experiments.configs import CONFIGS
+from experiments.pretrain import parse
+from sslax import compilation
+from sslax.config import to_dict
+from sslax.errors import InputError
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# A command of one tiny program: it prints the setting of jax, and whether the program was found in the folder.
+COMMAND = """
+import json, os, sys
+import jax
+from experiments import terminal
+hits = []
+jax.monitoring.register_event_listener(lambda name, **more: hits.append(name))
+if os.environ.get("AS_NOBODY"):
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+def script():
+    value = float(jax.jit(lambda x: x * x + 3)(2.0))
+    found = "/jax/compilation_cache/cache_hits" in hits
+    print(json.dumps({"value": value, "found": found, "place": jax.config.values["jax_compilation_cache_dir"]}))
+terminal.run_script(script, compilation_cache=sys.argv[1] if len(sys.argv) > 1 else None)
+"""
+
+
+def start(*arguments, **environment):
+    """The command; what the surroundings say of folders is not passed on."""
+    own = {"JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME", compilation.VARIABLE, "XLA_FLAGS"}
+    inherited = {name: value for name, value in os.environ.items() if name not in own}
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments],
+        cwd=ROOT,
+        env={**inherited, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process):
+    """What a process printed, as JSON, and what it said on stderr."""
+    with process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return json.loads(out), err
+
+
+def entries(folder):
+    return sorted(path for path in folder.glob("xla-*/*-cache") if path.stat().st_size)
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    """jax and the environment as they are where nobody has named a folder; restored afterwards."""
+    before = {
+        name: jax.config.values[name]
+        for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    }
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.delenv(compilation.VARIABLE, raising=False)
+    yield lambda: jax.config.values["jax_compilation_cache_dir"]
+    for name, value in before.items():
+        jax.config.update(name, value)
+    monkeypatch.setattr(compilation, "_folder", None)
+    compilation.compilation_cache.reset_cache()
+
+
+def test_which_folder(unset, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert compilation.keep_programs() is None
+    assert unset() == str(tmp_path / "xdg" / "sslax" / compilation.machine())
+    assert (tmp_path / "xdg" / "sslax").is_dir()
+
+    # A folder that jax has been given stays, whatever the variable says; the argument counts for more than both.
+    monkeypatch.setenv(compilation.VARIABLE, str(tmp_path / "variable"))
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+    assert compilation.keep_programs() is None
+    assert unset() == str(tmp_path / "own")
+    assert compilation.keep_programs(str(tmp_path / "flag")) is None
+    assert unset() == str(tmp_path / "flag" / compilation.machine())
+
+    jax.config.update("jax_compilation_cache_dir", None)
+    assert compilation.keep_programs() is None
+    assert unset() == str(tmp_path / "variable" / compilation.machine())
+    assert compilation.keep_programs("off") is None
+    assert unset() is None
+    monkeypatch.setenv(compilation.VARIABLE, "OFF")
+    assert compilation.keep_programs() is None
+    assert unset() is None
+    assert not (tmp_path / "variable" / "off").exists()
+
+
+def test_xdg_ignores_relative_folders(unset, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    compilation.keep_programs()
+    assert unset() == str(tmp_path / ".cache" / "sslax" / compilation.machine())
+
+
+def test_old_programs_are_removed_and_nothing_else(unset, tmp_path):
+    old, month = time.time(), 31 * 24 * 3600
+    files = {
+        name: tmp_path / name for name in ("xla-0/jit_f-1-cache", "xla-0/jit_g-1-cache", "notes-cache", "xla-0/notes")
+    }
+    for file in files.values():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("")
+        os.utime(file, (old - month, old - month))
+    # Read yesterday.
+    os.utime(files["xla-0/jit_g-1-cache"], (old - 24 * 3600, old - month))
+    compilation.keep_programs(str(tmp_path))
+    assert [name for name, file in files.items() if not file.exists()] == ["xla-0/jit_f-1-cache"]
+
+
+def test_machines_of_other_instruction_sets_have_other_folders(monkeypatch):
+    def of(text):
+        monkeypatch.setattr(pathlib.Path, "read_text", lambda self, **more: text)
+        return compilation.machine()
+
+    one = "model name : a\nflags : fpu avx avx2\nbogomips : 1\n\nmodel name : a\nflags : fpu avx avx2\n"
+    assert of(one) == of(one.replace("avx avx2", "avx2 avx").replace("bogomips : 1", "bogomips : 2"))
+    assert of(one) != of(one.replace("avx2", "avx2 avx512f"))
+    assert of("Features : fp asimd") != of("Features : fp asimd sve")
+    here = of(one)
+    monkeypatch.setattr(compilation.platform, "machine", lambda: "riscv64")
+    assert of(one) != here
+
+
+def test_two_processes_fill_one_cold_folder_and_a_third_reads_it(tmp_path):
+    for said, err in map(end, [start(str(tmp_path)), start(str(tmp_path))]):
+        assert (said["value"], err) == (7.0, "")
+    assert entries(tmp_path)
+    said, err = end(start(**{compilation.VARIABLE: str(tmp_path)}))
+    assert (said["value"], said["found"], err) == (7.0, True, "")
+    assert said["place"] == str(tmp_path / compilation.machine())
+
+
+def test_half_an_entry_is_replaced_without_a_word(tmp_path):
+    end(start(str(tmp_path)))
+    for path in entries(tmp_path):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+    said, err = end(start(str(tmp_path)))
+    assert (said["value"], said["found"], err) == (7.0, False, "")
+    assert end(start(str(tmp_path)))[0]["found"]
+
+
+def test_no_folder_where_a_file_is(tmp_path):
+    (tmp_path / "file").write_text("")
+    said, err = end(start(str(tmp_path / "file")))
+    assert said == {"value": 7.0, "found": False, "place": None}
+    assert err.count("\n") == 1
+    assert str(tmp_path / "file") in err
+    assert f"{compilation.VARIABLE}=off" in err
+
+
+def test_folder_of_another_user():
+    if os.getuid() != 0:
+        pytest.skip("permissions are tried as the user nobody, which only root can become")
+    # Not in pytest's own folder, which is root's alone.
+    with tempfile.TemporaryDirectory() as place:
+        pathlib.Path(place).chmod(0o755)
+        said, err = end(start(place, AS_NOBODY="1"))
+        assert said == {"value": 7.0, "found": False, "place": None}
+        assert f"{place} cannot be written (Permission denied)" in err
+        assert err.count("\n") == 1
+
+
+def test_failures_while_it_runs_are_told_once(monkeypatch):
+    monkeypatch.setattr(compilation, "_told", set())
+    warning = (
+        "Error writing persistent compilation cache entry for 'jit_f': OSError: [Errno 28] No space left on device"
+    )
+    told, sentence = compilation.failed(warning)
+    assert told
+    assert "No space left on device" in sentence
+    assert compilation.failed(warning) == (True, None)
+    assert compilation.failed("Error reading the weights") == (False, None)
+
+
+def test_flags_are_no_part_of_a_runs_configuration():
+    _, plain = parse([])
+    name, config = parse(["--compilation-cache", "off", "--deterministic"])
+    assert (config.compilation_cache, config.deterministic) == ("off", True)
+    assert to_dict(config) == to_dict(plain) == to_dict(CONFIGS[name])
+
+
+def test_deterministic_reaches_xla_before_its_backend_starts():
+    """pretrain asks for it before anything else: the data that it then fails on is not opened before."""
+    program = """
+import os
+from experiments import pretrain
+from jax.extend import backend
+def opened(*arguments, **more):
+    options = backend.get_compile_options(num_replicas=1, num_partitions=1)
+    building = options.executable_build_options
+    print(os.environ["XLA_FLAGS"], "xla_gpu_deterministic_ops: true" in str(building.debug_options))
+    raise SystemExit(0)
+pretrain.open_images = opened
+pretrain.pretrain(["--deterministic", "--compilation-cache", "off", "--run-dir", "none"])
+"""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "--xla_force_host_platform_device_count=3 --xla_gpu_deterministic_ops=true True" in ended.stdout
+    assert "deterministic changes nothing on CPU" in ended.stdout
+
+
+def test_deterministic_too_late(monkeypatch):
+    """XLA has read its flags by then: an error on a GPU; on CPU there is nothing to ask for. The environment stays."""
+    jax.devices()
+    before = os.environ["XLA_FLAGS"]
+    compilation.make_deterministic()
+    assert os.environ["XLA_FLAGS"] == before
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(InputError, match="deterministic is True, but XLA has already started"):
+        compilation.make_deterministic()
+    assert os.environ["XLA_FLAGS"] == before
