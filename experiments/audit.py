@@ -6,7 +6,6 @@ number that differs without a stated reason, or otherwise than the reason says, 
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from experiments.configs.sources import SOURCES, Row, Source
 from experiments.configs.sources.reading import READ
 from sslax.config import Config
 from sslax.errors import InputError
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 
 HEAD = """# The recipes beside their sources
 
@@ -180,7 +179,7 @@ def run(options: Options) -> None:
     verdicts, wrong = audit()
     if wrong:
         raise InputError("\n".join(wrong))
-    write_atomically(pathlib.Path(options.page), page(verdicts))
+    write_atomically(expanded(options.page), page(verdicts))
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ class Published:
       source: where the figures stand.
       data: the images.
       figures: the source's figures.
+      gflops: model FLOPs of a training step for one image, in 10^9, as `sslax.training.flops` counts them.
       seconds: the source's own training time on the device beside it, where it says so.
       device: that device.
     """
@@ -42,6 +43,7 @@ class Published:
     source: str
     data: Known
     figures: tuple[Figure, ...]
+    gflops: float
     seconds: float | None = None
     device: str = ""
 
@@ -56,6 +58,7 @@ PUBLISHED: dict[str, Published] = {
             f"{_LIGHTLY}, CIFAR-10",
             KNOWN["cifar10"],
             (Figure("knn200-best", 0.848),),
+            6.66,
             87.1 * 60,
             "RTX A6000",
         ),
@@ -64,6 +67,7 @@ PUBLISHED: dict[str, Published] = {
             f"{_LIGHTLY}, CIFAR-10",
             KNOWN["cifar10"],
             (Figure("knn200-best", 0.868),),
+            8.9,
             108.3 * 60,
             "RTX A6000",
         ),
@@ -72,6 +76,7 @@ PUBLISHED: dict[str, Published] = {
             f"{_LIGHTLY}, CIFAR-10",
             KNOWN["cifar10"],
             (Figure("knn200-best", 0.813),),
+            8.91,
             108.6 * 60,
             "RTX A6000",
         ),
@@ -80,12 +85,14 @@ PUBLISHED: dict[str, Published] = {
             "google-research/simclr, README.md",
             KNOWN["cifar10"],
             (Figure("linear", 0.91, SIMCLR_LINEAR, "as the literature has it; the release names no figure"),),
+            6.67,
         ),
         Published(
             "simclr-imagenette",
             f"{_LIGHTLY}, Imagenette",
             KNOWN["imagenette"],
             (Figure("knn200-best", 0.889),),
+            6.99,
             193.5 * 60,
             "RTX A6000",
         ),
@@ -94,6 +101,7 @@ PUBLISHED: dict[str, Published] = {
             f"{_LIGHTLY}, Imagenette",
             KNOWN["imagenette"],
             (Figure("knn200-best", 0.888),),
+            14.9,
             312.3 * 60,
             "RTX A6000",
         ),
@@ -102,6 +110,7 @@ PUBLISHED: dict[str, Published] = {
             "deepmind-research, byol/README.md",
             KNOWN["imagenette"],
             (Figure("linear", 0.923, BYOL_LINEAR, "online, on the training run's own features"),),
+            9.43,
             4 * 3600,
             "V100",
         ),
@@ -110,18 +119,21 @@ PUBLISHED: dict[str, Published] = {
             "google-research/simclr, README.md; Chen et al. 2020, table B.1",
             KNOWN["imagenet2012"],
             (Figure("linear", 0.645, SIMCLR_LINEAR),),
+            48.8,
         ),
         Published(
             "byol-imagenet",
             "Grill et al. 2020, table 5",
             KNOWN["imagenet2012"],
             (Figure("linear", 0.725, BYOL_LINEAR),),
+            65.3,
         ),
         Published(
             "dino-imagenet",
             "Caron et al. 2021, table 7",
             KNOWN["imagenet2012"],
             (Figure("knn20", 0.728), Figure("linear", 0.761, DINO_LINEAR)),
+            114.0,
         ),
     )
 }

@@ -21,6 +21,7 @@ import tyro
 from rich.table import Table
 
 from experiments import results_page, terminal
+from experiments.benchmarks.peaks import data_sheet
 from experiments.benchmarks.timing import where
 from experiments.configs import CONFIGS
 from experiments.linear_protocol import linear_evaluation
@@ -28,7 +29,7 @@ from experiments.published import PUBLISHED, Published
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 from sslax.training import (
     Built,
     Interrupted,
@@ -45,6 +46,9 @@ from sslax.training.run_dir import facts
 
 # Of a budget, this share is kept for the last checkpoint and the page; at most so many seconds.
 _RESERVE, _MOST_RESERVE = 0.1, 20.0
+# What the steps reach of an H200's peak: simclr-cifar10 31 % (results/step-gpu.jsonl). Small steps on large devices reach less.
+_UTILISATION = 0.3
+_DEVICES = ("A100", "H200")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +214,7 @@ def reproduce(
     check_data(entry, config, data)
     for note in data.notes:
         terminal.say(note)
-    run = RunDir(pathlib.Path(options.runs) / entry.config / f"seed{seed}", to_dict(config), extendable=True)
+    run = RunDir(expanded(options.runs) / entry.config / f"seed{seed}", to_dict(config), extendable=True)
     built = build(config, data)
     terminal.say(
         f"{entry.config}, seed {seed}: {built.steps:,} steps of {config.batch_size} on {jax.device_count()} x "
@@ -268,9 +272,17 @@ def data_told(config: Config, data: Dataset | LazyDataset) -> dict[str, Any]:
     return {"kind": config.data.partition(":")[0], "train": len(data.train), "test": len(data.test or ())}
 
 
-def listed(published: Mapping[str, Published], folder: pathlib.Path) -> Table:
-    """The table of all results, with the minutes that each took on the devices it ran on."""
-    table = Table(title="published results")
+def expected_minutes(entry: Published, config: Config, device: str) -> float:
+    """Minutes of training on a device at the share of its peak that is usual here."""
+    peak = data_sheet(device)
+    assert peak is not None, "a device of the data sheets"
+    flops = entry.gflops * 1e9 * entry.data.train * config.epochs
+    return flops / (_UTILISATION * peak) / 60
+
+
+def listed(published: Mapping[str, Published], configs: Mapping[str, Config], folder: pathlib.Path) -> Table:
+    """The table of all results, with the minutes that each took where it ran, and those to be expected elsewhere."""
+    table = Table(title="published results", caption="about: training alone, at 30 % of the device's bfloat16 peak")
     table.add_column("name", no_wrap=True)
     for title in ("published", "minutes, by device"):
         table.add_column(title)
@@ -280,9 +292,10 @@ def listed(published: Mapping[str, Published], folder: pathlib.Path) -> Table:
             for found in results_page.of(entry.config, results_page.read(folder))
             if all(seed.get("finished") for seed in found["seeds"].values())
         ]
+        expected = [f"about {expected_minutes(entry, configs[entry.config], d):,.0f} on {d}" for d in _DEVICES]
         source = [f"{entry.seconds / 60:.0f} on {entry.device} (the source's)"] if entry.seconds else []
         figures = "; ".join(results_page.figure_told(figure) for figure in entry.figures)
-        table.add_row(entry.config, figures, "; ".join((minutes or ["not run here yet"]) + source))
+        table.add_row(entry.config, figures, "; ".join(minutes + expected + source))
     return table
 
 
@@ -296,9 +309,9 @@ def run(
     """Reproduce what was named, or list everything."""
     budget = Budget(options.budget)
     entries = chosen(options, published)
-    folder, page = pathlib.Path(options.results), pathlib.Path(options.page)
+    folder, page = expanded(options.results), expanded(options.page)
     if not entries:
-        terminal.console.print(listed(published, folder))
+        terminal.console.print(listed(published, configs, folder))
         return
     command = shlex.join(["python", "-m", "experiments.reproduce", *(arguments or [])])
     for entry in entries:

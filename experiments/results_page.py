@@ -13,7 +13,7 @@ from experiments import terminal
 from experiments.benchmarks.tables import table
 from experiments.published import PUBLISHED, Figure, Published
 from sslax.errors import InputError
-from sslax.files import write_atomically
+from sslax.files import expanded, write_atomically
 
 PROTOCOLS = {
     "knn200-best": "kNN k=200, τ=.1, best of all epochs",
@@ -27,8 +27,8 @@ HEAD = """# Published results, reproduced
 
 Each row is a recipe ([recipes.md](recipes.md) compares it with its source, number by number), trained and evaluated by the
 source's own protocol: `python -m experiments.reproduce NAME --data folder:PATH`. The command writes this page from
-`results/reproduced`, where each file also holds the curves, the versions and the command. A row without a figure has not been
-run by anybody.
+`results/reproduced`, where each file also holds the curves, the versions and the command; a `note` that you write into a file
+is shown below the table. A row without a figure has not been run by anybody.
 
 Accuracies are in per cent. "kNN k=200" is the protocol of lightly's benchmarks: temperature .1 on ℓ2-normalised features of the
 backbone, after every epoch, and the best of all epochs counts. "kNN k=20" beside it is ours, with temperature .07, at the end.
@@ -156,8 +156,10 @@ def page(results: Sequence[Mapping[str, Any]], published: Mapping[str, Published
         for found in results
         for seed, content in found["seeds"].items()
     ]
+    notes = [f"- `{found['name']}` on {found['device']}: {found['note']}" for found in results if found.get("note")]
     ran = ["## Commands", "", *commands, ""] if commands else []
-    parts = [HEAD, table(COLUMNS, rows), "", "## Sources", "", *sources, "", *ran]
+    said = ["## Notes", "", *notes, ""] if notes else []
+    parts = [HEAD, table(COLUMNS, rows), "", *said, "## Sources", "", *sources, "", *ran]
     return "\n".join(parts)
 
 
@@ -170,7 +172,7 @@ def write(path: pathlib.Path, folder: pathlib.Path, published: Mapping[str, Publ
 def main() -> None:
     """The command line."""
     options = tyro.cli(Options, prog="python -m experiments.results_page")
-    terminal.run_script(lambda: write(pathlib.Path(options.page), pathlib.Path(options.results)))
+    terminal.run_script(lambda: write(expanded(options.page), expanded(options.results)))
 
 
 if __name__ == "__main__":
