@@ -19,7 +19,7 @@ PINS := $(if $(LATEST)$(GPU),,-r requirements.txt)
 
 .PHONY: demo test soak check bench
 demo: $(VENV)/installed
-	$(BIN)/python -m experiments.pretrain
+	$(BIN)/sslax pretrain
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -1,6 +1,6 @@
 """Compares every named configuration with its source, number by number: `python -m experiments.audit` writes docs/recipes.md.
 
-The sources' numbers are data, in `experiments/configs/sources`; ours are read from the configurations, as a run has them. A
+The sources' numbers are data, in `experiments/sources`; ours are read from the configurations, as a run has them. A
 number that differs without a stated reason, or otherwise than the reason says, is a sentence on the terminal and exit code 2.
 """
 
@@ -11,14 +11,14 @@ from typing import Any
 
 import tyro
 
-from experiments import terminal
 from experiments.benchmarks.page import table
-from experiments.configs import CONFIGS
-from experiments.configs.sources import SOURCES, Row, Source
-from experiments.configs.sources.reading import READ
+from experiments.sources import SOURCES, Row, Source
+from experiments.sources.reading import READ
+from sslax.cli import terminal
 from sslax.config import Config
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
+from sslax.recipes import CONFIGS
 
 HEAD = """# The recipes beside their sources
 
@@ -40,7 +40,7 @@ What holds of all recipes, and is no row:
   output.
 - Truncated normal kernels of haiku have 0.88 times the deviation that they are given; here, as in TensorFlow, it is
   corrected.
-- Evaluation is the library's own: `python -m experiments.evaluate`.
+- Evaluation is the library's own: `sslax evaluate`.
 """
 
 
@@ -99,7 +99,7 @@ def audit(
     """
     if missing := sorted(configs.keys() - sources.keys()):
         raise InputError(
-            f"{missing[0]} has no source; experiments/configs/sources must say what it follows, or that it follows nothing."
+            f"{missing[0]} has no source; experiments/sources must say what it follows, or that it follows nothing."
         )
     verdicts = {
         name: [judge(config, row) for row in rows_of(sources[name], sources)] for name, config in configs.items()

@@ -15,12 +15,13 @@ import jax
 import tyro
 from rich.table import Table
 
-from experiments import terminal
-from experiments.configs import CONFIGS
+from sslax.cli import terminal
 from sslax.config import Config, check, to_dict
 from sslax.data import open_dataset
 from sslax.files import expanded
-from sslax.training import Embedder, RunDir, build, fit, measure, start_state
+from sslax.recipes import CONFIGS
+from sslax.runs import RunDir
+from sslax.training import Embedder, build, fit, measure, start_state
 
 STEPS = 300
 

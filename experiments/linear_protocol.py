@@ -50,6 +50,7 @@ BYOL_LINEAR = LinearProtocol(
 )
 # Caron et al. 2021, appendix F.2; `eval_linear.py` of the release.
 DINO_LINEAR = LinearProtocol(epochs=100, batch_size=1024, learning_rates=(0.001,), last_blocks=4)
+LINEAR = {"simclr": SIMCLR_LINEAR, "byol": BYOL_LINEAR, "dino": DINO_LINEAR}
 # Share of the training images that chooses between learning rates.
 _HELD_OUT = 0.1
 

@@ -7,7 +7,6 @@ lists what there is. The same command goes on where it stopped.
 
 import dataclasses
 import difflib
-import json
 import pathlib
 import shlex
 import statistics
@@ -20,29 +19,20 @@ import jax
 import tyro
 from rich.table import Table
 
-from experiments import results_page, terminal
+from experiments import results_page
 from experiments.benchmarks.peaks import data_sheet
-from experiments.benchmarks.timing import where
-from experiments.configs import CONFIGS
-from experiments.linear_protocol import linear_evaluation
-from experiments.published import PUBLISHED, Published
+from experiments.linear_protocol import LINEAR, linear_evaluation
+from experiments.record import Record, data_told, from_metrics
+from sslax.cli import terminal
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
-from sslax.files import expanded, write_atomically
-from sslax.training import (
-    Built,
-    Interrupted,
-    Loaded,
-    RunDir,
-    TrainState,
-    build,
-    can_measure,
-    feed_of,
-    fit,
-    open_images,
-)
-from sslax.training.run_dir import facts
+from sslax.files import expanded
+from sslax.recipes import CONFIGS
+from sslax.recipes.published import PUBLISHED, Published, told
+from sslax.runs import RunDir
+from sslax.runs.run_dir import facts
+from sslax.training import Built, Interrupted, Loaded, TrainState, build, can_measure, feed_of, fit, open_images
 
 # Of a budget, this share is kept for the last checkpoint and the page; at most so many seconds.
 _RESERVE, _MOST_RESERVE = 0.1, 20.0
@@ -151,52 +141,6 @@ def check_data(entry: Published, config: Config, data: Dataset | LazyDataset) ->
         )
 
 
-class Record:
-    """The file of one result on one device: its figures so far, by seed."""
-
-    def __init__(self, folder: pathlib.Path, entry: Published):
-        self.device = jax.devices()[0].device_kind
-        self.path = folder / f"{entry.config}-{slug(self.device)}.json"
-        self.content: dict[str, Any] = {"name": entry.config, "device": self.device, "seeds": {}}
-        if self.path.exists():
-            try:
-                self.content = json.loads(self.path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise InputError(f"{self.path} cannot be read as JSON; move it away or mend it.") from error
-
-    def seed(self, seed: int) -> dict[str, Any]:
-        """What is known of this seed."""
-        return self.content["seeds"].get(str(seed), {})
-
-    def write(self, seed: int, found: Mapping[str, Any]) -> None:
-        """Keep what was measured of a seed."""
-        self.content["seeds"][str(seed)] = dict(found)
-        self.content |= {key: value for key, value in where().items() if key in ("cores", "python", "versions")}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path, json.dumps(self.content, indent=1) + "\n")
-
-
-def slug(device: str) -> str:
-    """The device's name as a part of a file's."""
-    return "-".join("".join(c if c.isalnum() else " " for c in device.lower()).split())
-
-
-def from_metrics(lines: list[dict[str, Any]], config: Config, steps_per_epoch: int) -> dict[str, Any]:
-    """What the metrics of a run tell: kNN along the way, seconds and images a second."""
-    looked = [line for line in lines if "knn20" in line]
-    found: dict[str, Any] = {"epochs": round(lines[-1]["step"] / steps_per_epoch, 2), "of": config.epochs}
-    found["training_seconds"] = round(max(line["seconds"] for line in lines), 1)
-    rates = [line["images_per_s"] for line in lines if "images_per_s" in line]
-    found["images_per_s"] = round(statistics.median(rates)) if rates else None
-    if looked:
-        found["knn20"], found["knn_epochs"] = looked[-1]["knn20"], [round(line["epoch"]) for line in looked]
-        for name in ("knn20", "knn200"):
-            if all(name in line for line in looked):
-                found[f"{name}_curve"] = [round(line[name], 5) for line in looked]
-                found[f"{name}_best"] = max(line[name] for line in looked)
-    return found
-
-
 def reproduce(
     entry: Published, base: Config, options: Options, seed: int, record: Record, budget: Budget, command: str
 ) -> None:
@@ -262,14 +206,9 @@ def last_figures(
             continue
         assert isinstance(data, Dataset), "check_data has seen to it"
         key = jax.random.key(config.seed)
-        linear = linear_evaluation(key, network, data, figure.linear, check=budget.check)
+        linear = linear_evaluation(key, network, data, LINEAR[figure.linear], check=budget.check)
         found |= {"linear": linear.accuracy, "linear_lr": linear.learning_rate}
     return found
-
-
-def data_told(config: Config, data: Dataset | LazyDataset) -> dict[str, Any]:
-    """What the images are, without the path of this machine."""
-    return {"kind": config.data.partition(":")[0], "train": len(data.train), "test": len(data.test or ())}
 
 
 def expected_minutes(entry: Published, config: Config, device: str) -> float:
@@ -294,7 +233,7 @@ def listed(published: Mapping[str, Published], configs: Mapping[str, Config], fo
         ]
         expected = [f"about {expected_minutes(entry, configs[entry.config], d):,.0f} on {d}" for d in _DEVICES]
         source = [f"{entry.seconds / 60:.0f} on {entry.device} (the source's)"] if entry.seconds else []
-        figures = "; ".join(results_page.figure_told(figure) for figure in entry.figures)
+        figures = "; ".join(told(figure) for figure in entry.figures)
         table.add_row(entry.config, figures, "; ".join(minutes + expected + source))
     return table
 

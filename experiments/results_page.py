@@ -9,17 +9,12 @@ from typing import Any
 
 import tyro
 
-from experiments import terminal
 from experiments.benchmarks.tables import table
-from experiments.published import PUBLISHED, Figure, Published
+from sslax.cli import terminal
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
+from sslax.recipes.published import PROTOCOLS, PUBLISHED, Figure, Published
 
-PROTOCOLS = {
-    "knn200-best": "kNN k=200, τ=.1, best of all epochs",
-    "knn20": "kNN k=20, τ=.07",
-    "linear": "linear, frozen features",
-}
 # The name of each protocol's figure in the files.
 FIELDS = {"knn200-best": "knn200_best", "knn20": "knn20", "linear": "linear"}
 
@@ -66,11 +61,6 @@ def read(folder: pathlib.Path) -> list[dict[str, Any]]:
 def of(name: str, results: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The files of one result."""
     return [found for found in results if found["name"] == name]
-
-
-def figure_told(figure: Figure) -> str:
-    """A published figure with its protocol."""
-    return f"{100 * figure.value:.1f} % {PROTOCOLS[figure.protocol]}"
 
 
 def spread(values: Sequence[float], scale: float = 100, digits: int = 1) -> str:

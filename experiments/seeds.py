@@ -12,8 +12,8 @@ import statistics
 import tyro
 from rich.table import Table
 
-from experiments import terminal
-from experiments.pretrain import pretrain
+from sslax.cli import terminal
+from sslax.cli.pretrain import pretrain
 from sslax.errors import InputError
 from sslax.files import expanded
 
@@ -23,7 +23,7 @@ class Options:
     """Paired gains over seeds of split and run."""
 
     config: tyro.conf.Positional[str] = "simclr-digits"
-    """Configuration, as for experiments.pretrain."""
+    """Configuration, as for `sslax pretrain`."""
     seeds: int = 5
     """How many seeds, from 0."""
     out: str = "runs/seeds"

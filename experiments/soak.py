@@ -20,12 +20,13 @@ import tyro
 from rich.table import Table
 
 import sslax
-from experiments import terminal
-from experiments.configs import CONFIGS
+from sslax.cli import terminal
 from sslax.config import Config, NetworkConfig, to_dict
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
-from sslax.training import RunDir, build, fit, open_images
+from sslax.recipes import CONFIGS
+from sslax.runs import RunDir
+from sslax.training import build, fit, open_images
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 METHODS, FEEDS = ("simclr", "byol", "dino"), ("resident", "streamed")

@@ -1,7 +1,7 @@
 """The typed configuration of a run, and the checks that come before anything is compiled.
 
 Every field is a flag of the scripts, named as it is nested: `--optim.lr`, `--method.views.size`. The named instances stand
-in `experiments/configs`; a method's own options stand beside the method.
+in `sslax/recipes`; a method's own options stand beside the method.
 """
 
 import dataclasses
@@ -87,17 +87,33 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A pretraining run."""
+    """A pretraining run. The fields that most people change come first, which is also their order in `--help`."""
 
     method: Any
     """The method's own options."""
     data: str = "digits"
     """Images: digits, folder:PATH (class folders, or unlabelled images; train/ and test|val/ where they exist), or
     tfds:NAME[/CONFIG][:SPLIT] as TensorFlow Datasets has prepared them."""
-    limit: int | None = None
-    """Take only the first N images of each split, the same number of each class."""
+    run_dir: str | None = None
+    """Folder of the run; None is runs/CONFIG. The same command on it again goes on where it stopped."""
+    epochs: int = 200
+    """Passes over the training images."""
+    batch_size: int = 256
+    """Images a step, over all devices."""
+    seed: int = 0
+    """Seed of initialisation, order and views."""
     canvas: int | None = None
     """Side of the square that every image is squashed to in memory, pixels; None keeps images that are square and alike."""
+    limit: int | None = None
+    """Take only the first N images of each split, the same number of each class."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    init_from: str | None = None
+    """Weights that the backbone starts from: a safetensors file with torchvision's, timm's or DINO's names."""
+    dry_run: bool = False
+    """Show what the run would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
+    network: NetworkConfig = NetworkConfig()
+    optim: OptimizerConfig = OptimizerConfig()
     allow_unreadable: bool = False
     """Go on when more than 1 % of the image files cannot be read."""
     exif: bool = True
@@ -113,18 +129,6 @@ class Config:
     """Processes that decode what is streamed; 0 decodes in threads of this one."""
     cache: str | None = None
     """Folder for decoded images: written once, later runs read them from there and decode nothing."""
-    epochs: int = 200
-    """Passes over the training images."""
-    batch_size: int = 256
-    """Images a step, over all devices."""
-    network: NetworkConfig = NetworkConfig()
-    optim: OptimizerConfig = OptimizerConfig()
-    init_from: str | None = None
-    """Weights that the backbone starts from: a safetensors file with torchvision's, timm's or DINO's names."""
-    seed: int = 0
-    """Seed of initialisation, order and views."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, float32 on CPU."""
     remat: bool = False
     """Keep only what goes from block to block of the backbone for the gradient, and compute what is inside again: less memory
     for a third more arithmetic."""
@@ -151,10 +155,6 @@ class Config:
     """How many of the newest checkpoints stay; the best by kNN stays as well, and is saved when it is met."""
     tensorboard: bool = False
     """Write the metrics as TensorBoard's scalars too, to the folder tensorboard of the run; needs tensorboardX."""
-    run_dir: str | None = None
-    """Folder of the run; None is runs/CONFIG. The same command on it again goes on where it stopped."""
-    dry_run: bool = False
-    """Show what the run would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
     compilation_cache: str | None = None
     """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
     deterministic: bool = False

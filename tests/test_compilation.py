@@ -11,11 +11,11 @@ import time
 import jax
 import pytest
 
-from experiments.configs import CONFIGS
-from experiments.pretrain import parse
 from sslax import compilation
+from sslax.cli.pretrain import parse
 from sslax.config import to_dict
 from sslax.errors import InputError
+from sslax.recipes import CONFIGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 COMMAND = """
 import json, os, sys
 import jax
-from experiments import terminal
+from sslax.cli import terminal
 hits = []
 jax.monitoring.register_event_listener(lambda name, **more: hits.append(name))
 if os.environ.get("AS_NOBODY"):
@@ -202,7 +202,7 @@ def test_deterministic_reaches_xla_before_its_backend_starts():
     """pretrain asks for it before anything else: the data that it then fails on is not opened before."""
     program = """
 import os
-from experiments import pretrain
+from sslax.cli import pretrain
 from jax.extend import backend
 def opened(*arguments, **more):
     options = backend.get_compile_options(num_replicas=1, num_partitions=1)

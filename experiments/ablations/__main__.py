@@ -5,12 +5,12 @@ import dataclasses
 import tyro
 from rich.table import Table as Printed
 
-from experiments import terminal
 from experiments.ablations import page, show
 from experiments.ablations.catalogue import TABLES
 from experiments.ablations.grid import Options as RunOptions
 from experiments.ablations.grid import grid
 from experiments.ablations.scales import SCALES
+from sslax.cli import terminal
 from sslax.files import expanded
 
 

@@ -17,20 +17,20 @@ from typing import Any
 import jax
 import tyro
 
-from experiments import terminal
 from experiments.ablations import parallel, show
 from experiments.ablations.grid import Options, Run, applicable, chosen, grid, share
 from experiments.ablations.scales import SCALES, Scale
 from experiments.ablations.table import Table
+from sslax.cli import terminal
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
+from sslax.runs import RunDir
 from sslax.training import (
     Built,
     Embedder,
     NonFinite,
-    RunDir,
     build_shared,
     can_measure,
     fit,

@@ -11,7 +11,6 @@ from typing import Any
 
 import tyro
 
-from experiments import terminal
 from experiments.ablations import figures, show
 from experiments.ablations.analysis import CONFIRMED, CONTRADICTED, UNSEEN, analyse, ranks
 from experiments.ablations.catalogue import TABLES
@@ -19,6 +18,7 @@ from experiments.ablations.scales import SCALES
 from experiments.ablations.table import Table
 from experiments.benchmarks.page import drawn
 from experiments.benchmarks.tables import table as markdown
+from sslax.cli import terminal
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from experiments import terminal
+from sslax.cli import terminal
 from sslax.errors import InputError
 from sslax.training import Interrupted
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from experiments.ablations.table import changed
-from experiments.configs import CONFIGS
 from sslax.augment import BYOLViews, DINOViews, SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.methods import BYOL, DINO, SimCLR
+from sslax.recipes import CONFIGS
 
 ScaleName = Literal["digits", "cifar10-cpu", "cifar10", "imagenette"]
 

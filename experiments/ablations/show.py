@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Printed
 
-from experiments import terminal
 from experiments.ablations.analysis import Best, Rank, Row, analyse, best, ranks
 from experiments.ablations.table import Table
+from sslax.cli import terminal
 
 _MEASURES = {"linear": "linear probe", "knn20": "kNN k=20"}
 DASH = "–"

@@ -16,12 +16,12 @@ import numpy as np
 import tyro
 from jax.extend.backend import clear_backends
 
-from experiments import terminal
 from experiments.benchmarks.timing import report
-from experiments.configs import CONFIGS
+from sslax.cli import terminal
 from sslax.config import Config
 from sslax.data import Images
 from sslax.errors import InputError
+from sslax.recipes import CONFIGS
 from sslax.training import build_for, init_state, training_program
 
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "c64": 64, "c128": 128}

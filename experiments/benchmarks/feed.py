@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tyro
 
-from experiments import terminal
 from experiments.benchmarks.timing import alternate, report
+from sslax.cli import terminal
 from sslax.data import LazyDataset, LazySplit, Split, open_lazily
 from sslax.data.cache import open_cached
 from sslax.data.decode import default_threads

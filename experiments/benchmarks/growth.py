@@ -13,9 +13,9 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import terminal
 from experiments.benchmarks import knn, losses
 from experiments.benchmarks.timing import alternate, report
+from sslax.cli import terminal
 from sslax.errors import InputError
 
 

@@ -17,9 +17,9 @@ import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import terminal
 from experiments.benchmarks import gpu_page
 from experiments.benchmarks.tables import Lines, gflops, number, per_cent, step_options, table, versions_of
+from sslax.cli import terminal
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
 from sslax.report import style

@@ -46,7 +46,7 @@ class Options:
 
 
 def flags(options: Options, seed: int, precision: str = "auto") -> list[str]:
-    """The command line of `experiments.pretrain` that follows lightly's pipeline."""
+    """The command line of `sslax pretrain` that follows lightly's pipeline."""
     views: dict[str, Any] = {
         "size": SIZE,
         "crop-area": "0.08 1.0",

@@ -1,6 +1,6 @@
 """sslax's side of `experiments.benchmarks.peers`: `python -m experiments.benchmarks.peer_sslax probe|run CONFIG FLAGS...`.
 
-CONFIG and FLAGS are those of `experiments.pretrain`, and what is run is its training; of its closing table kNN alone is
+CONFIG and FLAGS are those of `sslax pretrain`, and what is run is its training; of its closing table kNN alone is
 taken, as lightly's side does, and no report is written. The last line on stdout is a JSON object: for `probe`, the devices and
 the number of trained parameters; for `run`, the accuracies and the seconds of training.
 """
@@ -16,11 +16,12 @@ from typing import Any
 
 import jax
 
-from experiments import terminal
-from experiments.pretrain import parse
+from sslax.cli import terminal
+from sslax.cli.pretrain import parse
 from sslax.config import Config, check, to_dict
 from sslax.data import Dataset, LazyDataset
-from sslax.training import Embedder, RunDir, build, build_for, fit, measure, open_images, raw_pixels, start_state
+from sslax.runs import RunDir
+from sslax.training import Embedder, build, build_for, fit, measure, open_images, raw_pixels, start_state
 
 
 def run(config: Config) -> dict[str, Any]:

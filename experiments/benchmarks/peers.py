@@ -24,10 +24,10 @@ from typing import Any
 import jax
 import tyro
 
-from experiments import terminal
 from experiments.benchmarks.peer_recipe import NEIGHBOURS, SIZE, WIDTHS, Options, flags, listed, recipe_of
 from experiments.benchmarks.timing import report
-from experiments.pretrain import parse
+from sslax.cli import terminal
+from sslax.cli.pretrain import parse
 from sslax.config import check, check_against_data
 from sslax.errors import InputError
 

@@ -18,25 +18,17 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import terminal
 from experiments.benchmarks.parts import copied, parts_ms
 from experiments.benchmarks.peaks import device_peak, product
 from experiments.benchmarks.timing import alternate, report
 from experiments.benchmarks.trace import Kernel, host_share, largest_kernels
-from experiments.configs import CONFIGS
+from sslax.cli import terminal
 from sslax.config import Config, check
 from sslax.data import Dataset, Split
 from sslax.data.feed import Placed
 from sslax.errors import InputError
-from sslax.training import (
-    Built,
-    Program,
-    TrainState,
-    build,
-    make_update,
-    start_state,
-    training_program,
-)
+from sslax.recipes import CONFIGS
+from sslax.training import Built, Program, TrainState, build, make_update, start_state, training_program
 from sslax.training.build import compute_dtype
 
 FLOPS_FROM = "matrix products and convolutions of the traced step"

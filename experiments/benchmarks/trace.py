@@ -12,7 +12,8 @@ import jax
 
 from sslax.config import Config, to_dict
 from sslax.data import Dataset
-from sslax.training import Built, RunDir, fit
+from sslax.runs import RunDir
+from sslax.training import Built, fit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,12 +3,12 @@ some at a time."""
 
 from sslax.data.chunks import Chunks as Chunks
 from sslax.data.chunks import open_chunks as open_chunks
+from sslax.data.dataset import MAX_CANVAS as MAX_CANVAS
+from sslax.data.dataset import Dataset as Dataset
+from sslax.data.dataset import Images as Images
+from sslax.data.dataset import Split as Split
 from sslax.data.lazy import LazyDataset as LazyDataset
 from sslax.data.lazy import LazySplit as LazySplit
 from sslax.data.lazy import load as load
-from sslax.data.sources import MAX_CANVAS as MAX_CANVAS
-from sslax.data.sources import Dataset as Dataset
-from sslax.data.sources import Images as Images
-from sslax.data.sources import Split as Split
 from sslax.data.sources import open_dataset as open_dataset
 from sslax.data.sources import open_lazily as open_lazily

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from sslax.data.dataset import Dataset, Split
 from sslax.data.decode import NO_LABEL
 from sslax.data.lazy import LazyDataset, load
 from sslax.data.picture import USUAL
-from sslax.data.sources import Dataset, Split
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
 

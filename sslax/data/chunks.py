@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from sslax.data.dataset import Dataset
 from sslax.data.decode import Decoded, decode_all
 from sslax.data.lazy import LazyDataset
 from sslax.data.opaque import WHITE, Colour
 from sslax.data.picture import USUAL, Reading, read_quietly
-from sslax.data.sources import Dataset, open_lazily
+from sslax.data.sources import open_lazily
 
 
 @dataclass(frozen=True, eq=False)

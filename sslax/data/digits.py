@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from sslax.data.sources import TEST_FRACTION, Dataset, Request, Split, hold_out, keep_first, limit_note
+from sslax.data.dataset import TEST_FRACTION, Dataset, Request, Split, hold_out, keep_first, limit_note
 
 _WHITE = 16.0  # The set's values are counts of ink in 4 x 4 blocks, 0 to 16.
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from sslax.data.dataset import Dataset, Images, Split
 from sslax.data.decode import DEFAULT_CANVAS, NO_LABEL, Encoded, decode_all, own_side
 from sslax.data.picture import USUAL, Reading, Unreadable, read_image, treated_note
-from sslax.data.sources import Dataset, Images, Split
 from sslax.errors import InputError
 
 _MOST_UNREADABLE = 0.01

@@ -22,10 +22,10 @@ from grain.experimental import ThreadPrefetchIterDataset
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key
 
+from sslax.data.dataset import Images, Split
 from sslax.data.decode import default_threads
 from sslax.data.feed import Placed, epoch_order
 from sslax.data.lazy import LazySplit
-from sslax.data.sources import Images, Split
 
 # Images that are read at once, decoded and from an array: enough to forget the cost of a call, few enough that several
 # threads share a batch.

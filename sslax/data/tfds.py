@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Int32
 
+from sslax.data.dataset import TEST_FRACTION, Request, hold_out, keep_first, limit_note
 from sslax.data.decode import NO_LABEL, Encoded
 from sslax.data.known import KNOWN
 from sslax.data.lazy import LazyDataset, LazySplit, some
-from sslax.data.sources import TEST_FRACTION, Request, hold_out, keep_first, limit_note
 from sslax.errors import InputError
 from sslax.files import expanded
 

@@ -2,7 +2,7 @@
 
 from sslax.evaluation.classes import PerClass, confusion_matrix, per_class
 from sslax.evaluation.collapse import effective_rank, feature_std
-from sslax.evaluation.knn import PROTOCOLS, knn_accuracies, knn_scores, knn_votes
+from sslax.evaluation.knn import PROTOCOLS, knn_scores, knn_votes
 from sslax.evaluation.linear import LinearProbe, linear_probe
 from sslax.evaluation.subsets import balanced_subset
 
@@ -14,7 +14,6 @@ __all__ = [
     "confusion_matrix",
     "effective_rank",
     "feature_std",
-    "knn_accuracies",
     "knn_scores",
     "knn_votes",
     "linear_probe",

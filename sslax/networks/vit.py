@@ -57,8 +57,8 @@ def fused_attention(head_width: int, dtype: Any) -> Literal["xla", "cudnn"]:
 class Attention(nn.Module):
     """Multi-head self-attention; queries, keys and values come of one Dense, so that its bias is one-dimensional.
 
-    With `maps` the attention maps come as a second output, from the explicit form; without, they are never whole in memory
-    where a fused kernel exists, and the second output is None.
+    With `maps` the attention maps come as a second output, from the explicit form, which float64 takes too; without, they are
+    never whole in memory where a fused kernel exists, and the second output is None.
     """
 
     heads: int
@@ -75,11 +75,13 @@ class Attention(nn.Module):
         qkv = _each(dense(3 * d, name="qkv"), x).reshape(n, t, 3, self.heads, width)
         q, k, v = jnp.moveaxis(qkv, 2, 0)
         attention = None
-        if maps:
+        # `dot_product_attention` takes its softmax in float32, whatever the type.
+        if maps or q.dtype == jnp.float64:
             # The exponentials of half-precision logits would be useless.
             logits = jnp.einsum("nqhc,nkhc->nhqk", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
             attention = jax.nn.softmax(logits * width**-0.5, axis=-1)
             y = jnp.einsum("nhqk,nkhc->nqhc", attention.astype(self.dtype), v)
+            attention = attention if maps else None
         else:
             y = jax.nn.dot_product_attention(q, k, v, implementation=fused_attention(width, self.dtype))
         return _each(dense(d, name="proj"), y.reshape(n, t, d)), attention

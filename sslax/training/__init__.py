@@ -3,44 +3,34 @@
 from sslax.training.accumulate import accumulation_note, loss_and_gradient
 from sslax.training.api import pretrain
 from sslax.training.build import Built, Programs, build, build_for, make_backbone
-from sslax.training.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
-from sslax.training.dry_run import Estimate, Program, estimate, step_seconds, training_program
-from sslax.training.finetune import Finetuner, held_out
-from sslax.training.finetune_options import FinetuneOptions
+from sslax.training.estimate import Estimate, Program, estimate, step_seconds, training_program
 from sslax.training.images import feed_of, open_images
 from sslax.training.load import DamagedCheckpoint, Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, asked_to_stop, fit, start_state
 from sslax.training.nonfinite import NonFinite
 from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
 from sslax.training.quality import can_measure, looked_at_note, measure, raw_pixels
-from sslax.training.run_dir import RunDir
 from sslax.training.shared import NUMBERS, build_shared
 from sslax.training.state import Faults, TrainState, init_state
 from sslax.training.step import Embedder, Seen, compile_steps, compile_update, data_mesh, make_step, make_update
-from sslax.training.tensorboard import scalars, write_scalars
 from sslax.training.watch import Alarm, Watch, collapse, observe
 
 __all__ = [
     "NUMBERS",
     "Alarm",
     "Built",
-    "Classifier",
     "Collapsed",
     "DamagedCheckpoint",
     "Embedder",
     "Estimate",
     "Faults",
-    "FinetuneOptions",
-    "Finetuner",
     "Interrupted",
     "Loaded",
-    "LoadedClassifier",
     "NonFinite",
     "OnlineProbe",
     "ProbeState",
     "Program",
     "Programs",
-    "RunDir",
     "Seen",
     "TrainState",
     "Watch",
@@ -58,11 +48,9 @@ __all__ = [
     "estimate",
     "feed_of",
     "fit",
-    "held_out",
     "init_probe",
     "init_state",
     "load",
-    "load_classifier",
     "looked_at_note",
     "loss_and_gradient",
     "make_backbone",
@@ -73,11 +61,8 @@ __all__ = [
     "open_images",
     "pretrain",
     "raw_pixels",
-    "save_classifier",
-    "scalars",
     "start_state",
     "step_seconds",
     "training_program",
     "update_probe",
-    "write_scalars",
 ]

@@ -16,12 +16,12 @@ from sslax.data import Dataset, LazyDataset, Split
 from sslax.errors import InputError
 from sslax.files import expanded
 from sslax.methods import METHODS, Method, Setup
+from sslax.runs.run_dir import RunDir, facts
+from sslax.runs.tensorboard import scalars
 from sslax.training.build import build
 from sslax.training.images import open_images
 from sslax.training.load import Loaded
 from sslax.training.loop import fit
-from sslax.training.run_dir import RunDir, facts
-from sslax.training.tensorboard import scalars
 
 
 def pretrain(
@@ -36,10 +36,10 @@ def pretrain(
     run_dir: str | os.PathLike[str] | None = None,
     follow: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> Loaded:
-    """Train as `experiments.pretrain` does, and give the network.
+    """Train as `sslax pretrain` does, and give the network.
 
     Args:
-      config: as in `experiments/configs`. With `workers`, call this under `if __name__ == "__main__"`: they import the script.
+      config: as in `sslax/recipes`. With `workers`, call this under `if __name__ == "__main__"`: they import the script.
       images: uint8 images to learn from, squares of one size; None opens `config.data`.
       labels: their classes, 0 and up, for kNN along the way; training does not see them.
       test_images: what kNN is taken on, with `test_labels`.

@@ -17,12 +17,12 @@ from sslax.data.decode import read_files
 from sslax.data.picture import Reading
 from sslax.errors import InputError
 from sslax.files import expanded
+from sslax.runs.checkpoints import Checkpoints
+from sslax.runs.stored import config_from
 from sslax.training.build import Built, build_for
-from sslax.training.checkpoints import Checkpoints
 from sslax.training.loop import start_state
 from sslax.training.state import TrainState
 from sslax.training.step import Embedder
-from sslax.training.stored import config_from
 
 
 class DamagedCheckpoint(UserWarning):
@@ -113,7 +113,7 @@ def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded
     Warns with `DamagedCheckpoint` where a newer one is damaged.
 
     Args:
-      run_dir: a folder that `experiments.pretrain` or `sslax.pretrain` wrote.
+      run_dir: a folder that `sslax pretrain` or `sslax.pretrain` wrote.
       unfinished: take a run that has not come to its end as well.
 
     Raises:
@@ -121,7 +121,7 @@ def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded
     """
     path = expanded(run_dir)
     if not (path / "config.json").is_file():
-        raise InputError(f"RUN is {path}, which is no run; it must be a folder that experiments.pretrain wrote.")
+        raise InputError(f"RUN is {path}, which is no run; it must be a folder that sslax pretrain wrote.")
     if not unfinished and not (path / "result.json").exists():
         raise InputError(f"RUN is {path}, which has not finished; run the command that began it again, and it goes on.")
     config = config_from(_read(path / "config.json"))

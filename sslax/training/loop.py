@@ -16,14 +16,14 @@ from sslax.data import Dataset, LazyDataset
 from sslax.data.feed import epoch_order, resident
 from sslax.data.stream import stream
 from sslax.errors import InputError
+from sslax.runs.checkpoints import Checkpoints
+from sslax.runs.run_dir import RunDir, facts
 from sslax.training.build import Built
-from sslax.training.checkpoints import Checkpoints
 from sslax.training.images import feed_of
 from sslax.training.nonfinite import check_finite, check_weights, guarded
 from sslax.training.probe import OnlineProbe, feature_width
 from sslax.training.quality import can_measure, measure
 from sslax.training.resume import resume
-from sslax.training.run_dir import RunDir, facts
 from sslax.training.state import TrainState, init_state
 from sslax.training.step import Embedder, compile_steps, compile_update, make_step, make_update, steps_at_most
 from sslax.training.watch import Watch

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Key, UInt8
 from sslax import processes
 from sslax.data import Dataset, LazyDataset, LazySplit, Split
 from sslax.data.stream import Once, read_batches
-from sslax.evaluation import knn_accuracies, linear_probe
+from sslax.evaluation import linear_probe
+from sslax.evaluation.knn import knn_accuracies
 from sslax.training.probe import OnlineProbe
 
 # Pixels as features are a baseline, not a burden: larger images are averaged down to this side first.

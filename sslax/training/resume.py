@@ -7,11 +7,11 @@ from typing import Any
 from sslax import processes
 from sslax.config import Config
 from sslax.errors import InputError
+from sslax.runs.checkpoints import Checkpoints
+from sslax.runs.run_dir import RunDir
 from sslax.training.build import Built, make_schedule
-from sslax.training.checkpoints import Checkpoints
 from sslax.training.nonfinite import forgiven
 from sslax.training.probe import OnlineProbe
-from sslax.training.run_dir import RunDir
 from sslax.training.state import TrainState
 
 

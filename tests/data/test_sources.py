@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslax.data import open_dataset
-from sslax.data.sources import hold_out, keep_first, limit_note
+from sslax.data.dataset import hold_out, keep_first, limit_note
 from sslax.errors import InputError
 
 labels_of = st.lists(st.integers(0, 6), min_size=1, max_size=60).map(lambda x: np.array(x, dtype=np.int32))

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sslax.evaluation import effective_rank, feature_std, knn_accuracies, knn_scores, knn_votes, linear_probe
+from sslax.evaluation import effective_rank, feature_std, knn_scores, knn_votes, linear_probe
+from sslax.evaluation.knn import knn_accuracies
 
 
 @pytest.mark.parametrize("case", [0, 1])

@@ -9,11 +9,11 @@ import pytest
 
 from experiments import audit
 from experiments.ablations.table import changed
-from experiments.configs import CONFIGS
-from experiments.configs.sources import SOURCES
-from experiments.configs.sources.reading import READ
+from experiments.sources import SOURCES
+from experiments.sources.reading import READ
 from sslax.errors import InputError
 from sslax.networks import VITS
+from sslax.recipes import CONFIGS
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
 FOLLOWING = [name for name, source in SOURCES.items() if audit.rows_of(source)]
@@ -39,7 +39,7 @@ def test_the_page_is_what_the_audit_writes(verdicts):
 def test_every_configuration_says_what_it_follows(verdicts):
     assert list(verdicts) == list(CONFIGS) == list(SOURCES)
     assert [name for name in CONFIGS if name not in FOLLOWING] == ["simclr-digits", "byol-digits", "dino-digits"]
-    with pytest.raises(InputError, match=r"^mine has no source; experiments/configs/sources must say what it follows"):
+    with pytest.raises(InputError, match=r"^mine has no source; experiments/sources must say what it follows"):
         audit.audit({"mine": CONFIGS["simclr-cifar10"]})
 
 

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from experiments.benchmarks.collectives import Options, collective_bytes, run, step_bytes
-from experiments.terminal import INPUT, exit_code
+from sslax.cli.terminal import INPUT, exit_code
 from sslax.methods import METHODS
 from sslax.training import build
 from tests import tiny

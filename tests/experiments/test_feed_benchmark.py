@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from experiments import terminal
 from experiments.benchmarks.feed import Options, run
+from sslax.cli import terminal
 from tests.data.images import write_folder
 
 

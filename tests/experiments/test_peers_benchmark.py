@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from experiments import terminal
 from experiments.benchmarks import peer_sslax
 from experiments.benchmarks.peer_recipe import Options, flags
 from experiments.benchmarks.peers import run
-from experiments.pretrain import parse
 from sslax.augment import SimCLRViews
+from sslax.cli import terminal
+from sslax.cli.pretrain import parse
 from sslax.config import check
 from tests import tiny
 from tests.data.images import write_folder

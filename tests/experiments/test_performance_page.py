@@ -9,7 +9,7 @@ import matplotlib
 import pytest
 
 from experiments.benchmarks import gpu_page, page
-from experiments.terminal import DONE, INPUT, exit_code
+from sslax.cli.terminal import DONE, INPUT, exit_code
 from sslax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

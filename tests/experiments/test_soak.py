@@ -7,8 +7,9 @@ import jax
 import pytest
 
 import sslax
-from experiments import soak, terminal
-from sslax.training.checkpoints import Checkpoints
+from experiments import soak
+from sslax.cli import terminal
+from sslax.runs.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

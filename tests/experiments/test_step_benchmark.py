@@ -11,7 +11,7 @@ from experiments.benchmarks import timing
 from experiments.benchmarks.peaks import data_sheet
 from experiments.benchmarks.step import Options, run
 from experiments.benchmarks.trace import largest_kernels, outside, own_times
-from experiments.terminal import DONE, INPUT, exit_code
+from sslax.cli.terminal import DONE, INPUT, exit_code
 from tests import tiny
 
 

@@ -188,20 +188,25 @@ def _subset_call(**options):
     return evaluation.balanced_subset(options.pop("labels"), **options)
 
 
+def _votes_call(**options):
+    setting = options.pop("k"), options.pop("temperature")
+    return evaluation.knn_votes(
+        options.pop("queries"), options.pop("features"), options.pop("labels"), **options, settings=[setting]
+    )[0]
+
+
+_BAD_KNN = {
+    "queries": bad_array("queries"),
+    "features": both(bad_array("features"), bad_shape("features")),
+    "labels": _bad_labels("labels"),
+    "num_classes": bad_count,
+    "k": lambda a: [*bad_count(a), len(a["features"]) + 1],
+    "temperature": bad_positive,
+}
+
 CASES = {
-    "evaluation.knn_scores": Case(
-        evaluation.knn_scores,
-        _knn(),
-        _check_knn,
-        {
-            "queries": bad_array("queries"),
-            "features": both(bad_array("features"), bad_shape("features")),
-            "labels": _bad_labels("labels"),
-            "num_classes": bad_count,
-            "k": lambda a: [*bad_count(a), len(a["features"]) + 1],
-            "temperature": bad_positive,
-        },
-    ),
+    "evaluation.knn_scores": Case(evaluation.knn_scores, _knn(), _check_knn, _BAD_KNN),
+    "evaluation.knn_votes": Case(_votes_call, _knn(), _check_knn, _BAD_KNN),
     "evaluation.feature_std": Case(evaluation.feature_std, _rows(), _check_std, {"features": _bad_rows}),
     "evaluation.effective_rank": Case(evaluation.effective_rank, _rows(), _check_rank, {"features": _bad_rows}),
     "evaluation.linear_probe": Case(

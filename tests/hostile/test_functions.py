@@ -42,6 +42,8 @@ def public(name):
 
 def test_no_public_function_is_left_out():
     found = {key: value for name in ("losses", "augment", "optim", "evaluation") for key, value in public(name).items()}
+    # A constant, such as the channels' mean, takes no values.
+    found = {key: value for key, value in found.items() if callable(value)}
     assert set(CASES) | set(NO_FUNCTIONS) == set(found)
     assert {key for key, value in found.items() if inspect.isfunction(value)} == set(CASES)
     assert all(inspect.isclass(found[key]) for key in NO_FUNCTIONS)

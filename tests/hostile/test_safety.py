@@ -25,6 +25,8 @@ MODULES = {
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 # The rival of the benchmarks is torch, whose files are pickles and whose hub is programs.
 CALLS = {"os.system", "os.popen", "importlib.import_module", "torch.load", "torch.jit.load", "torch.hub.load"}
+# Files that import by names of a table of their own, and of nothing that was loaded.
+TABLES = {"sslax/__init__.py", "sslax/cli/main.py", "sslax/data/formats.py"}
 # What reads NumPy's files takes pickles where it is not told otherwise, or may be told to.
 ARRAYS = {"np.load", "numpy.load", "np.lib.format.read_array", "jnp.load"}
 
@@ -53,7 +55,8 @@ def dangers(source):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_source_runs_what_it_loads(path):
-    assert dangers(path.read_text(encoding="utf-8")) == []
+    allowed = {"importlib.import_module"} if path.relative_to(ROOT).as_posix() in TABLES else set()
+    assert set(dangers(path.read_text(encoding="utf-8"))) <= allowed
 
 
 @pytest.mark.parametrize(

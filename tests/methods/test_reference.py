@@ -12,7 +12,8 @@ import pytest
 
 from sslax.config import NetworkConfig, OptimizerConfig, to_dict
 from sslax.methods import METHODS
-from sslax.training import Faults, RunDir, TrainState, build, fit, loop
+from sslax.runs import RunDir
+from sslax.training import Faults, TrainState, build, fit, loop
 from tests import tiny
 from tests.methods import reference
 

@@ -20,7 +20,8 @@ from sslax import processes
 from sslax.config import to_dict
 from sslax.methods import METHODS, Setup
 from sslax.processes import DistributedConfig
-from sslax.training import Interrupted, RunDir, build, fit, sharding
+from sslax.runs import RunDir
+from sslax.training import Interrupted, build, fit, sharding
 from sslax.training.build import make_optimizer
 from tests import tiny
 

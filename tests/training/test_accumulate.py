@@ -10,7 +10,8 @@ import pytest
 from sslax.config import check, check_against_data, differences, to_dict
 from sslax.errors import InputError
 from sslax.methods import Batch, Method, Output
-from sslax.training import RunDir, accumulation_note, build, fit, loss_and_gradient
+from sslax.runs import RunDir
+from sslax.training import accumulation_note, build, fit, loss_and_gradient
 from tests import tiny
 
 # Stochastic depth draws by the row, and a micro-batch has other rows.

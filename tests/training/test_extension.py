@@ -6,10 +6,11 @@ import signal
 import pytest
 
 import sslax
-from experiments import terminal
+from sslax.cli import terminal
 from sslax.config import to_dict
 from sslax.errors import InputError
-from sslax.training import Interrupted, RunDir, build, fit
+from sslax.runs import RunDir
+from sslax.training import Interrupted, build, fit
 from tests import tiny
 from tests.training.test_training import same
 

@@ -12,8 +12,9 @@ from PIL import Image
 from sslax.config import to_dict
 from sslax.data import Dataset, LazyDataset, LazySplit
 from sslax.errors import InputError
-from sslax.training import Interrupted, RunDir, build, feed_of, fit, measure, open_images, pretrain, raw_pixels
-from sslax.training.run_dir import facts
+from sslax.runs import RunDir
+from sslax.runs.run_dir import facts
+from sslax.training import Interrupted, build, feed_of, fit, measure, open_images, pretrain, raw_pixels
 from tests import tiny
 from tests.data.images import write_folder
 from tests.data.photographs import encoded, scene

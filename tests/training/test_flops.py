@@ -11,10 +11,10 @@ import pytest
 from jax.experimental import pallas as pl
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
-from experiments.configs import CONFIGS
 from sslax.data.feed import Placed
+from sslax.recipes import CONFIGS
 from sslax.training import build_for, make_update
-from sslax.training.dry_run import step_flops
+from sslax.training.estimate import step_flops
 from sslax.training.flops import count_flops
 from sslax.training.state import initial_state
 from tests import tiny

@@ -9,22 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import terminal
+from sslax.cli import terminal
 from sslax.config import check, to_dict
 from sslax.data.feed import epoch_order, resident
 from sslax.errors import InputError
-from sslax.training import (
-    Faults,
-    Interrupted,
-    NonFinite,
-    RunDir,
-    build,
-    compile_steps,
-    fit,
-    loop,
-    make_step,
-    start_state,
-)
+from sslax.runs import RunDir
+from sslax.training import Faults, Interrupted, NonFinite, build, compile_steps, fit, loop, make_step, start_state
 from sslax.training.nonfinite import MOST, check_finite, check_weights, forgiven, guarded
 from tests import tiny
 from tests.training.test_training import same

@@ -10,7 +10,8 @@ import pytest
 
 from sslax.config import to_dict
 from sslax.errors import InputError
-from sslax.training import Interrupted, RunDir, build, fit, init_probe, loop, update_probe
+from sslax.runs import RunDir
+from sslax.training import Interrupted, build, fit, init_probe, loop, update_probe
 from tests import tiny
 
 ON = tiny.config(online_probe=True)

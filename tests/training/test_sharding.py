@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sslax.config import NetworkConfig
+from sslax.runs.checkpoints import Checkpoints
 from sslax.training import build, start_state
-from sslax.training.checkpoints import Checkpoints
 from sslax.training.sharding import SMALL, spread
 from tests import tiny
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sslax.config import to_dict
-from sslax.training import NUMBERS, RunDir, build, build_shared, fit, shared, start_state
+from sslax.runs import RunDir
+from sslax.training import NUMBERS, build, build_shared, fit, shared, start_state
 from tests import tiny
 
 

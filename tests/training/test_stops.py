@@ -11,11 +11,12 @@ import sys
 import orbax.checkpoint as ocp
 import pytest
 
-from experiments import terminal
+from sslax.cli import terminal
 from sslax.config import to_dict
 from sslax.errors import InputError
-from sslax.training import Interrupted, RunDir, build, fit, loop
-from sslax.training.checkpoints import Checkpoints
+from sslax.runs import RunDir
+from sslax.runs.checkpoints import Checkpoints
+from sslax.training import Interrupted, build, fit, loop
 from tests import tiny
 from tests.training.test_training import same
 
@@ -191,7 +192,7 @@ def test_a_full_disk_elsewhere_is_a_sentence_too(capsys):
 
 LOST = """
 import os, signal, time
-from experiments import terminal
+from sslax.cli import terminal
 
 class Cleared:
     def __del__(self):

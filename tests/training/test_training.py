@@ -11,8 +11,9 @@ import pytest
 from sslax.config import to_dict
 from sslax.data.feed import epoch_order
 from sslax.errors import InputError
-from sslax.training import Embedder, Interrupted, NonFinite, RunDir, build, fit, start_state
-from sslax.training.run_dir import facts
+from sslax.runs import RunDir
+from sslax.runs.run_dir import facts
+from sslax.training import Embedder, Interrupted, NonFinite, build, fit, start_state
 from tests import tiny
 
 

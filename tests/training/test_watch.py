@@ -4,10 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import terminal
+from sslax.cli import terminal
 from sslax.config import to_dict
 from sslax.evaluation import effective_rank, feature_std
-from sslax.training import Collapsed, RunDir, Watch, build, collapse, fit, observe, watch
+from sslax.runs import RunDir
+from sslax.training import Collapsed, Watch, build, collapse, fit, observe, watch
 from tests import tiny
 
 LN_K = float(np.log(256))

@@ -12,10 +12,10 @@ from experiments.ablations.engine import run_table
 from experiments.ablations.grid import Options, chosen, grid, share
 from experiments.ablations.scales import SCALES
 from experiments.ablations.table import Setting, Table
-from experiments.terminal import DONE, INPUT, INTERRUPTED, exit_code
+from sslax.cli.terminal import DONE, INPUT, INTERRUPTED, exit_code
 from sslax.errors import InputError
+from sslax.runs.run_dir import facts
 from sslax.training import NonFinite
-from sslax.training.run_dir import facts
 
 TINY = {"limit": 64, "batch_size": 32, "network.width": 4, "log_every": 1}
 

@@ -11,7 +11,7 @@ from experiments.ablations import __main__ as catalogue
 from experiments.ablations import page
 from experiments.ablations.catalogue import TABLES
 from experiments.ablations.scales import SCALES
-from experiments.terminal import DONE, INPUT, exit_code
+from sslax.cli.terminal import DONE, INPUT, exit_code
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PAGE, RESULTS = ROOT / "docs" / "ablations.md", ROOT / "results" / "ablations"

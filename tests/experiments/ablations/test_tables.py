@@ -9,7 +9,7 @@ from experiments.ablations.catalogue import TABLES
 from experiments.ablations.grid import Options, applicable, grid
 from experiments.ablations.scales import SCALES
 from experiments.ablations.table import Setting, changed, flags, slug
-from experiments.pretrain import parse
+from sslax.cli.pretrain import parse
 from sslax.config import check
 
 

@@ -1,0 +1,283 @@
+"""Features of any images by a finished run: `sslax embed RUN --data SPEC --out FILE.npz`.
+
+Images are decoded and embedded some hundred at a time, so that memory does not grow with their number. What is done is kept
+in FILE.npz.partial/ until the file is whole: the same command again goes on where it stopped, to the same bytes. With
+`--search IMAGE` the ten nearest neighbours of an image are shown, at once where the file is there already.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import pathlib
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+from rich.table import Table
+from rich.text import Text
+
+from sslax.checks import parse_colour
+from sslax.cli import feature_files, search, terminal
+from sslax.cli.partial import Partial
+from sslax.cli.runs import check_out, reading_of, spec_of
+from sslax.data import Chunks, open_chunks
+from sslax.data.chunks import look_at
+from sslax.data.lazy import unreadable_note
+from sslax.data.picture import USUAL, Reading, Unreadable, read_quietly, treated_note
+from sslax.errors import InputError
+from sslax.files import expanded, replacing
+from sslax.training import Embedder, Interrupted, Loaded, asked_to_stop, load
+
+NEIGHBOURS = 10
+# Images at a time: as many as the networks' batches take, or as fit these bytes of canvases.
+_MOST_IMAGES, _MOST_BYTES = 500, 2**27
+_LOOK = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Features of images by a finished run."""
+
+    run: tyro.conf.Positional[str]
+    """Folder of the run."""
+    out: str
+    """File to write, FILE.npz or FILE.parquet."""
+    data: str | None = None
+    """Images, as for sslax pretrain; None takes the run's own."""
+    limit: int | None = None
+    """Take only the first N images of each split, the same number of each class."""
+    allow_unreadable: bool = False
+    """Go on when more than 1 % of the image files cannot be read."""
+    exif: bool = True
+    """Turn photographs upright by their EXIF orientation, unless the run did not; --no-exif takes the stored pixels."""
+    background: str | None = None
+    """Colour that shows where an image is transparent, R,G,B from 0 to 255; None takes the run's."""
+    search: str | None = None
+    """An image whose nearest neighbours are shown, in FILE.search.png and as a table."""
+    compilation_cache: str | None = None
+    """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
+
+
+def open_images(network: Loaded, options: Options) -> Chunks:
+    """The images that are to be embedded, on the canvas that the run had."""
+    config = network.config
+    own = options.data is None
+    reading = reading_of(network, options.exif, options.background)
+    with terminal.reading_progress() as progress:
+        return open_chunks(
+            spec_of(network, options.data),
+            canvas=config.canvas or network.data["canvas"],
+            limit=config.limit if own and options.limit is None else options.limit,
+            split_seed=config.split_seed,
+            allow_unreadable=options.allow_unreadable or (own and config.allow_unreadable),
+            exif=reading.exif,
+            background=reading.background,
+            progress=progress,
+        )
+
+
+def identity(network: Loaded, data: Chunks, canvas: int) -> dict[str, Any]:
+    """What features depend on, and are called by: weights and images; and what they may differ by in the last bits."""
+    weights = hashlib.sha256()
+    for leaf in jax.tree.leaves((network.state.params, network.state.aux)):
+        weights.update(np.ascontiguousarray(leaf).data)
+    return {
+        "method": network.config.method.NAME,
+        "step": int(network.state.step),
+        "weights": weights.hexdigest(),
+        "data": data.name.encode(errors="backslashreplace").decode(),
+        "images": len(data),
+        "listing": data.digest,
+        "canvas": canvas,
+        "reading": data.reading.told(),
+        "sslax": importlib.metadata.version("sslax"),
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def embed(network: Loaded, data: Chunks, partial: Partial, stop: Callable[[], bool], *, allow_unreadable: bool) -> None:
+    """Fill `partial` with the features that it lacks.
+
+    Raises:
+      InputError: where too many files cannot be decoded, or the features cannot be written.
+      Interrupted: where `stop` says so, when what was begun is saved.
+    """
+    size = partial.size
+    embedder = Embedder(network.built.method, network.built.mesh, batch_size=size)
+    missing = [chunk for chunk in range(-(-len(data) // size)) if not partial.has(chunk)]
+    done = len(data) - sum(min(size, len(data) - chunk * size) for chunk in missing)
+    if done:
+        terminal.say(f"Going on after {done:,} of {len(data):,} images.")
+
+    def work(chunk: int, decoded) -> None:
+        features = np.zeros((0, 0), np.float32)
+        if len(decoded.images):
+            features = embedder(network.state, decoded.images, decoded.aspects)
+        partial.save(chunk, features, decoded.failures, decoded.treated)
+
+    # The network works on one chunk while the next is decoded.
+    with terminal.images_progress(len(data), done) as progress, ThreadPoolExecutor(1) as worker:
+        pending: Future[None] | None = None
+        for chunk in missing:
+            start = chunk * size
+            decoded = data.read(start, min(start + size, len(data)), None)
+            if pending is not None:
+                pending.result()
+            if decoded.failures:
+                failures = [*partial.failures(), *((start + i, why) for i, why in decoded.failures.items())]
+                _note_unreadable(data, failures, allow_unreadable)
+            pending = worker.submit(work, chunk, decoded)
+            done += min(size, len(data) - start)
+            progress(done)
+            if stop():
+                pending.result()
+                if done < len(data):
+                    raise Interrupted(f"Stopped after {done:,} of {len(data):,} images; their features are saved.")
+        if pending is not None:
+            pending.result()
+
+
+def _note_unreadable(data: Chunks, failures: list[tuple[int, str]], allow: bool) -> str | None:
+    return unreadable_note(data.name, [(data.names[i], why) for i, why in failures], len(data), allow=allow)
+
+
+def write_out(out: pathlib.Path, network: Loaded, data: Chunks, partial: Partial, metadata: dict[str, Any]) -> None:
+    """Put the features of all images that could be read into the place of OUT."""
+    unread = {index for index, _ in partial.failures()}
+    kept = [index for index in range(len(data)) if index not in unread]
+    canvas = metadata["canvas"]
+    example = jax.ShapeDtypeStruct((1, canvas, canvas, 3), np.uint8)
+    dim = jax.eval_shape(network.built.method.embed, network.state.params, network.state.aux, example).shape[1]
+    labels = data.labels()
+    rows = feature_files.Rows(
+        names=[printable(data.names[index]) for index in kept],
+        splits=[data.splits[index] for index in kept],
+        labels=None if labels is None else labels[kept],
+        classes=tuple(printable(name) for name in data.classes),
+        metadata=metadata,
+    )
+    try:
+        feature_files.write(out, partial.pieces(), dim, rows)
+    except OSError as error:
+        raise InputError(f"out is {out}, which cannot be written: {error.strerror}.") from error
+
+
+def printable(name: str) -> str:
+    """A name that may hold bytes which are no Unicode, as text."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def show_neighbours(options: Options, out: pathlib.Path, network: Loaded, data: Chunks, canvas: int) -> None:
+    """The table and the picture of the images nearest to `--search`."""
+    assert options.search is not None
+    path = expanded(options.search)
+    query, aspect = _query(path, canvas, data.reading)
+    # Embedded alone, it should not wait for a batch of hundreds.
+    embedder = Embedder(network.built.method, network.built.mesh, batch_size=1)
+    feature = embedder(network.state, query[None], np.array([aspect], np.float32))[0]
+    index = {printable(name): i for i, name in enumerate(data.names)}
+    rows = [index[name] for name in feature_files.read_names(out)]
+    # One more than is shown, for the image itself may be among them.
+    found = [
+        (rows[row], cosine) for row, cosine in search.nearest(feature, feature_files.read_features(out), NEIGHBOURS + 1)
+    ]
+    others = [(i, cosine) for i, cosine in found if not _is_same(data.file(i), path)]
+    if len(others) < len(found):
+        terminal.say(f"{options.search} is one of the images itself, and left out.")
+    others = others[:NEIGHBOURS]
+
+    labels = data.labels()
+    table = Table(title=Text(f"nearest to {printable(path.name)}"))
+    for title in ("cosine", "split", *(["class"] if labels is not None else []), "image"):
+        table.add_column(title, justify="right" if title == "cosine" else "left")
+    for i, cosine in others:
+        known = [] if labels is None else [printable(data.classes[labels[i]])]
+        table.add_row(f"{cosine:.3f}", data.splits[i], *map(Text, [*known, printable(data.names[i])]))
+    terminal.console.print(table)
+
+    drawn: list[tuple[tuple[np.ndarray, float] | None, float]] = []
+    for i, cosine in others:
+        try:
+            drawn.append((data.look(i, _LOOK), cosine))
+        except Unreadable as error:
+            terminal.say(f"{printable(data.names[i])} cannot be shown any more: {error}.")
+            drawn.append((None, cosine))
+    target = search.picture_path(out)
+    try:
+        with replacing(target) as file:
+            search.picture(look_at(path, _LOOK, data.reading), drawn).save(file, "PNG")
+    except OSError as error:
+        raise InputError(f"out is {out}, beside which {target.name} cannot be written: {error.strerror}.") from error
+    terminal.say(f"The picture is {target}.")
+
+
+def _query(path: pathlib.Path, side: int, reading: Reading) -> tuple[np.ndarray, float]:
+    try:
+        read = read_quietly(path, side, reading)
+    except Unreadable as error:
+        raise InputError(f"search is {printable(str(path))}, which cannot be read as an image: {error}.") from error
+    return read.pixels, read.width / read.height
+
+
+def _is_same(one: pathlib.Path | bytes | None, other: pathlib.Path) -> bool:
+    try:
+        return isinstance(one, pathlib.Path) and one.samefile(other)
+    except OSError:
+        return False
+
+
+def run(options: Options) -> None:
+    """Embed what is not embedded yet, write, and search."""
+    out = check_out("out", options.out, feature_files.ENDINGS)
+    feature_files.check_ending(out)
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"limit is {options.limit}; it must be at least 1.")
+    if options.background is not None:
+        parse_colour("background", options.background)
+    if options.search is not None:
+        _query(expanded(options.search), 1, USUAL)
+    network = load(options.run)
+    data = open_images(network, options)
+    for note in data.notes:
+        terminal.say(note)
+    canvas = network.config.canvas or network.data["canvas"]
+    metadata = identity(network, data, canvas)
+    size = max(1, min(_MOST_IMAGES, _MOST_BYTES // (3 * canvas * canvas)))
+
+    there = feature_files.read_metadata(out) if out.exists() else None
+    essential = ("weights", "listing", "images", "canvas", "reading")
+    if there is not None and all(there.get(name) == metadata[name] for name in essential):
+        terminal.say(f"{out} holds the features of these {len(data):,} images already.")
+    else:
+        if out.exists():
+            terminal.say(f"{out} holds something else, and is replaced when the features are whole.")
+        allow = options.allow_unreadable or (options.data is None and network.config.allow_unreadable)
+        begun = time.monotonic()
+        partial = Partial(out, {**metadata, "chunk": size}, size)
+        with asked_to_stop() as stop:
+            embed(network, data, partial, stop, allow_unreadable=allow)
+            failures = partial.failures()
+            left_out = _note_unreadable(data, failures, allow)
+            write_out(out, network, data, partial, metadata)
+        for said in (left_out, treated_note(partial.treated(), data.reading.background)):
+            if said is not None:
+                terminal.say(said)
+        partial.remove()
+        terminal.say(f"{out}: features of {len(data) - len(failures):,} images, {time.monotonic() - begun:.1f} s.")
+    if options.search is not None:
+        show_neighbours(options, out, network, data, canvas)
+
+
+def main() -> None:
+    """The command line."""
+    options = tyro.cli(Options, prog="sslax embed")
+    terminal.run_script(lambda: run(options), compilation_cache=options.compilation_cache)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""A finished run's backbone as PyTorch's weights: `sslax export RUN --to torch --out FILE.safetensors`.
+
+The names are torchvision's for ResNets, timm's and DINO's for ViTs (see `sslax.export`). The file's metadata says how images
+reach the network and what its features are worth. `sslax pretrain --init-from FILE.safetensors` is the way back.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+from typing import Literal
+
+import tyro
+
+from sslax.cli import terminal
+from sslax.cli.runs import check_out
+from sslax.export import save_safetensors, to_torch
+from sslax.files import expanded
+from sslax.networks import ViT
+from sslax.training import Loaded, load
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Export the backbone of a finished run."""
+
+    run: tyro.conf.Positional[str]
+    """Folder of the run."""
+    out: str
+    """File to write, FILE.safetensors."""
+    to: Literal["torch"] = "torch"
+    """Whose names the weights get: torchvision's for ResNets, timm's and DINO's for ViTs."""
+
+
+def metadata(network: Loaded, accuracies: dict[str, float]) -> dict[str, str]:
+    """What to say of the weights; lists and numbers as JSON has them.
+
+    Args:
+      network: the run's.
+      accuracies: of its features, in [0, 1], by name of the evaluation.
+    """
+    config, backbone = network.config, network.built.backbone
+    fields = ("patch_size", "width", "depth", "heads") if isinstance(backbone, ViT) else ("stem", "width", "patch_size")
+    views = config.method.views
+    values = {
+        "method": config.method.NAME,
+        "network": config.network.name,
+        **{f"network.{name}": getattr(backbone, name) for name in fields},
+        "image_size": views.size,
+        # Of RGB in [0, 1]; where the method does not normalise, what changes nothing.
+        "mean": list(views.mean or (0.0, 0.0, 0.0)),
+        "std": list(views.std or (1.0, 1.0, 1.0)),
+        "data": network.data["name"],
+        "images": network.data["images"],
+        "epochs": config.epochs,
+        **accuracies,
+        "sslax": importlib.metadata.version("sslax"),
+    }
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    # Names of folders may hold bytes that are no UTF-8, which the format cannot write.
+    return {name: text.encode(errors="backslashreplace").decode() for name, text in texts.items()}
+
+
+def run(options: Options) -> None:
+    """Load, convert, write."""
+    out = check_out("out", options.out, (".safetensors",))
+    network = load(options.run)
+    backbone = network.built.backbone
+    tensors = to_torch(backbone, *network.backbone())
+    result = json.loads((expanded(options.run) / "result.json").read_text(encoding="utf-8"))
+    said = metadata(network, result.get("pretrained", {}))
+    save_safetensors(out, tensors, said)
+    terminal.say(f"{out}: {len(tensors)} tensors, {sum(t.size for t in tensors.values()):,} numbers.")
+    for name, text in said.items():
+        terminal.say(f"  {name}: {text}")
+    terminal.say(f"sslax pretrain starts from it by --init-from {out}, with the same network and size of views.")
+
+
+def main() -> None:
+    """The command line."""
+    options = tyro.cli(Options, prog="sslax export")
+    terminal.run_script(lambda: run(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""Train a classifier on a pretrained network: `sslax finetune RUN --data folder:PATH`.
+
+OUT (RUN/finetuned) gets the options, a line of metrics a look, the weights (`sslax.finetuning.load_classifier` takes them
+back), accuracies of each class, and a page. Weights are those of the step that did best on images held out of the training
+split; the test split is looked at once, at the end. The same command again says that it is done.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import shlex
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sslax.cli import dry_run, terminal
+from sslax.cli.finetune_report import write_finetune_report
+from sslax.cli.runs import open_labelled, reading_of
+from sslax.config import to_dict
+from sslax.data import Dataset, Split
+from sslax.errors import InputError
+from sslax.evaluation import balanced_subset, confusion_matrix, per_class
+from sslax.export import check_names
+from sslax.files import expanded
+from sslax.finetuning import FinetuneOptions, Finetuner, held_out, save_classifier
+from sslax.runs import RunDir
+from sslax.runs.run_dir import facts
+from sslax.training import Loaded, load
+
+# What a terminal shows at once; of more classes the worst.
+_MOST_CLASSES, _WORST = 20, 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Fine-tune the network of a finished run on labelled images."""
+
+    run: tyro.conf.Positional[str]
+    """Folder of the run."""
+    data: str | None = None
+    """Labelled images, as for pretraining: folder:PATH with a folder for each class; None takes the run's own."""
+    exif: bool = True
+    """Turn photographs upright by their EXIF orientation, unless the run did not; --no-exif takes the stored pixels."""
+    background: str | None = None
+    """Colour that shows where an image is transparent, R,G,B from 0 to 255; None takes the run's."""
+    out: str | None = None
+    """Folder of weights, figures and page; None is RUN/finetuned, or RUN/from-scratch."""
+    labels: float = 1.0
+    """Share of the training labels to learn from, the same of each class and at least one of it."""
+    validation: float = 0.1
+    """Share of these that is held out, of each class alike, to keep the best weights by; 0 keeps the last."""
+    epochs: int = 30
+    """Passes over the images learnt from, and at least training.steps steps."""
+    from_scratch: bool = False
+    """Start from the run's untrained network, to see what pretraining is worth."""
+    seed: int = 0
+    """Seed of which labels, of what is held out, and of the training."""
+    dry_run: bool = False
+    """Show what the training would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
+    compilation_cache: str | None = None
+    """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
+    training: FinetuneOptions = dataclasses.field(default_factory=FinetuneOptions)
+
+
+class Parts(NamedTuple):
+    """What the training images are used for, as indices into them, and what to say of it."""
+
+    learnt: np.ndarray
+    validation: np.ndarray
+    notes: tuple[str, ...]
+
+
+def check(options: Options) -> None:
+    """Raise InputError on values that cannot work."""
+    if not 0 < options.labels <= 1:
+        raise InputError(f"labels is {options.labels}; it must lie in (0, 1].")
+    if not 0 <= options.validation < 1:
+        raise InputError(f"validation is {options.validation}; it must lie in [0, 1).")
+    if options.epochs < 1:
+        raise InputError(f"epochs is {options.epochs}; it must be at least 1.")
+    if options.seed < 0:
+        raise InputError(f"seed is {options.seed}; it must be at least 0.")
+    options.training.check(prefix="training.")
+
+
+def open_classes(network: Loaded, options: Options) -> Dataset:
+    """Labelled images of two classes or more, each with images to learn from.
+
+    Raises:
+      InputError: on others.
+    """
+    data = open_labelled(network, options.data, exif=options.exif, background=options.background)
+    if len(data.classes) < 2:
+        raise InputError(f"data is {data.name}, which has one class ({data.classes[0]}); there must be at least 2.")
+    counts = np.bincount(np.asarray(data.train.labels), minlength=len(data.classes))
+    if not counts.all():
+        missing = _listed([data.classes[label] for label in np.flatnonzero(counts == 0)])
+        raise InputError(
+            f"data is {data.name}, which has no training image of {missing}; each class must have at least 1."
+        )
+    return data
+
+
+def parts_of(options: Options, data: Dataset) -> Parts:
+    """The images to learn from and those to keep the best weights by: both of the training split, none in both."""
+    labels = np.asarray(data.train.labels)
+    index = balanced_subset(labels, fraction=options.labels, seed=options.seed)
+    mask = held_out(labels, index, fraction=options.validation, seed=options.seed)
+    learnt, validation = index[~mask], index[mask]
+    without = [name for label, name in enumerate(data.classes) if not (labels[validation] == label).any()]
+    notes: tuple[str, ...] = ()
+    if not len(validation):
+        why = "" if options.validation == 0 else ", as no class has images enough"
+        notes = (f"No validation images are held out{why}: training goes to its end and the last weights are kept.",)
+    elif without:
+        notes = (
+            f"Classes with too few images to spare one for validation have all of them in training: {_listed(without)}.",
+        )
+    return Parts(learnt, validation, notes)
+
+
+def steps_of(options: Options, images: int) -> int:
+    """The steps that the epochs are, and at least those that the options name."""
+    return max(options.training.steps, math.ceil(options.epochs * images / options.training.batch_size))
+
+
+def result_of(
+    data: Dataset, probabilities: np.ndarray, lines: list[dict[str, Any]], parts: Parts, steps: int
+) -> dict[str, Any]:
+    """What goes to result.json: accuracies in [0, 1], NaN as None."""
+    assert data.test is not None, "open_labelled has seen to it"
+    labels = np.asarray(data.test.labels)
+    confusion = confusion_matrix(labels, probabilities.argmax(1), num_classes=len(data.classes))
+    figures = per_class(confusion)
+
+    def number(value: Any) -> Any:
+        return None if np.isnan(value) else value.item()
+
+    best = [line for line in lines if line.get("best")]
+    return {
+        "test": float(np.trace(confusion) / len(labels)),
+        "validation": best[-1]["validation"] if best else None,
+        "most_frequent_class": float(confusion.sum(1).max() / len(labels)),
+        "images": {"training": len(parts.learnt), "validation": len(parts.validation), "test": len(labels)},
+        "kept_step": (best or lines)[-1]["step"],
+        "last_step": lines[-1]["step"],
+        "steps": steps,
+        "classes": list(data.classes),
+        "per_class": [
+            {"class": name} | {field: number(values[label]) for field, values in figures._asdict().items()}
+            for label, name in enumerate(data.classes)
+        ],
+        "confusion": confusion.tolist(),
+    }
+
+
+@contextlib.contextmanager
+def whole_or_nothing(folder: RunDir) -> Iterator[None]:
+    """What is written into `folder` in this block is taken away again where the block does not come to its end."""
+    try:
+        yield
+    except BaseException as error:
+        for name in ("config.json", "data.json", "metrics.jsonl", "weights.safetensors", "report.html"):
+            (folder.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.path.rmdir()
+        if isinstance(error, KeyboardInterrupt):
+            said = "Interrupted. Nothing of this fine-tuning was kept; the same command begins it again."
+            raise KeyboardInterrupt(said) from None
+        if isinstance(error, OSError):
+            raise InputError(f"out is {folder.path}, which cannot be written to: {error.strerror}.") from error
+        raise
+
+
+def finetune(options: Options, *, command: str = "") -> None:
+    """Train, measure once, and write OUT; raises what `terminal.exit_code` turns into sentences."""
+    check(options)
+    network = load(options.run)
+    options.training.check(network.built.backbone, prefix="training.")
+    # The weights are written under torch's names; what has none is to be known before they are trained.
+    check_names(network.built.backbone)
+    start = network.backbone()
+    if options.from_scratch:
+        untrained = network.untrained()
+        assert network.built.method.evaluated is not None, "backbone() has seen to it"
+        start = network.built.method.evaluated(untrained.params, untrained.aux)
+    name = "from-scratch" if options.from_scratch else "finetuned"
+    out = expanded(options.out or expanded(options.run) / name)
+    folder = RunDir(out, settings_of(options, network), flag="out")
+    result = None if options.dry_run else folder.result()
+    if result is not None:
+        terminal.say(f"{out} is done; another --out starts anew.")
+        show(result)
+        return
+
+    data = open_classes(network, options)
+    parts = parts_of(options, data)
+    notes = [*data.notes, *parts.notes]
+    before = tuple(network.data["classes"])
+    if before and before != data.classes:
+        notes.append("The classes are others than those of the images of pretraining, which fine-tuning does not mind.")
+    for note in notes:
+        terminal.say(_printable(note))
+    steps = steps_of(options, len(parts.learnt))
+    training = dataclasses.replace(options.training, steps=steps)
+    epochs = max(1, round(steps * training.batch_size / len(parts.learnt)))
+    terminal.say(
+        f"{len(data.classes)} classes, {len(parts.learnt):,} images to learn from, {len(parts.validation):,} for "
+        f"validation: at most {steps:,} steps of {training.batch_size} on {jax.devices()[0].device_kind}."
+    )
+    build = functools.partial(
+        Finetuner,
+        network.built.backbone,
+        network.config.method.views,
+        data.train,
+        num_classes=len(data.classes),
+        options=training,
+    )
+    if options.dry_run:
+        needs = build().estimate(jax.random.key(options.seed), *start, parts.learnt)
+        terminal.console.print(dry_run.table(f"fine-tuning of {options.run}", needs))
+        return
+    folder.begin(facts(data))
+    with whole_or_nothing(folder):
+        folder.rewind(0)
+        tuner = build()
+        with terminal.training_progress(steps, epochs) as follow:
+
+            def record(line: dict[str, Any]) -> None:
+                folder.append(line)
+                follow(line)
+
+            validation = part(data.train, parts.validation) if len(parts.validation) else None
+            classifier = tuner.train(
+                jax.random.key(options.seed), *start, parts.learnt, validation=validation, follow=record
+            )
+        assert data.test is not None, "open_labelled has seen to it"
+        probabilities = tuner.probabilities(classifier, data.test)
+        result = result_of(data, probabilities, folder.metrics(), parts, steps)
+        save_classifier(
+            out / "weights.safetensors",
+            network.config,
+            classifier,
+            data.classes,
+            canvas=data.train.canvas,
+            reading=reading_of(network, options.exif, options.background),
+        )
+        write_finetune_report(
+            folder.report, network, data, probabilities, folder.metrics(), result, notes, folder.settings, command
+        )
+        # Written last: what has a result is done, page and all.
+        folder.write_result(result)
+    show(result)
+    terminal.say(f"The page is {folder.report}, the weights are {out / 'weights.safetensors'}.")
+
+
+def settings_of(options: Options, network: Loaded) -> dict[str, Any]:
+    """What goes to config.json: the options, and the configuration of the run as it was pretrained."""
+    fields = dataclasses.asdict(options)
+    del fields["out"], fields["dry_run"], fields["compilation_cache"]
+    # Defaults follow the run, whose configuration is below. Without them, folders older than these options still match.
+    for name, usual in (("exif", True), ("background", None)):
+        if fields[name] == usual:
+            del fields[name]
+    fields["run"] = str(expanded(options.run))
+    fields["data"] = options.data or network.config.data
+    fields["limit"] = network.config.limit if options.data is None else None
+    return json.loads(json.dumps({**fields, "pretraining": to_dict(network.config)}))
+
+
+def part(split: Split, index: np.ndarray) -> Split:
+    """The images at `index`."""
+    labels = None if split.labels is None else split.labels[index]
+    return Split(split.images[index], labels, split.aspects[index], tuple(split.names[i] for i in index))
+
+
+def show(result: dict[str, Any]) -> None:
+    """The accuracies and the table of classes, on the terminal."""
+    rows = result["per_class"]
+    title = "precision, recall and F1 of each class on the test images, %"
+    if len(rows) > _MOST_CLASSES:
+        title = f"the {_WORST} classes of {len(rows)} with the lowest F1 on the test images, %"
+        rows = sorted((row for row in rows if row["f1"] is not None), key=lambda row: row["f1"])[:_WORST]
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("class", overflow="fold")
+    for column in ("precision", "recall", "F1", "images"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        shares = (row[field] for field in ("precision", "recall", "f1"))
+        cells = ("–" if share is None else f"{100 * share:.1f}" for share in shares)
+        table.add_row(Text(_printable(row["class"])), *cells, str(row["support"]))
+    terminal.console.print(table)
+    stopped = result["last_step"] < result["steps"]
+    if result["validation"] is not None:
+        terminal.say(
+            f"Weights of step {result['kept_step']}, with {100 * result['validation']:.1f} % on the "
+            f"{result['images']['validation']:,} validation images"
+            + (f"; training stopped early, after step {result['last_step']}." if stopped else ".")
+        )
+    terminal.say(
+        f"Accuracy on the {result['images']['test']:,} test images: {100 * result['test']:.1f} %; "
+        f"{100 * result['most_frequent_class']:.1f} % are of their most frequent class."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _printable(text: str) -> str:
+    """Names of folders need not be Unicode; what is printed must."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def main() -> None:
+    """The command line."""
+    options = tyro.cli(Options, prog="sslax finetune")
+    command = shlex.join(["sslax", "finetune", *sys.argv[1:]])
+    terminal.run_script(lambda: finetune(options, command=command), compilation_cache=options.compilation_cache)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What a pretraining run shows of itself: gathers the report's contents from the run."""
+
+import math
+import time
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sslax import processes
+from sslax.config import Config, to_dict
+from sslax.data import Dataset, LazyDataset
+from sslax.report import Report, attention_overlay, environment, project_2d, write_report
+from sslax.runs import RunDir
+from sslax.training import Built, Embedder, TrainState
+
+_GRID_ROWS = 8
+_PROJECTED = 600
+
+
+def write_run_report(
+    run: RunDir,
+    name: str,
+    method_name: str,
+    config: Config,
+    built: Built,
+    data: Dataset | LazyDataset,
+    state: TrainState,
+    result: Mapping[str, Mapping[str, float]],
+    *,
+    command: str,
+) -> None:
+    """Write `report.html` of a run that has come to its end; of several processes all compute, and the first writes."""
+    shown = data.test or data.train
+    # Spread over the split, which stands in the order of its classes.
+    index = np.linspace(0, len(shown) - 1, min(_PROJECTED, len(shown))).astype(int)
+    projected = shown.read(index)
+    features = Embedder(built.method, built.mesh)(state, projected.images, projected.aspects)
+    looked_at = np.linspace(0, len(shown) - 1, min(_GRID_ROWS, len(shown))).astype(int)
+    attended = shown.read(looked_at)
+    maps = attention(built, state, attended.images, attended.aspects)
+    if not processes.first():
+        return
+    # What was not finite is null in the file, and said in the page.
+    metrics = [{key: math.nan if value is None else value for key, value in line.items()} for line in run.metrics()]
+    summary = (
+        f"{method_name} on {data.name}: {config.epochs} epochs of {len(data.train):,} images, "
+        f"{metrics[-1]['seconds']:,.0f} s of training on {jax.device_count()} x {jax.devices()[0].device_kind}."
+    )
+    alarms = tuple(
+        f"At step {line['step']}: {line['collapse']}; {line['collapse_sign']}" for line in metrics if "collapse" in line
+    )
+    notes = data.notes
+    if not result:
+        notes += ("The data has no labels or no test split, so kNN, linear probe and the table are left out.",)
+    write_report(
+        run.report,
+        Report(
+            title=name,
+            method_name=method_name,
+            summary=summary,
+            views=views_grid(built, config, data),
+            view_names=("image", *config.method.views.branches()),
+            attention=None if maps is None else attention_overlay(attended.images, maps),
+            attention_names=() if maps is None else ("image", *(f"head {i + 1}" for i in range(maps.shape[1]))),
+            alarms=alarms,
+            metrics=metrics,
+            result=result or None,
+            embedding=project_2d(features),
+            embedding_labels=projected.labels,
+            thumbnails=projected.images,
+            classes=data.classes,
+            config=to_dict(config),
+            environment={
+                **environment(),
+                "command": command,
+                "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+            },
+            notes=notes,
+        ),
+    )
+
+
+def attention(built: Built, state: TrainState, images: np.ndarray, aspects: np.ndarray) -> np.ndarray | None:
+    """Attention maps [n, heads, rows, columns] of the [CLS] token, or None where the network has none."""
+    if built.method.attention is None:
+        return None
+    # On every device, so that each process of several can read all of it.
+    attend = jax.jit(built.method.attention, out_shardings=jax.NamedSharding(built.mesh, jax.P()))
+    maps = attend(state.params, state.aux, images, aspects if (aspects != 1).any() else None)
+    return np.asarray(maps)
+
+
+def views_grid(built: Built, config: Config, data: Dataset | LazyDataset) -> np.ndarray:
+    """Training images beside the views that the network saw of them: uint8 [rows, 1 + views, size, size, 3]."""
+    index = np.linspace(0, len(data.train) - 1, min(_GRID_ROWS, len(data.train))).astype(int)
+    images, aspects, _ = data.train.read(index)
+    recipe = config.method.views
+    views = jax.jit(built.method.views)(jax.random.key(config.seed), images, aspects)
+    side = recipe.size
+    whole = jax.image.resize(jnp.asarray(images, jnp.float32) / 255, (len(index), side, side, 3), "linear")
+    mean, std = np.asarray(recipe.mean or (0, 0, 0)), np.asarray(recipe.std or (1, 1, 1))
+    # Smaller crops are enlarged to the size of the others, pixel by pixel.
+    same = [jax.image.resize(view, (len(index), side, side, 3), "nearest") for view in views]
+    visible = [np.asarray(whole), *(np.asarray(view) * std + mean for view in same)]
+    return (np.clip(np.stack(visible, axis=1), 0, 1) * 255 + 0.5).astype(np.uint8)

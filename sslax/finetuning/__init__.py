@@ -1,0 +1,15 @@
+"""Classifiers on a pretrained backbone: trained, saved and loaded again."""
+
+from sslax.finetuning.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
+from sslax.finetuning.finetune import Finetuner, held_out
+from sslax.finetuning.options import FinetuneOptions
+
+__all__ = [
+    "Classifier",
+    "FinetuneOptions",
+    "Finetuner",
+    "LoadedClassifier",
+    "held_out",
+    "load_classifier",
+    "save_classifier",
+]

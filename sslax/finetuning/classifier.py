@@ -1,0 +1,281 @@
+"""A backbone with a classifier on it: its predictions, and the one file that it is kept in.
+
+The file is safetensors. It holds the backbone under torch's names (`sslax.export`) and the head as torch's Linear layers have
+it, `head.weight` and `head.bias`, or `head.0` and `head.2` of two layers with a ReLU between. Before the head each row of
+features is normalised, as `torch.nn.LayerNorm(d, eps=1e-6, elementwise_affine=False)` does. The metadata says the rest:
+classes, network, image size, interpolation and normalisation.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree, UInt8
+
+from sslax.augment import eval_view
+from sslax.config import Config, NetworkConfig
+from sslax.data import Dataset
+from sslax.data.decode import DEFAULT_CANVAS, read_files
+from sslax.data.picture import USUAL, Reading
+from sslax.errors import InputError
+from sslax.export import from_torch, load_safetensors, save_safetensors, to_torch
+from sslax.networks import ClassifierHead, build_backbone, forward, init
+from sslax.training.build import compute_dtype, make_backbone
+from sslax.training.load import are_files, as_batch, reading_of
+
+_BATCH = 512
+
+
+class Classifier(NamedTuple):
+    """Trained weights: the backbone's parameters and statistics, and the head's parameters."""
+
+    params: PyTree
+    statistics: PyTree
+    head: PyTree
+
+
+class Shown(NamedTuple):
+    """How images are shown to a network in evaluation; any recipe of views has these fields.
+
+    Attributes:
+      size: side, pixels.
+      interpolation: how they are resized.
+      mean: subtracted, a number a channel; None: nothing.
+      std: divided by, a number a channel; None: nothing.
+    """
+
+    size: int
+    interpolation: Any
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
+
+
+class Predictor:
+    """Logits of any number of images, in batches of few compiled shapes; for weights that are given with each call."""
+
+    def __init__(self, backbone: Any, head: ClassifierHead, shown: Any):
+        self._backbone, self._head, self._shown = backbone, head, shown
+        self._logits = jax.jit(self._classify)
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"],
+        aspects: Float[np.ndarray, "n"],
+    ) -> Float[np.ndarray, "n c"]:
+        """Logits of images, uint8 or in [0, 1], and their true widths / heights."""
+        # Images that nobody squashed need no geometry, and at the network's size no resizing at all.
+        squashed = bool((aspects != 1).any())
+        # Powers of two: few programs, and single images do not wait for a whole batch.
+        size = min(_BATCH, 1 << (len(images) - 1).bit_length())
+        found = []
+        for start in range(0, len(images), size):
+            batch, shapes = images[start : start + size], aspects[start : start + size]
+            missing = size - len(batch)
+            whole = np.pad(batch, [(0, missing), (0, 0), (0, 0), (0, 0)])
+            shapes = np.pad(shapes, (0, missing), constant_values=1)
+            logits = self._logits(classifier, whole, shapes if squashed else None)
+            found.append(np.asarray(logits, np.float32)[: len(batch)])
+        return np.concatenate(found)
+
+    def _classify(self, classifier: Classifier, images: Array, aspects: Array | None) -> Float[Array, "n c"]:
+        s = self._shown
+        x = eval_view(images, s.size, aspects=aspects, interpolation=s.interpolation, mean=s.mean, std=s.std)
+        h, _ = forward(self._backbone, classifier.params, classifier.statistics, x, train=False)
+        return forward(self._head, classifier.head, {}, h, train=False)[0]
+
+
+class LoadedClassifier:
+    """A classifier from its file: `classifier(images)` are the names of the classes that images are taken for.
+
+    Images are arrays, or lists of image files, which are read as those that it learnt from.
+
+    Attributes:
+      classes: their names, in the order of the probabilities' columns.
+      weights: of the backbone and the head.
+    """
+
+    def __init__(
+        self, classes: tuple[str, ...], weights: Classifier, predictor: Predictor, canvas: int, reading: Reading
+    ):
+        self.classes, self.weights = classes, weights
+        self._predictor, self._canvas, self._reading = predictor, canvas, reading
+
+    def __call__(
+        self,
+        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array | Sequence[str | os.PathLike[str]],
+        aspects: Float[np.ndarray, "n"] | None = None,
+    ) -> list[str]:
+        """The name of the likeliest class of each image; arguments and errors as `probabilities`."""
+        return [self.classes[index] for index in self.probabilities(images, aspects).argmax(1)]
+
+    def probabilities(
+        self,
+        images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array | Sequence[str | os.PathLike[str]],
+        aspects: Float[np.ndarray, "n"] | None = None,
+    ) -> Float[np.ndarray, "n c"]:
+        """Probabilities of the classes, a row an image; images are uint8 or float in [0, 1], and of any size.
+
+        Args:
+          images: any number of them, all of one size; the central square is resized for the network. Or a list of files.
+          aspects: true widths / heights of images that were squashed to a square; None: they were not.
+
+        Raises:
+          ValueError: on other shapes or types, and files that cannot be read.
+        """
+        if are_files(images):
+            images, aspects = read_files(images, self._canvas, self._reading)
+        return softmax(self._predictor(self.weights, *as_batch(images, aspects)))
+
+    def accuracy(self, data: Dataset) -> float:
+        """Share of the test images of `data` that are taken for what they are, in [0, 1].
+
+        Raises:
+          InputError: where the data has no labels or no test split, or other classes than the classifier.
+        """
+        if data.test is None or data.test.labels is None:
+            raise InputError(f"data is {data.name}, which has no labels or no test split; both are needed.")
+        if data.classes != self.classes:
+            raise InputError(
+                f"data is {data.name}, whose classes ({_some(data.classes)}) are not those of the classifier "
+                f"({_some(self.classes)}); they must be the same."
+            )
+        found = self.probabilities(data.test.images, data.test.aspects).argmax(1)
+        return float((found == data.test.labels).mean())
+
+
+def softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+    """Probabilities of logits, row by row."""
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return shares / shares.sum(1, keepdims=True)
+
+
+def save_classifier(
+    path: str | os.PathLike[str],
+    config: Config,
+    classifier: Classifier,
+    classes: tuple[str, ...],
+    *,
+    canvas: int = DEFAULT_CANVAS,
+    reading: Reading | None = None,
+) -> None:
+    """Write a classifier to one file in one step, which `load_classifier` takes back.
+
+    Args:
+      path: of the file; its folder exists.
+      config: of the run that the backbone was pretrained in.
+      classifier: the weights.
+      classes: their names in the order of the logits.
+      canvas: side of the squares that its images were squashed to, which image files will be read at.
+      reading: how its image files were read; None is as the run's.
+
+    Raises:
+      InputError: where the file cannot be written.
+    """
+    tensors = to_torch(make_backbone(config), classifier.params, classifier.statistics)
+    layers = [classifier.head[name] for name in sorted(classifier.head)]
+    for name, layer in zip(_head_names(len(layers) == 2), layers, strict=True):
+        tensors[f"{name}.weight"] = np.asarray(layer["kernel"], np.float32).T
+        tensors[f"{name}.bias"] = np.asarray(layer["bias"], np.float32)
+    views = config.method.views
+    metadata = {
+        "kind": "sslax classifier",
+        "method": config.method.NAME,
+        "classes": json.dumps(classes),
+        "network": json.dumps(dataclasses.asdict(config.network)),
+        "head": "mlp" if len(layers) == 2 else "linear",
+        "precision": config.precision,
+        "image_size": json.dumps(views.size),
+        "interpolation": views.interpolation,
+        "mean": json.dumps(views.mean),
+        "std": json.dumps(views.std),
+        "canvas": json.dumps(canvas),
+        "reading": json.dumps(reading or reading_of(config)),
+    }
+    save_safetensors(path, tensors, metadata)
+
+
+def load_classifier(path: str | os.PathLike[str]) -> LoadedClassifier:
+    """The classifier in the file that `sslax finetune` wrote; nothing else of the run is needed.
+
+    Raises:
+      InputError: where the file is missing, damaged or holds no classifier, or weights that are not of the network and the
+        classes that it says they are of.
+    """
+    tensors, metadata = load_safetensors(path)
+    if metadata.get("kind") != "sslax classifier":
+        raise InputError(f"{path} holds no classifier; it must be a weights.safetensors that sslax finetune wrote.")
+    try:
+        classes = tuple(str(name) for name in json.loads(metadata["classes"]))
+        network = NetworkConfig(**json.loads(metadata["network"]))
+        mean, std = (json.loads(metadata[name]) for name in ("mean", "std"))
+        shown = Shown(
+            int(metadata["image_size"]),
+            metadata["interpolation"],
+            None if mean is None else tuple(mean),
+            None if std is None else tuple(std),
+        )
+        backbone = build_backbone(
+            network.name,
+            image_size=shown.size,
+            stem=network.stem,
+            width=network.width,
+            depth=network.depth,
+            patch_size=network.patch_size,
+            norm=network.norm,
+            drop_path=0.0,
+            dtype=compute_dtype(metadata["precision"]),
+        )
+        hidden = {"linear": False, "mlp": True}[metadata["head"]]
+        # Files of older versions have neither.
+        canvas = int(metadata.get("canvas", max(DEFAULT_CANVAS, 2 * shown.size)))
+        exif, background = json.loads(metadata.get("reading", json.dumps(USUAL)))
+        reading = Reading(bool(exif), tuple(background))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} does not say what classifier it holds ({error}); it must be as sslax finetune wrote it."
+        ) from error
+    example = jnp.zeros((1, shown.size, shown.size, 3))
+    like = jax.eval_shape(lambda key: init(backbone, key, example), jax.random.key(0))
+    try:
+        params, statistics = from_torch(backbone, tensors, like_params=like[0], like_stats=like[1])
+    except InputError as error:
+        raise InputError(f"{path} does not hold the {network.name} that it names: {error}") from error
+    width = jax.eval_shape(lambda: forward(backbone, params, statistics, example, train=False)[0]).shape[-1]
+    head = _head_from(path, tensors, hidden=hidden, width=width, classes=len(classes))
+    weights = Classifier(params, statistics, head)
+    return LoadedClassifier(
+        classes, weights, Predictor(backbone, ClassifierHead(len(classes), hidden), shown), canvas, reading
+    )
+
+
+def _head_names(hidden: bool) -> tuple[str, ...]:
+    # Between the two layers of torch's Sequential stands the ReLU.
+    return ("head.0", "head.2") if hidden else ("head",)
+
+
+def _head_from(path: Any, tensors: dict[str, np.ndarray], *, hidden: bool, width: int, classes: int) -> PyTree:
+    head = {}
+    for place, (name, out) in enumerate(
+        zip(_head_names(hidden), (width, classes) if hidden else (classes,), strict=True)
+    ):
+        for part, shape in (("weight", (out, width)), ("bias", (out,))):
+            found = tensors.get(f"{name}.{part}")
+            if found is None or found.shape != shape:
+                had = "is missing" if found is None else f"has shape {list(found.shape)}"
+                raise InputError(
+                    f"{path} is for {classes} classes on {width} features, but its {name}.{part} {had}; "
+                    f"it must be {list(shape)}, as sslax finetune wrote it."
+                )
+        kernel, bias = (jnp.array(tensors[f"{name}.{part}"], copy=True) for part in ("weight", "bias"))
+        head[f"Dense_{place}"] = {"kernel": kernel.T, "bias": bias}
+    return head
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,300 @@
+"""Supervised training of a backbone with a classifier on it: fine-tuning, and the same from scratch."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from sslax import optim
+from sslax.augment import Branch, branch_views, eval_view
+from sslax.data import Split
+from sslax.errors import InputError
+from sslax.finetuning.classifier import Classifier, Predictor, softmax
+from sslax.finetuning.options import FinetuneOptions
+from sslax.networks import ClassifierHead, forward, init
+from sslax.training.estimate import Estimate, flops_of, seconds_of
+from sslax.training.loop import asked_to_stop
+from sslax.training.nonfinite import NonFinite
+
+
+class _Run(NamedTuple):
+    weights: PyTree
+    statistics: PyTree
+    opt_state: PyTree
+
+
+class Finetuner:
+    """Trains classifiers on one backbone; its programs are compiled once, whatever labels and weights they are run with.
+
+    Args:
+      backbone: the network.
+      recipe: the views' of pretraining, for size, interpolation and normalisation.
+      train: images to learn from; which of them is said with each training.
+      num_classes: c.
+      options: see there.
+
+    Raises:
+      InputError: on images without labels, and options that cannot work.
+
+    Source: the protocol of Chen et al. 2020, appendix B.8 (crop and flip, no other augmentation). Deviations: AdamW with
+    warmup in place of Nesterov momentum, as sets of ten images want fewer choices; a number of steps, not of epochs, for
+    the same reason; mixup (Zhang et al. 2018, arXiv:1710.09412), label smoothing (Szegedy et al. 2016, arXiv:1512.00567)
+    and colour by option.
+    """
+
+    def __init__(self, backbone: Any, recipe: Any, train: Split, *, num_classes: int, options: FinetuneOptions):
+        if train.labels is None:
+            raise InputError("data has no labels; fine-tuning needs them.")
+        options.check(backbone)
+        self._backbone, self._recipe, self._options = backbone, recipe, options
+        self._head = ClassifierHead(classes=num_classes, hidden=options.head == "mlp")
+        self._images = jax.tree.map(jnp.asarray, (train.images, train.aspects, train.labels))
+        self._squashed = bool((train.aspects != 1).any())
+        self._schedule = optim.warmup_cosine(options.lr, warmup_steps=max(1, options.steps // 10), steps=options.steps)
+        self._adam = optim.adamw(self._schedule, weight_decay=options.weight_decay)
+        self._step = jax.jit(self._take_step, donate_argnums=0)
+        self._predictor = Predictor(backbone, self._head, recipe)
+
+    def train(
+        self,
+        key: Key[Array, ""],
+        params: PyTree,
+        statistics: PyTree,
+        index: Int[np.ndarray, "k"],
+        *,
+        validation: Split | None = None,
+        follow: Callable[[dict[str, Any]], None] = lambda line: None,
+    ) -> Classifier:
+        """A classifier trained from these weights on the images at `index`.
+
+        With `validation` images the weights are those of the step that did best on them, and training stops early. Of
+        equal accuracies the lower loss is better: a few images are soon all right.
+
+        Args:
+          key: for the head, the order and the views.
+          params: of the backbone.
+          statistics: its BatchNorm statistics.
+          index: which of the training images.
+          validation: images to stop by.
+          follow: called at each look with step, epoch, loss (mean since the last look), lr, and with validation images
+            `validation` (accuracy in [0, 1]), `validation_loss` and `best`, whether these are the best weights so far.
+
+        Raises:
+          NonFinite: when the loss stops being a number.
+          KeyboardInterrupt: after Ctrl-C or SIGTERM, when the step is done.
+        """
+        o = self._options
+        order_key, head_key, step_key = jax.random.split(key, 3)
+        run = self._begin(head_key, params, statistics)
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(order_key)).astype(np.uint32).tolist())
+        order = self._order(rng, index)
+        shares = rng.beta(o.mixup, o.mixup, o.steps) if o.mixup else np.ones(o.steps)
+        frozen = params if o.freeze else {}
+        every = o.eval_every or max(1, round(o.steps / 20))
+        best, best_score, waited = None, (-1.0, 0.0), 0
+        losses: list[Array] = []
+        with asked_to_stop() as stop:
+            for step in range(o.steps):
+                run, loss = self._step(run, frozen, step_key, step, order[step], shares[step])
+                # The device may be a step ahead, not thousands: a process that ends while it computes may crash.
+                stopping = stop()
+                jax.block_until_ready(loss if stopping else losses[-1:])
+                if stopping:
+                    raise KeyboardInterrupt
+                losses.append(loss)
+                if (step + 1) % every and step + 1 < o.steps:
+                    continue
+                line = self._line(step, losses, len(index))
+                losses = []
+                if validation is not None:
+                    now = self._classifier(run, params)
+                    accuracy, validation_loss = self._measure(now, validation)
+                    better = (accuracy, -validation_loss) > best_score
+                    waited = 0 if better else waited + 1
+                    if better:
+                        best, best_score = jax.device_get(now), (accuracy, -validation_loss)
+                    line |= {"validation": accuracy, "validation_loss": validation_loss, "best": better}
+                follow(line)
+                if waited >= o.patience:
+                    break
+        return best or self._classifier(run, params)
+
+    def estimate(
+        self, key: Key[Array, ""], params: PyTree, statistics: PyTree, index: Int[np.ndarray, "k"]
+    ) -> Estimate:
+        """What `train` with these arguments would take, at most; its step is compiled and timed on some of the images."""
+        o = self._options
+        run, frozen = self._begin(key, params, statistics), params if o.freeze else {}
+        rest = (frozen, key, 0, np.resize(index, o.batch_size).astype(np.int32), 0.5)
+        lowered = self._step.lower(run, *rest)
+        compiled = lowered.compile()
+        memory = compiled.memory_analysis()
+        parameters = {name: sum(x.size for x in jax.tree.leaves(part)) for name, part in run.weights.items()}
+        weights = sum(x.nbytes for x in jax.tree.leaves((run.weights, run.statistics, frozen)))
+        state = sum(x.nbytes for x in jax.tree.leaves((run, frozen)))
+        rate = o.batch_size / seconds_of(lambda run: compiled(run, *rest), run)
+        return Estimate(
+            parameters=parameters,
+            steps=o.steps,
+            batch_size=o.batch_size,
+            devices=1,
+            flops=flops_of(self._step, run, *rest),
+            state=state,
+            temporaries=None if memory is None else memory.temp_size_in_bytes,
+            images=sum(x.nbytes for x in self._images),
+            step_rate=rate,
+            decoding_rate=None,
+            feed="resident",
+            hours=o.steps * o.batch_size / rate / 3600,
+            checkpoints=weights,
+        )
+
+    def probabilities(self, classifier: Classifier, split: Split) -> Float[np.ndarray, "n c"]:
+        """Probabilities of the classes, a row an image."""
+        return softmax(self._predictor(classifier, split.images, split.aspects))
+
+    def predict(self, classifier: Classifier, split: Split) -> Int[np.ndarray, "n"]:
+        """The class that each image is taken for."""
+        return self._predictor(classifier, split.images, split.aspects).argmax(1)
+
+    def accuracy(self, classifier: Classifier, split: Split) -> float:
+        """Share of the images that are taken for what they are."""
+        return float((self.predict(classifier, split) == split.labels).mean())
+
+    def _begin(self, key: Key[Array, ""], params: PyTree, statistics: PyTree) -> _Run:
+        """A new head on these weights."""
+        example = jax.eval_shape(lambda: self._views(jnp.zeros(1, int)))
+        width = jax.eval_shape(lambda x: self._features(params, statistics, x, False)[0], example).shape[-1]
+        head, _ = init(self._head, key, jnp.zeros((1, width)))
+        # Copies, as the step takes its arguments for its own.
+        backbone = {} if self._options.freeze else {"backbone": jax.tree.map(jnp.array, params)}
+        weights = {"head": head, **backbone}
+        return _Run(weights, jax.tree.map(jnp.array, statistics), self._adam.init(weights))
+
+    def _line(self, step: int, losses: list[Array], images: int) -> dict[str, Any]:
+        loss = float(np.mean(jax.device_get(losses)))
+        if not math.isfinite(loss):
+            raise NonFinite(f"The loss is {loss} at step {step + 1} of fine-tuning; a lower lr usually helps.")
+        epoch = (step + 1) * self._options.batch_size / images
+        return {"step": step + 1, "epoch": epoch, "loss": loss, "lr": float(self._schedule(step))}
+
+    def _measure(self, classifier: Classifier, split: Split) -> tuple[float, float]:
+        """Accuracy and mean cross-entropy."""
+        found = self.probabilities(classifier, split)
+        own = np.take_along_axis(found, np.asarray(split.labels)[:, None], axis=1)
+        return float((found.argmax(1) == split.labels).mean()), float(-np.log(np.maximum(own, 1e-30)).mean())
+
+    def _classifier(self, run: _Run, params: PyTree) -> Classifier:
+        return Classifier(run.weights.get("backbone", params), run.statistics, run.weights["head"])
+
+    def _order(self, rng: np.random.Generator, index: Int[np.ndarray, "k"]) -> Int[np.ndarray, "steps batch"]:
+        """Epochs of the images in random order, cut into batches: small sets are passed through several times in one."""
+        o = self._options
+        epochs = -(-o.steps * o.batch_size // len(index))
+        passes = np.concatenate([rng.permutation(index) for _ in range(epochs)])
+        return passes[: o.steps * o.batch_size].reshape(o.steps, o.batch_size).astype(np.int32)
+
+    def _views(self, index: Int[Array, "n"], key: Key[Array, ""] | None = None) -> Float[Array, "n s s 3"]:
+        images, aspects, _ = self._images
+        shown = aspects[index] if self._squashed else None
+        if key is None:
+            r = self._recipe
+            return eval_view(
+                images[index], r.size, aspects=shown, interpolation=r.interpolation, mean=r.mean, std=r.std
+            )
+        return branch_views(key, images[index], [self._branch()], aspects=shown)[0]
+
+    def _branch(self) -> Branch:
+        """Crop, flip and colours, normalised as in pretraining."""
+        first = next(iter(self._recipe.branches().values()))
+        o = self._options
+        return dataclasses.replace(
+            first,
+            crop_area=o.crop_area or first.crop_area,
+            crop_min_covered=0.0,
+            flip=first.flip if o.flip is None else o.flip,
+            jitter=o.jitter,
+            brightness=0.8 * o.strength,
+            contrast=0.8 * o.strength,
+            saturation=0.8 * o.strength,
+            hue=0.2 * o.strength,
+            semantics="simclr",
+            grayscale=o.grayscale,
+            blur=0.0,
+            solarize=0.0,
+            composed=None,
+        )
+
+    def _features(
+        self, params: PyTree, statistics: PyTree, x: Array, train: bool, key: Any = None
+    ) -> tuple[Array, PyTree]:
+        return forward(self._backbone, params, statistics, x, train=train, key=key)
+
+    def _take_step(
+        self, run: _Run, frozen: PyTree, key: Array, step: Array, index: Array, share: Array
+    ) -> tuple[_Run, Array]:
+        view_key, drop_key = jax.random.split(jax.random.fold_in(key, step))
+        x, labels = self._views(index, view_key), self._images[2][index]
+        targets = jax.nn.one_hot(labels, self._head.classes)
+        targets = optax.smooth_labels(targets, self._options.label_smoothing)
+        if self._options.mixup > 0:
+            x, targets = mix(x, targets, share)
+
+        def loss(weights):
+            if self._options.freeze:
+                h, statistics = self._features(frozen, run.statistics, x, False)
+            else:
+                h, statistics = self._features(weights["backbone"], run.statistics, x, True, drop_key)
+            logits, _ = forward(self._head, weights["head"], {}, h, train=True)
+            return optax.softmax_cross_entropy(logits, targets).mean(), statistics
+
+        (value, statistics), gradient = jax.value_and_grad(loss, has_aux=True)(run.weights)
+        updates, opt_state = self._adam.update(gradient, run.opt_state, run.weights)
+        updates = jax.tree_util.tree_map_with_path(lambda path, u: u * self._rate(path), updates)
+        return _Run(optax.apply_updates(run.weights, updates), statistics, opt_state), value
+
+    def _rate(self, path: tuple[Any, ...]) -> float:
+        """What a parameter's learning rate is multiplied by."""
+        if self._options.layer_decay == 1 or path[0].key != "backbone":
+            return 1.0
+        return self._options.layer_decay ** layers_above(str(path[1].key), self._backbone.depth)
+
+
+def layers_above(name: str, depth: int) -> int:
+    """How often a ViT's module `name` is subject to the layer-wise decay: once for each block from its own upwards.
+
+    The last norm and the head are above all blocks, and whole; patch embedding, class token and positions are below them.
+
+    Source: Clark et al. 2020, arXiv:2003.10555; `optim_factory.py` of BEiT's release and `util/lr_decay.py` of MAE's.
+    """
+    if name.startswith("block"):
+        return depth + 1 - int(name.removeprefix("block"))
+    return 0 if name == "norm" else depth + 1
+
+
+def mix(
+    x: Float[Array, "n h w c"], targets: Float[Array, "n k"], share: Float[Array, ""]
+) -> tuple[Float[Array, "n h w c"], Float[Array, "n k"]]:
+    """Mixup: `share` of each image and target, and the rest of those as far from the batch's other end.
+
+    Source: Zhang et al. 2018, arXiv:1710.09412; batches are in random order, so that they need no other permutation.
+    """
+    return share * x + (1 - share) * x[::-1], share * targets + (1 - share) * targets[::-1]
+
+
+def held_out(
+    labels: Int[np.ndarray, "n"], index: Int[np.ndarray, "k"], *, fraction: float, seed: int
+) -> Bool[np.ndarray, "k"]:
+    """Which of the images at `index` are for validation: the share of each class, none of classes with a single image."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros(len(index), bool)
+    for label in np.unique(labels[index]):
+        members = rng.permutation(np.flatnonzero(labels[index] == label))
+        mask[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
+    return mask

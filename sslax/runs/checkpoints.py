@@ -1,0 +1,323 @@
+"""Checkpoints of a run's state; the only file that knows orbax.
+
+A checkpoint is a folder that is named by its step. It is written beside and renamed, so that it is there whole or not at all.
+Its `digest.json` has the SHA-256 of every file and the shape and type of every array, which are checked before anything is
+read: what a disk or a copy has done to it does not pass, and orbax is never shown a broken file.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+
+from sslax import processes
+from sslax.errors import InputError
+from sslax.files import write_atomically
+
+_ASIDE, _DIGEST, _PARTIAL = "damaged", "digest.json", "partial"
+
+
+class PassedOver(NamedTuple):
+    """A checkpoint that is not whole, and what is wrong with it."""
+
+    step: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"step {self.step} ({self.reason})"
+
+
+class Found(NamedTuple):
+    """A whole checkpoint, and the newer ones that are not."""
+
+    step: int
+    state: Any
+    observers: PyTree | None
+    passed_over: tuple[PassedOver, ...]
+
+
+class _Damaged(Exception):
+    """Why a checkpoint cannot be used."""
+
+
+class Checkpoints:
+    """The checkpoints of one run: the newest `keep` and the best by kNN, each written whole or not at all.
+
+    Args:
+      folder: where they stand, one folder a step; made if it is missing.
+      keep: how many of the newest stay.
+      read_only: only read, and leave alone what another process may be writing.
+
+    Raises:
+      InputError: where the folder cannot be used.
+    """
+
+    def __init__(self, folder: pathlib.Path, *, keep: int = 2, read_only: bool = False):
+        # Orbax tells of every file at level INFO, and warns of what it decided by itself.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._folder, self._keep = folder.absolute(), keep
+        self._scores: dict[int, float | None] = {}
+        try:
+            if not read_only:
+                self._folder.mkdir(exist_ok=True)
+                self._sweep()
+            os.listdir(self._folder)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be used for checkpoints: {error.strerror}.") from error
+        self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, whole or not, in order."""
+        return sorted(int(name) for name in os.listdir(self._folder) if name.isascii() and name.isdecimal())
+
+    def latest(self) -> int | None:
+        """The step of the newest checkpoint, or None."""
+        return max(self.steps(), default=None)
+
+    def is_best(self, knn: float | None) -> bool:
+        """Whether a checkpoint of this kNN accuracy would be the best so far; never where nothing was measured."""
+        if knn is None:
+            return False
+        known = processes.from_first(lambda: list(self._known_scores().values()))
+        return all(score is None or knn > score for score in known)
+
+    def save(self, state: Any, observers: PyTree | None = None, *, knn: float | None = None) -> None:
+        """Write `state`, and what observers of the run have learned, under its step; a step that is saved already is left.
+
+        Args:
+          state: of the run: a named tuple of any pytrees, whose field `step` is a whole number.
+          observers: of the run, any pytree.
+          knn: the accuracy by which the best is kept, where it was measured.
+
+        Raises:
+          InputError: where it cannot be written, the disk being full for one; those from before stay whole.
+        """
+        step, before = int(state.step), processes.from_first(self.steps)
+        if step in before:
+            return
+        partial = self._folder / f"{step}.{_PARTIAL}"
+        parts = _parts(state, observers)
+        try:
+            self._orbax.save(
+                partial, args=ocp.args.Composite(**{name: ocp.args.StandardSave(part) for name, part in parts.items()})
+            )
+            if processes.first():
+                digest = {"knn20": knn, "arrays": _shapes(parts), "files": _files(partial, settle=True)}
+                write_atomically(partial / _DIGEST, json.dumps(digest))
+                os.rename(partial, self._folder / str(step))
+                self._scores[step] = knn
+                self._thin()
+        except Exception as error:  # What a full or vanished disk makes of orbax and tensorstore is not one type.
+            if processes.lost(error):
+                raise
+            self._sweep()
+            kept = f"the one of step {before[-1]} is whole" if before else "there is none from before"
+            raise InputError(
+                f"The checkpoint of step {step} cannot be written to {self._folder} ({_reason(error)}), but {kept}; "
+                "mend that, and run the same command again."
+            ) from error
+        processes.together("checkpoint written")
+
+    def newest_whole(self, like: Any, observers: PyTree | None = None) -> Found | None:
+        """The newest checkpoint that is whole, or None where there is none at all.
+
+        Args:
+          like: what it must hold: its shapes, types and devices.
+          observers: likewise, where they were saved.
+
+        Raises:
+          InputError: where there are checkpoints, and not one of them is whole.
+        """
+        passed: list[PassedOver] = []
+        for step in reversed(processes.from_first(self.steps)):
+            try:
+                state, learned = self._restore(step, like, observers)
+            except _Damaged as error:
+                passed.append(PassedOver(step, str(error)))
+            else:
+                return Found(step, state, learned, tuple(passed))
+        if passed:
+            raise InputError(
+                f"{self._folder} holds no checkpoint that can be used: {'; '.join(map(str, passed))}; "
+                "bring back a whole one, or take another folder for a new run."
+            )
+        return None
+
+    def set_aside(self, passed_over: Sequence[PassedOver]) -> None:
+        """Move what is not whole to the folder `damaged`, as the run will come to these steps again.
+
+        Raises:
+          InputError: where it cannot be moved.
+        """
+        aside = self._folder / _ASIDE
+        for step, reason in passed_over if processes.first() else ():
+            try:
+                aside.mkdir(exist_ok=True)
+                _remove(aside / str(step))
+                os.rename(self._folder / str(step), aside / str(step))
+            except OSError as error:
+                raise InputError(
+                    f"{self._folder / str(step)} is damaged ({reason}) and cannot be moved out of the way: {error.strerror}."
+                ) from error
+        processes.together("damaged checkpoints set aside")
+
+    def close(self) -> None:
+        """Let go of what orbax holds."""
+        self._orbax.close()
+
+    def _restore(self, step: int, like: Any, observers: PyTree | None) -> tuple[Any, PyTree | None]:
+        parts, folder = _parts(like, observers), self._folder / str(step)
+        self._check(step, _shapes(parts))
+        args = {name: ocp.args.StandardRestore(_abstract(part)) for name, part in parts.items()}
+        failed: Exception | None = None
+        try:
+            restored = self._orbax.restore(folder, args=ocp.args.Composite(**args))
+            stored = dict(restored["state"])
+        except Exception as error:  # Every file is what was written, but perhaps by another orbax.
+            if processes.lost(error):
+                raise
+            failed = error
+        if processes.any_of(failed is not None):
+            raise _Damaged("another process cannot read it" if failed is None else _reason(failed)) from failed
+        if int(stored["step"]) != step:
+            raise _Damaged(f"it is of step {int(stored['step'])}")
+        state = type(like)(**stored)
+        # As the leaves of `like`: the keys among them were saved as numbers.
+        whole = [
+            jax.random.wrap_key_data(x, impl=jax.random.key_impl(wanted)) if _is_key(wanted) else x
+            for x, wanted in zip(jax.tree.leaves(state), jax.tree.leaves(like), strict=True)
+        ]
+        state = jax.tree.unflatten(jax.tree.structure(like), whole)
+        return state, None if observers is None else restored["observers"]
+
+    def _check(self, step: int, wanted: Mapping[str, Any]) -> None:
+        """Raise _Damaged, on every process alike, unless all files are as they were written and hold what is wanted."""
+        wrong = processes.from_first(lambda: self._wrong_with(step, wanted))
+        if wrong is not None:
+            raise _Damaged(wrong)
+
+    def _wrong_with(self, step: int, wanted: Mapping[str, Any]) -> str | None:
+        folder = self._folder / str(step)
+        if not folder.is_dir():
+            return "it is no folder"
+        try:
+            digest = json.loads((folder / _DIGEST).read_text(encoding="utf-8"))
+            written, arrays = dict(digest["files"]), dict(digest["arrays"])
+        except FileNotFoundError:
+            return f"it has no {_DIGEST}: a part is missing, or another version wrote it"
+        except OSError as error:
+            return _reason(error)
+        except (ValueError, TypeError, KeyError):
+            return f"its {_DIGEST} is not what was written"
+        try:
+            for name, there in _files(folder).items():
+                if written.pop(name, there) != there:
+                    return f"its {name} is not what was written"
+        except OSError as error:
+            return _reason(error)
+        if written:
+            return f"its {min(written)} is missing"
+        for name in sorted(wanted.keys() | arrays.keys()):
+            if name not in arrays:
+                return f"it lacks {name}: another configuration or version wrote it"
+            if name not in wanted and not name.startswith("['observers']"):
+                return f"it has {name}: another configuration or version wrote it"
+            if name in wanted and arrays[name] != wanted[name]:
+                return f"its {name} is {arrays[name]}, this configuration's {wanted[name]}"
+        return None
+
+    def _known_scores(self) -> dict[int, float | None]:
+        """The kNN accuracy of every checkpoint, None where it was not measured or cannot be read."""
+        known = {}
+        for step in self.steps():
+            if step not in self._scores:
+                try:
+                    score = json.loads((self._folder / str(step) / _DIGEST).read_text(encoding="utf-8"))["knn20"]
+                except (OSError, ValueError, TypeError, KeyError):
+                    score = None
+                self._scores[step] = score if isinstance(score, float) else None
+            known[step] = self._scores[step]
+        return known
+
+    def _thin(self) -> None:
+        """Delete all but the newest and the best."""
+        measured = [(score, step) for step, score in self._known_scores().items() if score is not None]
+        steps = self.steps()
+        for step in {*steps} - {*steps[-self._keep :], *([max(measured)[1]] if measured else [])}:
+            # Half a deletion is nobody's checkpoint.
+            going = self._folder / f"{step}.{_PARTIAL}"
+            os.rename(self._folder / str(step), going)
+            _remove(going)
+
+    def _sweep(self) -> None:
+        """Remove what a write that failed or was killed has left: on a full disk it takes the room that is missing."""
+        if processes.first():
+            for name in os.listdir(self._folder):
+                number, _, rest = name.partition(".")
+                if number.isdecimal() and rest.startswith((_PARTIAL, "orbax-checkpoint-tmp")):
+                    _remove(self._folder / name)
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _parts(state: Any, observers: PyTree | None) -> dict[str, PyTree]:
+    """What is saved, as plain arrays: a typed key as its numbers."""
+    plain = jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state._asdict())
+    return {"state": plain} | ({} if observers is None else {"observers": observers})
+
+
+def _abstract(part: PyTree) -> PyTree:
+    return jax.tree.map(ocp.tree.to_shape_dtype_struct, part)
+
+
+def _shapes(parts: PyTree) -> dict[str, str]:
+    """Type and shape of every array, "float32 [8, 16]", by its place in the tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(parts)
+    return {jax.tree_util.keystr(path): f"{leaf.dtype} {list(leaf.shape)}" for path, leaf in leaves}
+
+
+def _files(folder: pathlib.Path, *, settle: bool = False) -> dict[str, str]:
+    """SHA-256 of every file below `folder` but the digest, by its path; with `settle` they are on the disk then."""
+    found = {}
+    for place, _, names in os.walk(folder, onerror=_raise):
+        for name in names:
+            path = pathlib.Path(place, name)
+            if path != folder / _DIGEST:
+                with open(path, "rb") as file:
+                    found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+                    if settle:
+                        os.fsync(file.fileno())
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """A few words for what reading or writing met."""
+    said = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    for sign in ("No space left on device", "Permission denied", "Read-only file system"):
+        if sign in said:
+            return sign[0].lower() + sign[1:]
+    return f"orbax says {said[:160].rstrip(' .')}"

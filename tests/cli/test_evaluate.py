@@ -1,0 +1,99 @@
+"""The evaluation script on a finished run: the whole table, and what it cannot work with."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from sslax.cli import evaluate, terminal
+from sslax.training import build
+from tests import tiny
+from tests.cli.finished import make
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    make(path, limit=256)
+    return path
+
+
+def test_the_whole_table(finished, capsys):
+    options = evaluate.Options(run=str(finished), labels=(0.1, 1.0), seeds=2, steps=5)
+    assert terminal.exit_code(lambda: evaluate.run(options)) == 0
+    saved = json.loads((finished / "evaluation.json").read_text())
+    found = saved["accuracies"]
+    assert list(found) == ["10 %", "100 %"]
+    for rows in found.values():
+        assert list(rows) == ["pretrained", "untrained", "raw_pixels", "chance"]
+        assert all(0 <= value <= 1 for row in rows.values() for values in row.values() for value in values)
+        assert [len(rows[name]["finetuned"]) for name in ("pretrained", "untrained")] == [2, 2]
+        assert "finetuned" not in rows["raw_pixels"]
+    # There are 26 labels in a tenth of 256, and so no 200 neighbours.
+    assert "knn200" not in found["10 %"]["pretrained"]
+    assert "knn200" in found["100 %"]["pretrained"]
+    # All labels are the same labels whatever the seed.
+    assert np.ptp(found["100 %"]["pretrained"]["knn20"]) == 0
+    assert "raw pixels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels": (1.5,)}, "labels has 1.5; every share must lie in (0, 1]."),
+        ({"labels_per_class": (0,)}, "labels_per_class has 0; every number must be at least 1."),
+        ({"seeds": 0}, "seeds is 0; it must be at least 1."),
+        ({"steps": 0}, "steps is 0; it must be at least 1."),
+        ({"run": "no/such"}, "RUN is no/such, which is no run; it must be a folder that sslax pretrain wrote."),
+    ],
+)
+def test_what_it_cannot_work_with(finished, changes, said, capsys):
+    options = evaluate.Options(**{"run": str(finished), **changes})
+    assert terminal.exit_code(lambda: evaluate.run(options)) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_images_without_labels(finished, tmp_path, capsys):
+    from PIL import Image
+
+    for i in range(4):
+        Image.fromarray(np.full((8, 8, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    options = evaluate.Options(run=str(finished), data=f"folder:{tmp_path}")
+    assert terminal.exit_code(lambda: evaluate.run(options)) == 2
+    assert "no labels or no test split" in capsys.readouterr().err
+
+
+def test_the_page_shows_what_was_found(finished):
+    page = (finished / "evaluation.html").read_text()
+    saved = json.loads((finished / "evaluation.json").read_text())
+    values = saved["accuracies"]["100 %"]["raw_pixels"]["linear"]
+    assert f"{100 * np.mean(values):.1f}±{100 * np.std(values, ddof=1):.1f}" in page
+    assert saved["labels"]["100 %"] == 256
+    for heading in ("Accuracy over the number of labels", "What is taken for what", "Nearest neighbours"):
+        assert f"<h2>{heading}</h2>" in page
+
+
+def test_the_last_blocks_of_a_vit(tmp_path, capsys, finished):
+    options = evaluate.Options(run=str(finished), last_blocks=4)
+    assert terminal.exit_code(lambda: evaluate.run(options)) == 2
+    assert "last_blocks is 4, but the network is patch-resnet, which has no [CLS] tokens" in capsys.readouterr().err
+
+    config = tiny.config("dino")
+    method = build(config, tiny.dataset(), devices=jax.devices()[:1]).method
+    params, aux = jax.jit(method.init, static_argnums=1)(jax.random.key(0), (tiny.SIZE, tiny.SIZE, 3))
+    images = tiny.dataset().test.images[:3]
+    embed = jax.jit(method.embed, static_argnames="last_blocks")
+    last, both = embed(params, aux, images), embed(params, aux, images, last_blocks=2)
+    assert both.shape == (3, 2 * last.shape[1])
+    np.testing.assert_allclose(both[:, last.shape[1] :], last, atol=1e-6)
+    assert np.abs(both[:, : last.shape[1]] - last).max() > 1e-3
+
+
+def test_a_run_on_arrays_has_no_images_of_its_own(tmp_path, capsys):
+    import sslax
+
+    data = tiny.dataset()
+    sslax.pretrain(tiny.config(epochs=1), images=data.train.images, run_dir=tmp_path / "run")
+    assert terminal.exit_code(lambda: evaluate.run(evaluate.Options(run=str(tmp_path / "run")))) == 2
+    assert "data is left out, but RUN was trained on arrays; --data must name images." in capsys.readouterr().err

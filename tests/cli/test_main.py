@@ -1,0 +1,88 @@
+"""The command `sslax`: help and mistakes cost nothing, each command runs by its name, the wheel holds the library alone."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+import sslax
+from sslax.cli import main as cli
+from sslax.cli.configs import table
+from sslax.recipes import CONFIGS
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def test_help_and_mistakes_import_no_jax():
+    code = (
+        "import sys; from sslax.cli.main import main\n"
+        "for words in (['--help'], ['--version'], ['pretrian']):\n"
+        "    try: main(words)\n"
+        "    except SystemExit as end: print('code', end.code)\n"
+        "assert not {'jax', 'flax', 'numpy', 'rich', 'tyro'} & sys.modules.keys()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"sslax {sslax.__version__}" in ended.stdout
+    assert ended.stdout.endswith("code 2\n")
+    assert ended.stderr.startswith(
+        "error: COMMAND is pretrian, which does not exist; did you mean pretrain? It must be one"
+    )
+
+
+def test_a_loss_imports_no_other_part():
+    code = "import sys, sslax.losses; print([name for name in sys.modules if name.split('.')[0] in %r])"
+    parts = ("flax", "optax", "orbax", "grain", "matplotlib", "rich", "tyro", "sklearn")
+    ended = subprocess.run(
+        [sys.executable, "-c", code % (parts,)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "[]\n"
+
+
+def test_every_command_has_its_module(monkeypatch):
+    for name in cli.COMMANDS:
+        seen = []
+        module = __import__(f"sslax.cli.{name}", fromlist=["main"])
+        monkeypatch.setattr(module, "main", lambda seen=seen: seen.append(list(sys.argv)))
+        monkeypatch.setattr(sys, "argv", sys.argv)
+        cli.main([name, "--flag"])
+        assert seen == [[f"sslax {name}", "--flag"]]
+
+
+def test_configurations_are_listed_with_what_their_sources_report():
+    rows = table()
+    assert rows.row_count == len(CONFIGS)
+    reported = dict(zip(CONFIGS, rows.columns[-1].cells, strict=True))
+    assert reported["simclr-cifar10"].startswith("84.8 % kNN k=200")
+    assert reported["simclr-digits"] == ""
+
+
+@pytest.mark.parametrize("name", ["pretrain", "evaluate", "finetune", "embed", "export", "compare", "launch"])
+def test_the_scripts_of_the_repository_are_the_commands(name):
+    script = __import__(f"experiments.{name}", fromlist=["main"])
+    assert script.main is __import__(f"sslax.cli.{name}", fromlist=["main"]).main
+
+
+@pytest.mark.slow
+def test_the_wheel_in_an_environment_of_its_own(tmp_path):
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {"sslax", f"sslax-{sslax.__version__}.dist-info"}
+    assert "sslax/py.typed" in names
+    # What the wheel needs is taken from this environment, so that nothing is downloaded.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    (site,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
+    here = pathlib.Path(pytest.__file__).parents[1]
+    (site / "needs.pth").write_text(f"{here}\n")
+    target = ["--python", str(tmp_path / "env" / "bin" / "python"), "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", *target], check=True, capture_output=True)
+    command = [str(tmp_path / "env" / "bin" / "sslax"), "pretrain", "--epochs", "2", "--run-dir", "run"]
+    own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "XLA_FLAGS")}
+    ended = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=True)
+    assert "linear probe" in ended.stdout
+    where = [str(tmp_path / "env" / "bin" / "python"), "-c", "import sslax; print(sslax.__file__)"]
+    assert str(site) in subprocess.run(where, cwd=tmp_path, env=own, capture_output=True, text=True, check=True).stdout

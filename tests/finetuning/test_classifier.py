@@ -1,0 +1,168 @@
+"""A classifier and its one file: what is written is what is loaded, to the same probabilities, and torch could load it."""
+
+import dataclasses
+import functools
+import inspect
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sslax.data import open_dataset
+from sslax.data.picture import Reading
+from sslax.errors import InputError
+from sslax.export import load_safetensors, save_safetensors
+from sslax.finetuning import Classifier, LoadedClassifier, load_classifier, save_classifier
+from sslax.finetuning.classifier import Predictor
+from sslax.networks import ClassifierHead, forward, init
+from sslax.training import make_backbone
+from tests import tiny
+from tests.data.photographs import encoded, scene
+
+KEY = jax.random.key(3)
+CLASSES = ("a $b$", "c")
+
+
+def made(name, hidden):
+    """A configuration, and a classifier of random weights on its network, the head's too."""
+    config = tiny.config(name)
+    example = jnp.zeros((1, tiny.SIZE, tiny.SIZE, 3))
+    params, statistics = jax.jit(functools.partial(init, make_backbone(config)))(KEY, example)
+    statistics = jax.tree.map(lambda s: s + 0.1, statistics)
+    head, _ = init(ClassifierHead(2, hidden), KEY, jnp.zeros((1, 8)))
+    head = jax.tree.map(lambda p: jax.random.normal(KEY, p.shape), head)
+    return config, Classifier(params, statistics, head)
+
+
+@pytest.fixture(scope="module", params=[("simclr", False), ("dino", True)], ids=["linear", "mlp"])
+def saved(request, tmp_path_factory):
+    config, classifier = made(*request.param)
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_classifier(path, config, classifier, CLASSES)
+    return path, config, classifier
+
+
+def test_two_lines_give_classes_and_probabilities(saved):
+    path, config, classifier = saved
+    split = tiny.dataset().test
+    hidden = "Dense_1" in classifier.head
+    predictor = Predictor(make_backbone(config), ClassifierHead(2, hidden), config.method.views)
+    logits = predictor(classifier, split.images, split.aspects)
+
+    network = load_classifier(path)
+    jax.tree.map(np.testing.assert_array_equal, network.weights, classifier)
+    found = network.probabilities(split.images)
+    np.testing.assert_allclose(found, jax.nn.softmax(logits), atol=1e-5)
+    assert network.classes == CLASSES
+    assert network(split.images) == [CLASSES[index] for index in found.argmax(1)]
+    # One image, of another size, as floats.
+    assert network(np.zeros((1, 20, 30, 3), np.float32)) in ([CLASSES[0]], [CLASSES[1]])
+    assert network.accuracy(dataclasses.replace(tiny.dataset(), classes=CLASSES)) == pytest.approx(
+        (found.argmax(1) == split.labels).mean()
+    )
+
+
+def test_the_head_is_torchs_linear_layers_on_normalised_features(saved):
+    path, config, classifier = saved
+    split = tiny.dataset().test
+    tensors, metadata = load_safetensors(path)
+    assert not any(name.startswith(("module.", "backbone.")) for name in tensors)
+    assert json.loads(metadata["classes"]) == list(CLASSES)
+    assert (metadata["method"], json.loads(metadata["image_size"])) == (config.method.NAME, tiny.SIZE)
+    mean, std = (json.loads(metadata[name]) for name in ("mean", "std"))
+    x = split.images / 255.0
+    x = x if mean is None else (x - mean) / std
+    backbone = functools.partial(forward, make_backbone(config), classifier.params, classifier.statistics, train=False)
+    h = np.asarray(jax.jit(backbone)(jnp.asarray(x))[0])
+    # torch.nn.LayerNorm(d, eps=1e-6, elementwise_affine=False).
+    h = (h - h.mean(1, keepdims=True)) / np.sqrt(h.var(1, keepdims=True) + 1e-6)
+    if metadata["head"] == "mlp":
+        h = np.maximum(h @ tensors["head.0.weight"].T + tensors["head.0.bias"], 0)
+        logits = h @ tensors["head.2.weight"].T + tensors["head.2.bias"]
+    else:
+        logits = h @ tensors["head.weight"].T + tensors["head.bias"]
+    np.testing.assert_allclose(load_classifier(path).probabilities(split.images), jax.nn.softmax(logits), atol=1e-4)
+
+
+def test_squashed_images_are_seen_in_their_true_shape(saved):
+    network = load_classifier(saved[0])
+    images = tiny.dataset().test.images
+    wide = np.full(len(images), 2.0, np.float32)
+    assert np.abs(network.probabilities(images, wide) - network.probabilities(images)).max() > 1e-3
+    np.testing.assert_array_equal(network.probabilities(images, wide / 2), network.probabilities(images))
+
+
+def test_image_files_are_read_as_those_that_it_learnt_from(saved, tmp_path):
+    path, config, classifier = saved
+    for orientation in (1, 6):
+        (tmp_path / f"{orientation}.jpg").write_bytes(encoded(scene(), orientation))
+    files = [str(tmp_path / "1.jpg"), tmp_path / "6.jpg"]
+    network = load_classifier(path)
+    found = network.probabilities(files)
+    np.testing.assert_allclose(found[0], found[1], atol=0.02)
+    data = open_dataset(f"folder:{tmp_path}", canvas=256)
+    np.testing.assert_allclose(network.probabilities(data.train.images, data.train.aspects), found, atol=1e-6)
+    assert len(network(files)) == 2
+
+    other = tmp_path / "other.safetensors"
+    save_classifier(other, config, classifier, CLASSES, canvas=32, reading=Reading(exif=False))
+    lying = open_dataset(f"folder:{tmp_path}", canvas=32, exif=False)
+    network = load_classifier(other)
+    np.testing.assert_allclose(
+        network.probabilities(lying.train.images, lying.train.aspects), network.probabilities(files), atol=1e-6
+    )
+    with pytest.raises(InputError, match=r"images has .*none.jpg', which cannot be read as an image: No such file"):
+        network([tmp_path / "none.jpg"])
+
+
+def test_other_classes_are_no_data_for_it(saved):
+    network = load_classifier(saved[0])
+    with pytest.raises(
+        InputError, match=r"data is tiny, whose classes \(a, b\) are not those of the classifier \(a \$b"
+    ):
+        network.accuracy(tiny.dataset())
+    with pytest.raises(InputError, match="no labels or no test split"):
+        network.accuracy(tiny.dataset(labelled=False))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t, m: m.pop("kind"), "holds no classifier; it must be a weights.safetensors that sslax finetune"),
+        (lambda t, m: m.pop("network"), "does not say what classifier it holds"),
+        (lambda t, m: m.update(network="{"), "does not say what classifier it holds"),
+        (lambda t, m: m.update(head="deep"), "does not say what classifier it holds"),
+        (
+            lambda t, m: m.update(classes='["a", "b", "c"]'),
+            r"is for 3 classes on 8 features, but its head\S+ has shape",
+        ),
+        (
+            lambda t, m: [t.pop(name) for name in list(t) if name.startswith("head")],
+            r"its head\S*.weight is missing; it must be \[",
+        ),
+        (
+            lambda t, m: t.pop(next(name for name in t if not name.startswith("head"))),
+            "does not hold the .* that it names: tensors are not those of this .*: missing",
+        ),
+        (
+            lambda t, m: m.update(network=json.dumps({**json.loads(m["network"]), "width": 16})),
+            "does not hold the .* that it names: .* of another shape",
+        ),
+    ],
+)
+def test_files_that_are_no_whole_classifier(saved, tmp_path, change, said):
+    tensors, metadata = load_safetensors(saved[0])
+    change(tensors, metadata)
+    path = tmp_path / "changed.safetensors"
+    save_safetensors(path, tensors, metadata)
+    with pytest.raises(InputError, match=said) as raised:
+        load_classifier(path)
+    assert str(raised.value).startswith(str(path))
+
+
+def test_what_are_no_images(saved):
+    # Past the checker of shapes, which users do not have.
+    with pytest.raises(ValueError, match="images have shape"):
+        inspect.unwrap(LoadedClassifier.probabilities)(load_classifier(saved[0]), np.zeros((8, 8, 3), np.uint8))

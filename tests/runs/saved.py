@@ -1,0 +1,51 @@
+"""A run with checkpoints that took no training, and what a run in its folder would go on from."""
+
+import jax
+
+from sslax.config import to_dict
+from sslax.runs import RunDir
+from sslax.runs.checkpoints import Checkpoints
+from sslax.runs.run_dir import facts
+from sslax.training import build, start_state
+from sslax.training.resume import resume
+from tests import tiny
+
+STEPS = (4, 8, 12)
+
+
+def moved(state, step):
+    """Another state of the same shapes."""
+    scaled = jax.tree.map(lambda x: jax.device_put(x * step, x.sharding), state.params)
+    return state._replace(step=state.step + step, params=scaled)
+
+
+def make(path):
+    """A finished run of three checkpoints whose weights took no training: its folder, configuration, build and first state."""
+    config, data = tiny.config(), tiny.dataset()
+    run = RunDir(path, to_dict(config))
+    run.begin(facts(data))
+    built = build(config, data, devices=jax.devices()[:1])
+    state = start_state(config, built)
+    checkpoints = Checkpoints(run.checkpoints, keep=3)
+    for step in STEPS:
+        checkpoints.save(moved(state, step))
+        run.append({"step": step, "loss": 1.0, "seconds": 1.0})
+    checkpoints.close()
+    run.write_result({})
+    return path, config, built, state
+
+
+def goes_on(path, made, told=None):
+    """The state that the run in `path` would go on from."""
+    _, config, built, state = made
+    run = RunDir(path, to_dict(config))
+    checkpoints = Checkpoints(run.checkpoints)
+    try:
+        return resume(config, built, run, checkpoints, state, None, (told if told is not None else []).append)
+    finally:
+        checkpoints.close()
+
+
+def data_file(step):
+    """The file of a checkpoint that holds most of its numbers."""
+    return max((step / "state" / "ocdbt.process_0" / "d").iterdir(), key=lambda file: file.stat().st_size)

@@ -1,0 +1,81 @@
+"""Checkpoints that may not be read: tried by this file in a process of its own, as the user nobody."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import jax
+import pytest
+
+import sslax
+from sslax.errors import InputError
+from sslax.training import DamagedCheckpoint, build, start_state
+from tests import tiny
+from tests.runs.saved import data_file, goes_on, make
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+FORBIDDEN = {
+    "a folder": lambda folder: (folder / "12").chmod(0),
+    "a file": lambda folder: data_file(folder / "12").chmod(0),
+    "the digest": lambda folder: (folder / "12" / "digest.json").chmod(0),
+    "all": lambda folder: folder.chmod(0),
+}
+
+
+def test_what_may_not_be_read():
+    if os.getuid() != 0:
+        pytest.skip("permissions are tried as the user nobody, which only root can become")
+    # Not in pytest's own folder, which is root's alone.
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        place.chmod(0o755)
+        make(place / "whole")
+        for case in FORBIDDEN:
+            shutil.copytree(place / "whole", place / case)
+        for case, forbid in FORBIDDEN.items():
+            forbid(place / case / "checkpoints")
+        environment = {**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax")}
+        command = [sys.executable, "-m", "tests.runs.test_permissions", *(str(place / case) for case in FORBIDDEN)]
+        tried = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert tried.returncode == 0, tried.stderr
+    said = json.loads(tried.stdout)
+    for case in ("a folder", "a file", "the digest"):
+        assert said[case]["load"] == 8, said[case]
+        # It may not be moved either, and the run does not go on beside it.
+        assert "is damaged (permission denied) and cannot be moved out of the way" in said[case]["resume"]
+    for attempt in ("load", "resume"):
+        assert "cannot be used for checkpoints: Permission denied" in said["all"][attempt]
+
+
+def as_nobody(folders):
+    """What loading and going on come to in each folder for a user without rights, as JSON."""
+    config = tiny.config()
+    built = build(config, tiny.dataset(), devices=jax.devices()[:1])
+    made = (None, config, built, start_state(config, built))
+    attempts = {"load": lambda folder: sslax.load(folder).state, "resume": lambda folder: goes_on(folder, made)}
+    warnings.simplefilter("ignore", DamagedCheckpoint)
+    for attempt in attempts.values():
+        # All that has to be imported is, while it may.
+        attempt(folders[0].with_name("whole"))
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    said = {}
+    for folder in folders:
+        said[folder.name] = {}
+        for name, attempt in attempts.items():
+            try:
+                said[folder.name][name] = int(attempt(folder).step)
+            except InputError as error:
+                said[folder.name][name] = str(error)
+    print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    as_nobody([pathlib.Path(folder) for folder in sys.argv[1:]])

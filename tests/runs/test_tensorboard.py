@@ -1,0 +1,103 @@
+"""Scalars for TensorBoard: what metrics.jsonl says, each step once, however often the run was stopped."""
+
+import dataclasses
+import json
+import struct
+
+import pytest
+
+from sslax.config import check, differences, to_dict
+from sslax.errors import InputError
+from sslax.runs import RunDir, scalars, write_scalars
+from sslax.training import config_from
+from tests import tiny
+
+CONFIG = tiny.config(tensorboard=True)
+
+
+def read(folder):
+    """(step, name) -> value, from the files of records that TensorBoard reads; nothing may stand there twice."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = {}
+    for path in folder.glob("events.*"):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            # A record is its length, a checksum, the event, a checksum.
+            (length,) = struct.unpack_from("<Q", data, at)
+            event = Event.FromString(data[at + 12 : at + 12 + length])
+            at += 16 + length
+            for value in event.summary.value:
+                assert (event.step, value.tag) not in found
+                found[event.step, value.tag] = value.simple_value
+    return found
+
+
+def line(step, **more):
+    return {"step": step, "epoch": step / 4, "loss": 1.0 / step, "seconds": float(step), **more}
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunDir(tmp_path / "run", to_dict(CONFIG))
+    run.begin({"name": "tiny"})
+    return run
+
+
+def train(run, lines, resumed_at=None):
+    with scalars(CONFIG, run, lambda line: None) as follow:
+        if resumed_at is not None:
+            follow({"resumed_at": resumed_at})
+        run.rewind(resumed_at or 0)
+        for each in lines:
+            run.append(each)
+            follow(each)
+
+
+def test_a_run_that_was_killed_and_went_on_has_each_step_once(run):
+    (run.path / "tensorboard").mkdir()
+    (run.path / "tensorboard" / "notes.txt").write_text("mine")
+    train(run, [line(1), line(2), line(3)])
+    # Killed after step 3, with its checkpoint at 2.
+    train(run, [line(3, loss=9.0), line(4, collapse="uniform output", knn20=0.5, kl=float("nan"))], resumed_at=2)
+    found = read(run.path / "tensorboard")
+    assert {step for step, _ in found} == {1, 2, 3, 4}
+    assert found[3, "loss"] == 9.0
+    assert found[4, "knn20"] == 0.5
+    assert {name for step, name in found if step == 4} == {"epoch", "loss", "seconds", "knn20"}
+    assert (run.path / "tensorboard" / "notes.txt").exists()
+    # Killed before its first checkpoint, it begins again.
+    train(run, [line(1)])
+    assert {step for step, _ in read(run.path / "tensorboard")} == {1}
+
+
+def test_a_run_that_is_done_is_written_whole(run):
+    for step in (1, 2):
+        run.append(line(step))
+    write_scalars(run)
+    write_scalars(run)
+    assert {step for step, _ in read(run.path / "tensorboard")} == {1, 2}
+
+
+def test_it_makes_no_other_run():
+    plain = dataclasses.replace(CONFIG, tensorboard=False)
+    assert not differences(to_dict(plain), to_dict(CONFIG))
+    assert config_from(json.loads(json.dumps(to_dict(CONFIG)))) == plain
+
+
+def test_without_it_nothing_is_written(run):
+    with scalars(dataclasses.replace(CONFIG, tensorboard=False), run, print) as follow:
+        assert follow is print
+    assert not (run.path / "tensorboard").exists()
+
+
+def test_where_it_cannot_be_written(run):
+    (run.path / "tensorboard").write_text("a file")
+    with pytest.raises(InputError, match=r"tensorboard: .* cannot be written to: "):
+        write_scalars(run)
+
+
+def test_where_the_package_is_missing(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"tensorboard is True.*pip install \"tensorboardX>=2.6\""):
+        check(CONFIG)
