@@ -80,7 +80,7 @@ def test_the_wheel_in_an_environment_of_its_own(tmp_path):
     (site / "needs.pth").write_text(f"{here}\n")
     target = ["--python", str(tmp_path / "env" / "bin" / "python"), "install", "--no-deps", "--no-index", str(wheel)]
     subprocess.run([sys.executable, "-m", "pip", *target], check=True, capture_output=True)
-    command = [str(tmp_path / "env" / "bin" / "sslax"), "pretrain", "--epochs", "2", "--run-dir", "run"]
+    command = [str(tmp_path / "env" / "bin" / "sslax"), "pretrain", "--epochs", "5", "--run-dir", "run"]
     own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "XLA_FLAGS")}
     ended = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=True)
     assert "linear probe" in ended.stdout
