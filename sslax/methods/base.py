@@ -77,6 +77,8 @@ class Method(NamedTuple):
         evaluation view and the network that the paper evaluates.
       after_update: (params, aux, step) -> (params, aux), after the optimiser's step: moving averages, renormalisation.
       optimizer: tx -> tx: freezing, clipping, parameter groups.
+      constant_rate: params -> tree of booleans that marks the parameters which keep the peak learning rate instead of following
+        the schedule, as SimSiam's predictor does; None where all follow it.
       evaluated: (params, aux) -> the parameters and BatchNorm statistics of the backbone that the paper evaluates, which is
         what fine-tuning starts from and export writes; None where there is no such backbone.
       means: names of those entries of aux that are moving averages of a batch's mean, as a centre is; gradient accumulation
@@ -95,6 +97,7 @@ class Method(NamedTuple):
     embed: Callable[..., Array]
     after_update: Callable[..., tuple[PyTree, PyTree]] = _keep
     optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _as_it_is
+    constant_rate: Callable[[PyTree], PyTree] | None = None
     evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]] | None = None
     attention: Callable[..., Array] | None = None
     means: tuple[str, ...] = ()
@@ -115,6 +118,8 @@ def embed_with(
     Args:
       encoder: the backbone.
       recipe: the views', for size, interpolation and normalisation.
+      constant_rate: params -> tree of booleans that marks the parameters which keep the peak learning rate instead of following
+        the schedule, as SimSiam's predictor does; None where all follow it.
       evaluated: (params, aux) -> the parameters and BatchNorm statistics of the network that the paper evaluates.
 
     Returns:

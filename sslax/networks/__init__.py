@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from sslax.networks.heads import BYOLMLP, ClassifierHead, DINOHead, SimCLRProjector
+from sslax.networks.heads import BYOLMLP, ClassifierHead, DINOHead, MLPHead, SimCLRProjector
 from sslax.networks.resnet import Initial, Norm, ResNet, patch_resnet, resnet18, resnet34, resnet50
 from sslax.networks.vit import ViT, ViTOutputs, resize_positions, vit_base, vit_micro, vit_small, vit_tiny
 
@@ -17,6 +17,7 @@ __all__ = [
     "VITS",
     "ClassifierHead",
     "DINOHead",
+    "MLPHead",
     "ResNet",
     "SimCLRProjector",
     "ViT",
@@ -111,7 +112,7 @@ def without_drop_path(module: nn.Module) -> nn.Module:
 def with_views(module: nn.Module, views: int) -> nn.Module:
     """The same network for batches in which so many views of each image lie side by side: in training each view is normalised
     by its own statistics, as if it had a forward of its own, and running ones take in one view after the other."""
-    own = isinstance(module, ResNet | SimCLRProjector | BYOLMLP | DINOHead)
+    own = isinstance(module, ResNet | SimCLRProjector | BYOLMLP | DINOHead | MLPHead)
     return module.clone(views=views) if own else module
 
 
