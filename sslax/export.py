@@ -184,7 +184,8 @@ def check_names(backbone: Any) -> None:
     """Raise InputError unless the weights of `backbone` have torch names."""
     if not isinstance(backbone, ResNet | ViT):
         raise InputError(
-            f"backbone is of type {type(backbone).__name__}; it must be a ResNet or a ViT, because only these have names in torch."
+            f"backbone is of type {type(backbone).__name__}; it must be a ResNet or a ViT, because only these have "
+            "names in torch."
         )
     if isinstance(backbone, ResNet) and backbone.norm != "batch":
         raise InputError(
