@@ -296,8 +296,8 @@ def _check_network(config: Config) -> None:
         )
     if network.norm == "group" and network.initial != "release":
         raise InputError(
-            f"network.initial is {network.initial}; it must be release, because network.norm is group, which standardises "
-            "the weights."
+            f"network.initial is {network.initial}; with network.norm group, which standardises the weights, it must be "
+            "release."
         )
     if heads and (network.width or heads) % heads:
         raise InputError(f"network.width is {network.width}; it must be a multiple of {network.name}'s {heads} heads.")

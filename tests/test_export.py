@@ -184,7 +184,7 @@ def test_another_architecture_is_told_by_the_first_few_tensors():
         "left over layer1.0.bn3.bias, layer1.0.bn3.weight, layer1.0.conv3.weight and 27 more; "
         "of another shape layer1.0.bn1.bias [2] in place of [4], layer1.0.bn1.weight [2] in place of [4], "
         "layer1.0.bn2.bias [2] in place of [4] and 27 more; "
-        "build the backbone with the options of the one that they come from."
+        "build the backbone with the options of the network that they come from."
     )
     tensors = to_torch(backbone, *weights(backbone))
     del tensors["layer1.0.conv1.weight"], tensors["bn1.running_var"]
