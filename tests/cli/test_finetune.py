@@ -97,7 +97,7 @@ def test_the_weights_file_alone_is_the_classifier(done, folder):
     assert set(classifier(data.test.images)) <= set(COLOURS)
     _, metadata = load_safetensors(out / "weights.safetensors")
     assert metadata["method"] == "simclr"
-    with pytest.raises(InputError, match="data is digits, whose classes"):
+    with pytest.raises(InputError, match="data is digits, but its classes"):
         classifier.accuracy(open_dataset("digits", limit=20))
 
 
@@ -158,7 +158,10 @@ def _training(**changes):
         ({"seed": -1}, "seed is -1; it must be at least 0."),
         (_training(lr=0.0), "training.lr is 0.0; it must be a finite number above 0."),
         (_training(flip=2.0), "training.flip is 2.0; it must be a probability in [0, 1]."),
-        (_training(layer_decay=0.7), "training.layer_decay is 0.7, but the network is a ResNet, which has no blocks"),
+        (
+            _training(layer_decay=0.7),
+            "training.layer_decay is 0.7, but the network is a ResNet; training.layer_decay must",
+        ),
         ({"run": "no/such"}, "RUN is no/such, which is no run; it must be a folder that sslax pretrain wrote."),
         ({"data": "folder:{tmp}/flat"}, "no labels or no test split; both are needed"),
         ({"data": "folder:{tmp}/one"}, "which has one class (only); there must be at least 2."),
