@@ -70,7 +70,7 @@ class StandardizedConv(nn.Module):
 
 
 def make_conv(norm: Norm, dtype: Any, initial: Initial = "release") -> Callable[..., nn.Module]:
-    """A constructor of convolutions for a network with this norm; without a norm they have biases, which replace its offsets."""
+    """A constructor of convolutions for networks with this norm; without a norm they have biases, which replace its offsets."""
     if norm == "group":
         return partial(StandardizedConv, dtype=dtype)
     # The class is the same in all cases, so the parameter names are too.
