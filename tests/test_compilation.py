@@ -78,7 +78,7 @@ def unset(monkeypatch):
     compilation.compilation_cache.reset_cache()
 
 
-def test_which_folder(unset, monkeypatch, tmp_path):
+def test_which_cache_folder_is_used(unset, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert compilation.keep_programs() is None
     assert unset() == str(tmp_path / "xdg" / "sslax" / compilation.machine())
@@ -103,14 +103,14 @@ def test_which_folder(unset, monkeypatch, tmp_path):
     assert not (tmp_path / "variable" / "off").exists()
 
 
-def test_xdg_ignores_relative_folders(unset, monkeypatch, tmp_path):
+def test_a_relative_xdg_cache_home_is_ignored(unset, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", "here")
     monkeypatch.setenv("HOME", str(tmp_path))
     compilation.keep_programs()
     assert unset() == str(tmp_path / ".cache" / "sslax" / compilation.machine())
 
 
-def test_old_programs_are_removed_and_nothing_else(unset, tmp_path):
+def test_only_old_programs_are_removed(unset, tmp_path):
     old, month = time.time(), 31 * 24 * 3600
     files = {
         name: tmp_path / name for name in ("xla-0/jit_f-1-cache", "xla-0/jit_g-1-cache", "notes-cache", "xla-0/notes")
@@ -139,7 +139,7 @@ def test_machines_of_other_instruction_sets_have_other_folders(monkeypatch):
     assert of(one) != here
 
 
-def test_two_processes_fill_one_cold_folder_and_a_third_reads_it(tmp_path):
+def test_two_processes_fill_an_empty_cache_and_a_third_reads_it(tmp_path):
     for said, err in map(end, [start(str(tmp_path)), start(str(tmp_path))]):
         assert (said["value"], err) == (7.0, "")
     assert entries(tmp_path)
@@ -148,7 +148,7 @@ def test_two_processes_fill_one_cold_folder_and_a_third_reads_it(tmp_path):
     assert said["place"] == str(tmp_path / compilation.machine())
 
 
-def test_half_an_entry_is_replaced_without_a_word(tmp_path):
+def test_an_incomplete_entry_is_replaced_silently(tmp_path):
     end(start(str(tmp_path)))
     for path in entries(tmp_path):
         content = path.read_bytes()
@@ -158,7 +158,7 @@ def test_half_an_entry_is_replaced_without_a_word(tmp_path):
     assert end(start(str(tmp_path)))[0]["found"]
 
 
-def test_no_folder_where_a_file_is(tmp_path):
+def test_a_file_in_place_of_the_cache_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     said, err = end(start(str(tmp_path / "file")))
     assert said == {"value": 7.0, "found": False, "place": None}
@@ -167,7 +167,7 @@ def test_no_folder_where_a_file_is(tmp_path):
     assert f"{compilation.VARIABLE}=off" in err
 
 
-def test_folder_of_another_user():
+def test_a_cache_folder_of_another_user_is_reported():
     if os.getuid() != 0:
         pytest.skip("permissions are tried as the user nobody, which only root can become")
     # Not in pytest's own folder, which is root's alone.
@@ -179,7 +179,7 @@ def test_folder_of_another_user():
         assert err.count("\n") == 1
 
 
-def test_failures_while_it_runs_are_told_once(monkeypatch):
+def test_write_failures_are_reported_once(monkeypatch):
     monkeypatch.setattr(compilation, "_told", set())
     warning = (
         "Error writing persistent compilation cache entry for 'jit_f': OSError: [Errno 28] No space left on device"
@@ -191,7 +191,7 @@ def test_failures_while_it_runs_are_told_once(monkeypatch):
     assert compilation.failed("Error reading the weights") == (False, None)
 
 
-def test_flags_are_no_part_of_a_runs_configuration():
+def test_the_flags_are_not_stored_in_a_runs_configuration():
     _, plain = parse([])
     name, config = parse(["--compilation-cache", "off", "--deterministic"])
     assert (config.compilation_cache, config.deterministic) == ("off", True)
@@ -220,7 +220,7 @@ pretrain.pretrain(["--deterministic", "--compilation-cache", "off", "--run-dir",
     assert "deterministic has no effect on CPU" in ended.stdout
 
 
-def test_deterministic_too_late(monkeypatch):
+def test_deterministic_after_xla_has_started_is_an_error_on_gpu(monkeypatch):
     """XLA has read its flags by then: an error on a GPU; on CPU there is nothing to ask for. The environment stays."""
     jax.devices()
     before = os.environ["XLA_FLAGS"]

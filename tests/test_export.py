@@ -50,7 +50,7 @@ def sentence(call, *args, **options):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_there_and_back_is_bit_identical(name, tmp_path):
+def test_export_and_import_are_bit_identical(name, tmp_path):
     backbone = BACKBONES[name]
     trees = weights(backbone)
     tensors = to_torch(backbone, *trees)
@@ -67,7 +67,7 @@ def test_there_and_back_is_bit_identical(name, tmp_path):
         np.testing.assert_array_equal(actual, wanted, err_msg=jax.tree_util.keystr(place))
 
 
-def test_what_is_returned_shares_no_memory():
+def test_returned_arrays_share_no_memory():
     backbone = BACKBONES["patch-resnet"]
     tensors = to_torch(backbone, *weights(backbone))
     params, _ = load(backbone, tensors)
@@ -76,7 +76,7 @@ def test_what_is_returned_shares_no_memory():
     np.testing.assert_array_equal(params["stem_norm"]["scale"], scale)
 
 
-def test_names_are_torchvisions_and_dinos():
+def test_names_equal_torchvisions_and_dinos():
     small = to_torch(BACKBONES["small-bottleneck"], *weights(BACKBONES["small-bottleneck"]))
     assert small["layer2.1.conv3.weight"].shape == (16, 4, 1, 1)
     assert {name for name in small if name.startswith("layer1.0.downsample")} == {
@@ -176,7 +176,7 @@ def test_torchs_own_layers_give_the_same_features(make):
     np.testing.assert_allclose(features, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_another_architecture_is_told_by_the_first_few_tensors():
+def test_another_architecture_is_reported_by_its_first_tensors():
     backbone = BACKBONES["patch-resnet"]
     tensors = to_torch(BACKBONES["small-bottleneck"], *weights(BACKBONES["small-bottleneck"]))
     assert sentence(load, backbone, tensors) == (
@@ -191,7 +191,7 @@ def test_another_architecture_is_told_by_the_first_few_tensors():
     assert "ResNet: missing layer1.0.conv1.weight, bn1.running_var; build" in sentence(load, backbone, tensors)
 
 
-def test_two_networks_in_one_file_are_told():
+def test_two_networks_in_one_file_are_an_input_error():
     tensors = to_torch(BACKBONES["vit"], *weights(BACKBONES["vit"]))
     text = sentence(load, BACKBONES["vit"], tensors | {"module.norm.bias": tensors["norm.bias"]})
     assert text == (
@@ -200,7 +200,7 @@ def test_two_networks_in_one_file_are_told():
     )
 
 
-def test_positions_of_another_grid_tell_the_right_image_size():
+def test_positions_of_another_grid_report_their_image_size():
     vit = BACKBONES["vit"]
     tensors = to_torch(vit, *weights(vit))
     assert sentence(load, vit.clone(image_size=16), tensors) == (
@@ -215,7 +215,7 @@ def test_positions_of_another_grid_tell_the_right_image_size():
     assert "grid" not in sentence(load, vit, tensors | {"cls_token": np.zeros((1, 1, 9), np.float32)})
 
 
-def test_trees_of_another_backbone_are_told():
+def test_trees_of_another_backbone_are_input_errors():
     vit, resnet = BACKBONES["vit"], BACKBONES["patch-resnet"]
     params, statistics = weights(resnet)
     assert "params and batch_stats are not those of this ResNet: missing " in sentence(to_torch, resnet, params, {})
@@ -232,7 +232,7 @@ def test_trees_of_another_backbone_are_told():
 
 
 @pytest.mark.parametrize("norm", ["group", "none"])
-def test_resnets_without_batch_norm_have_no_names(norm):
+def test_resnets_without_batch_norm_are_input_errors(norm):
     resnet = BACKBONES["patch-resnet"].clone(norm=norm)
     wanted = f"network.norm is {norm}; it must be batch, because only ResNets with BatchNorm have names in torch."
     assert sentence(to_torch, resnet, *weights(resnet)) == wanted
@@ -245,7 +245,7 @@ def stored(path, dtype, shape, data):
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
-def test_files_hold_what_was_given(tmp_path):
+def test_a_file_returns_the_saved_arrays(tmp_path):
     path = tmp_path / "x.safetensors"
     turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
     tensors = {"turned": turned, "count": np.array(3), "mask": np.array([True, False]), "half": np.float16([0.5, 2])}
@@ -264,7 +264,7 @@ def test_files_hold_what_was_given(tmp_path):
     assert os.listdir(tmp_path) == ["x.safetensors"]
 
 
-def test_files_that_cannot_be_read_are_told(tmp_path):
+def test_unreadable_files_are_input_errors(tmp_path):
     path = tmp_path / "x.safetensors"
     assert sentence(load_safetensors, path) == f"{path} cannot be read: No such file or directory."
     assert sentence(load_safetensors, tmp_path) == f"{tmp_path} cannot be read: Is a directory."
@@ -286,7 +286,7 @@ def test_files_that_cannot_be_read_are_told(tmp_path):
     assert sentence(load_safetensors, path).startswith(start)
 
 
-def test_files_that_cannot_be_written_leave_what_was_there(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "x.safetensors"
     save_safetensors(path, {"x": np.ones(2, np.float32)}, {})
     before = path.read_bytes()

@@ -54,7 +54,7 @@ def imports(path, typing_too=False):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_one_way(path):
+def test_imports_follow_the_order_of_the_folders(path):
     own = room(path)
     if own in ("__init__", "__main__"):
         return
@@ -86,7 +86,7 @@ def test_no_two_files_import_each_other():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_flax_and_orbax_stay_in_their_rooms(path):
+def test_only_networks_import_flax_and_only_checkpoints_imports_orbax(path):
     roots = {name.split(".")[0] for name in imports(path, typing_too=True)}
     if room(path) != "networks":
         assert "flax" not in roots

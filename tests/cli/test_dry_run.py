@@ -22,7 +22,7 @@ def config(tmp_path_factory):
     return tiny.config(data=spec, canvas=8, feed="streamed", dry_run=True)
 
 
-def test_figures_of_a_streamed_run(config):
+def test_estimates_of_a_streamed_run(config):
     e = estimate(config)
     params, _ = jax.eval_shape(lambda: _method(config).init(jax.random.key(0), (8, 8, 3)))
     assert e.parameters == {
@@ -46,7 +46,7 @@ def _method(config: Config):
     return build_for(config, images=64, canvas=8).method
 
 
-def test_the_script_shows_a_table_and_writes_nothing(tmp_path, monkeypatch, capsys):
+def test_the_command_shows_a_table_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def untold(self):
@@ -65,11 +65,11 @@ def test_the_script_shows_a_table_and_writes_nothing(tmp_path, monkeypatch, caps
     assert not list(tmp_path.iterdir())
 
 
-def test_sizes_are_read_easily():
+def test_sizes_are_shown_in_mb_and_gb():
     assert [dry_run.size(n) for n in (0, 1.25e6, 4.2e9, 1.5e12)] == ["0.0 MB", "1.2 MB", "4.2 GB", "1,500.0 GB"]
 
 
-def test_bad_input_comes_first(config, capsys):
+def test_wrong_input_is_reported_before_the_estimate(config, capsys):
     assert terminal.exit_code(lambda: pretrain(["--dry-run", "--batch-size", "4096"])) == terminal.INPUT
     assert "batch_size is 4096, but digits has" in capsys.readouterr().err
     with pytest.raises(InputError, match="dry_run is True, which is the script's"):

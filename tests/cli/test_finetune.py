@@ -57,7 +57,7 @@ def done(finished, folder):
     return finished / "finetuned", terminal.exit_code(lambda: finetune.finetune(options(finished, folder), command="x"))
 
 
-def test_what_it_writes(done, folder):
+def test_the_output_folder_is_complete(done, folder):
     out, code = done
     assert code == terminal.DONE
     names = {"config.json", "data.json", "metrics.jsonl", "weights.safetensors", "result.json", "report.html"}
@@ -88,7 +88,7 @@ def test_what_it_writes(done, folder):
     assert "too few images to hold one out, so validation has none of them: rare." in page
 
 
-def test_the_weights_file_alone_is_the_classifier(done, folder):
+def test_the_weights_file_alone_is_a_complete_classifier(done, folder):
     out, _ = done
     result = json.loads((out / "result.json").read_text())
     classifier = load_classifier(out / "weights.safetensors")
@@ -101,7 +101,7 @@ def test_the_weights_file_alone_is_the_classifier(done, folder):
         classifier.accuracy(open_dataset("digits", limit=20))
 
 
-def test_the_same_again_is_done_and_other_options_are_refused(done, finished, folder, capsys):
+def test_a_second_run_shows_the_result_and_other_options_are_refused(done, finished, folder, capsys):
     before = (done[0] / "weights.safetensors").read_bytes()
     assert terminal.exit_code(lambda: finetune.finetune(options(finished, folder))) == terminal.DONE
     said = capsys.readouterr().out
@@ -116,7 +116,7 @@ def test_the_same_again_is_done_and_other_options_are_refused(done, finished, fo
     assert (done[0] / "weights.safetensors").read_bytes() == before
 
 
-def test_ctrl_c_leaves_nothing(finished, folder, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_leaves_no_files(finished, folder, tmp_path, monkeypatch, capsys):
     append = RunDir.append
 
     def interrupted(self, line):
@@ -134,7 +134,7 @@ def test_ctrl_c_leaves_nothing(finished, folder, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_from_scratch_and_without_validation(finished, capsys):
+def test_training_from_scratch_without_validation_images(finished, capsys):
     # The run's own data: digits, a share of their labels too small for validation.
     few = Options(run=str(finished), labels=0.01, epochs=1, from_scratch=True, training=TRAINING)
     assert terminal.exit_code(lambda: finetune.finetune(few)) == terminal.DONE
@@ -168,7 +168,7 @@ def _training(**changes):
         ({"out": "{tmp}/one"}, "out is {tmp}/one, which holds files but no run; it must be a new or an empty folder."),
     ],
 )
-def test_what_it_cannot_work_with(finished, folder, tmp_path, changes, said, capsys, monkeypatch):
+def test_wrong_options_are_input_errors(finished, folder, tmp_path, changes, said, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("flat", "one/only"):
         (tmp_path / name).mkdir(parents=True)
@@ -183,7 +183,7 @@ def test_what_it_cannot_work_with(finished, folder, tmp_path, changes, said, cap
     assert not (tmp_path / "out").exists()
 
 
-def test_a_class_without_training_images(monkeypatch):
+def test_a_class_without_training_images_is_an_input_error(monkeypatch):
     data = open_dataset("digits", limit=20)
     keep = np.flatnonzero(data.train.labels != 3)
     lacking = dataclasses.replace(data, train=finetune.part(data.train, keep))
@@ -192,7 +192,7 @@ def test_a_class_without_training_images(monkeypatch):
         finetune.open_classes(None, finetune.Options("run", data="digits"))
 
 
-def test_of_many_classes_the_worst_are_shown(capsys):
+def test_with_many_classes_only_the_worst_are_shown(capsys):
     classes = [f"class {i}" for i in range(30)]
     rows = [
         {"class": name, "precision": 0.5, "recall": 0.5, "f1": i / 30 if i else None, "support": 3}
@@ -210,13 +210,13 @@ def test_of_many_classes_the_worst_are_shown(capsys):
     )
 
 
-def test_epochs_are_steps_and_at_least_those_named():
+def test_epochs_give_the_number_of_steps_but_not_fewer_than_training_steps():
     few = Options(run="", epochs=3, training=FinetuneOptions(steps=10, batch_size=8))
     assert finetune.steps_of(few, 100) == 38
     assert finetune.steps_of(few, 4) == 10
 
 
-def test_a_dry_run_tells_what_it_takes_and_writes_nothing(finished, folder, tmp_path, capsys):
+def test_a_dry_run_shows_the_estimate_and_writes_nothing(finished, folder, tmp_path, capsys):
     dry = options(finished, folder, out=str(tmp_path / "out"), dry_run=True)
     assert terminal.exit_code(lambda: finetune.finetune(dry)) == terminal.DONE
     said = capsys.readouterr().out

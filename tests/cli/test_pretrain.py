@@ -24,13 +24,13 @@ SMALL += ["--batch-size", "64", "--limit", "256", "--eval-every", "2", "--checkp
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_named_configurations_are_sound(name):
+def test_named_configurations_pass_the_checks(name):
     check(CONFIGS[name])
     assert parse([name]) == (name, CONFIGS[name])
     assert not differences(to_dict(CONFIGS[name]), json.loads(json.dumps(to_dict(CONFIGS[name]))))
 
 
-def test_without_a_name_it_is_digits():
+def test_the_default_configuration_is_simclr_digits():
     name, config = parse(["--epochs", "7", "--optim.lr", "0.5", "--method.views.crop-area", "0.3", "0.9"])
     assert name == "simclr-digits"
     assert (config.epochs, config.optim.lr, config.method.views.crop_area) == (7, 0.5, (0.3, 0.9))
@@ -100,7 +100,7 @@ def test_bad_input_is_one_sentence(case, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "runs").exists()
 
 
-def test_how_images_are_read_is_said_by_two_flags():
+def test_exif_and_background_are_flags():
     config = parse(["--no-exif", "--background", "10,200,30"])[1]
     assert (config.exif, config.background) == (False, "10,200,30")
     assert parse([])[1].exif
@@ -110,7 +110,7 @@ def test_how_images_are_read_is_said_by_two_flags():
     ("arguments", "word"),
     [(["--epochz", "3"], "--epochs"), (["--epochs", "many"], "many"), (["--optim.name", "x"], "lars")],
 )
-def test_wrong_flags_end_with_2(arguments, word, capsys):
+def test_wrong_flags_exit_with_2_and_a_suggestion(arguments, word, capsys):
     with pytest.raises(SystemExit) as left:
         parse(arguments)
     assert left.value.code == 2
@@ -133,7 +133,7 @@ def run(*arguments, cwd):
         signal.signal(signal.SIGINT, before)
 
 
-def test_first_run_ctrl_c_and_the_same_command_again(tmp_path):
+def test_a_run_stopped_by_ctrl_c_resumes_with_the_same_command(tmp_path):
     first = run(*SMALL, "--epochs", "400", cwd=tmp_path)
     metrics = tmp_path / "runs" / "simclr-digits" / "metrics.jsonl"
     deadline = time.monotonic() + 300
@@ -166,7 +166,7 @@ def test_first_run_ctrl_c_and_the_same_command_again(tmp_path):
     assert steps == sorted(set(steps))
 
 
-def test_a_whole_run_and_its_report(tmp_path, monkeypatch, capsys):
+def test_a_complete_run_and_its_report(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert terminal.exit_code(lambda: pretrain(SMALL)) == terminal.DONE
     said = capsys.readouterr().out
@@ -187,7 +187,7 @@ def test_a_whole_run_and_its_report(tmp_path, monkeypatch, capsys):
     assert "is done" in capsys.readouterr().out
 
 
-def test_unlabelled_images_of_any_shape_streamed(tmp_path, monkeypatch, capsys):
+def test_a_streamed_run_on_unlabelled_images_of_any_shape(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     for i in range(24):
@@ -219,7 +219,7 @@ def test_unlabelled_images_of_any_shape_streamed(tmp_path, monkeypatch, capsys):
     assert "is done" in capsys.readouterr().out
 
 
-def test_gains_are_paired():
+def test_gains_are_paired_by_seed():
     results = [
         {"raw_pixels": {"knn1": 0.5 + s}, "untrained": {"knn1": 0.2}, "pretrained": {"knn1": 0.6 + s}}
         for s in (0.0, 0.1, 0.3)

@@ -61,7 +61,7 @@ def test_validation_keeps_the_best_weights(simclr):
     assert seen[-1]["loss"] < seen[0]["loss"]
 
 
-def test_training_stops_when_validation_gains_nothing(simclr):
+def test_training_stops_early_without_validation_gain(simclr):
     data, seen = tiny.dataset(), []
     # Labels that are wrong: what is learnt makes it worse.
     wrong = dataclasses.replace(data.test, labels=1 - data.test.labels)
@@ -71,7 +71,7 @@ def test_training_stops_when_validation_gains_nothing(simclr):
     assert not seen[-1]["best"]
 
 
-def test_looks_without_validation_say_what_was_learnt(simclr):
+def test_metrics_without_validation_have_loss_and_learning_rate(simclr):
     seen = []
     simclr.train(KEY, *weights(), np.arange(64), follow=seen.append)
     assert [line["step"] for line in seen] == [10, 20, 30, 40]
@@ -80,14 +80,14 @@ def test_looks_without_validation_say_what_was_learnt(simclr):
     assert seen[0]["lr"] > seen[1]["lr"] > seen[2]["lr"] > seen[3]["lr"] > 0
 
 
-def test_a_loss_that_is_no_number_stops():
+def test_a_non_finite_loss_stops_the_training():
     params, statistics = weights()
     broken = jax.tree.map(lambda p: p * np.nan, params)
     with pytest.raises(NonFinite, match=r"The loss is nan at step 10 of fine-tuning; a lower lr"):
         tuner().train(KEY, broken, statistics, np.arange(64))
 
 
-def test_a_frozen_backbone_stays_and_its_statistics_too():
+def test_a_frozen_backbone_keeps_its_weights_and_statistics():
     frozen = tuner(freeze=True)
     params, statistics = weights()
     classifier = frozen.train(KEY, params, statistics, np.arange(64))
@@ -96,7 +96,7 @@ def test_a_frozen_backbone_stays_and_its_statistics_too():
     assert any(np.abs(x).max() > 0 for x in jax.tree.leaves(classifier.head))
 
 
-def test_layers_below_learn_more_slowly():
+def test_layer_decay_slows_down_lower_layers():
     # With a decay of nearly nothing only the head moves noticeably.
     slow = tuner("dino", layer_decay=1e-4, steps=3, weight_decay=0.0)
     params, statistics = weights("dino")
@@ -113,7 +113,7 @@ def test_layers_below_learn_more_slowly():
     assert max(float(np.abs(x).max()) for x in jax.tree.leaves(classifier.head)) > 1e-3
 
 
-def test_the_rule_of_the_layers_is_beits_and_maes():
+def test_layer_decay_follows_the_rule_of_beit_and_mae():
     vit = tiny.backbone("dino")
     params, statistics = weights("dino")
 
@@ -149,7 +149,7 @@ def test_mixup_and_smoothing_learn_too():
     assert rich.probabilities(classifier, data.test).max() < 0.99
 
 
-def test_views_are_pretrainings_unless_said_otherwise():
+def test_views_follow_pretraining_except_for_the_given_options():
     recipe = tiny.OPTIONS["dino"].views
     branch = tuner("dino", crop_area=None)._branch()
     assert (branch.crop_area, branch.flip, branch.size) == (recipe.global_area, recipe.flip, recipe.size)
@@ -159,7 +159,7 @@ def test_views_are_pretrainings_unless_said_otherwise():
     assert (own.crop_area, own.flip, own.jitter, own.brightness, own.hue) == ((0.2, 0.3), 0.0, 0.5, 0.8, 0.2)
 
 
-def test_ops_on_one_branch_are_pretrainings_alone():
+def test_operations_on_one_branch_are_used_in_pretraining_only():
     recipe = dataclasses.replace(tiny.OPTIONS["simclr"].views, one_branch=("rotate", "noise"))
     own = Finetuner(tiny.backbone("simclr"), recipe, tiny.dataset().train, num_classes=2, options=OPTIONS)._branch()
     assert own.composed is None
@@ -183,12 +183,12 @@ def test_ops_on_one_branch_are_pretrainings_alone():
         ({"layer_decay": 0.7, "freeze": True}, "layer_decay is 0.7, but freeze trains no layer"),
     ],
 )
-def test_options_that_cannot_work(changes, said):
+def test_wrong_options_are_input_errors(changes, said):
     with pytest.raises(InputError, match=said):
         tuner(**changes)
 
 
-def test_images_without_labels():
+def test_images_without_labels_are_an_input_error():
     with pytest.raises(InputError, match="data has no labels"):
         Finetuner(
             tiny.backbone("simclr"),

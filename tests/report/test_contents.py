@@ -22,7 +22,7 @@ from sslax.report import Report
         ({"embedding": np.eye(2), "embedding_labels": np.array([0, -1]), "classes": ("a",)}, "has -1 to 0"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(fields, message, monkeypatch):
+def test_inconsistent_contents_raise(fields, message, monkeypatch):
     # The shapes in the annotations are checked in the tests only; a user meets these messages.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):

@@ -16,7 +16,7 @@ def _hostile_features():
     yield np.concatenate([np.ones((29, 4)), np.full((1, 4), -1e308)])
 
 
-def test_project_2d_is_finite_whatever_comes():
+def test_project_2d_is_finite_for_extreme_features():
     for features in _hostile_features():
         projected = project_2d(features)
         assert projected.shape == (len(features), 2)
@@ -44,7 +44,7 @@ def test_project_2d_keeps_neighbours_and_is_reproducible():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_project_2d_refuses_what_is_not_finite(value):
+def test_project_2d_refuses_non_finite_features(value):
     features = np.ones((10, 3))
     features[4, 1] = value
     with pytest.raises(ValueError, match="not finite"):
