@@ -1,4 +1,4 @@
-"""The folder of compiled programs as the commands use it, each case in a process of its own, and deterministic kernels."""
+"""The compilation cache as the commands use it, with each case in a separate process, and deterministic kernels."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from sslax.recipes import CONFIGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# A command of one tiny program: it prints the setting of jax, and whether the program was found in the folder.
+# A command with one tiny program. It prints jax's setting, and whether the program was in the cache.
 COMMAND = """
 import json, os, sys
 import jax
@@ -37,7 +37,7 @@ terminal.run_script(script, compilation_cache=sys.argv[1] if len(sys.argv) > 1 e
 
 
 def start(*arguments, **environment):
-    """The command; what the surroundings say of folders is not passed on."""
+    """Start the command without the cache settings of this environment."""
     own = {"JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME", compilation.VARIABLE, "XLA_FLAGS"}
     inherited = {name: value for name, value in os.environ.items() if name not in own}
     return subprocess.Popen(
@@ -51,7 +51,7 @@ def start(*arguments, **environment):
 
 
 def end(process):
-    """What a process printed, as JSON, and what it said on stderr."""
+    """The output of a process, parsed as JSON, and its stderr."""
     with process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -64,7 +64,7 @@ def entries(folder):
 
 @pytest.fixture
 def unset(monkeypatch):
-    """jax and the environment as they are where nobody has named a folder; restored afterwards."""
+    """Reset jax and the environment to no configured cache folder; restored afterwards."""
     before = {
         name: jax.config.values[name]
         for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
@@ -84,7 +84,7 @@ def test_which_cache_folder_is_used(unset, monkeypatch, tmp_path):
     assert unset() == str(tmp_path / "xdg" / "sslax" / compilation.machine())
     assert (tmp_path / "xdg" / "sslax").is_dir()
 
-    # A folder that jax has been given stays, whatever the variable says; the argument counts for more than both.
+    # A folder set in jax takes precedence over the variable, and the argument over both.
     monkeypatch.setenv(compilation.VARIABLE, str(tmp_path / "variable"))
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
     assert compilation.keep_programs() is None
@@ -170,7 +170,7 @@ def test_a_file_in_place_of_the_cache_folder_is_reported(tmp_path):
 def test_a_cache_folder_of_another_user_is_reported():
     if os.getuid() != 0:
         pytest.skip("permissions are tried as the user nobody, which only root can become")
-    # Not in pytest's own folder, which is root's alone.
+    # Not in pytest's folder, which only root can read.
     with tempfile.TemporaryDirectory() as place:
         pathlib.Path(place).chmod(0o755)
         said, err = end(start(place, AS_NOBODY="1"))
@@ -199,7 +199,7 @@ def test_the_flags_are_not_stored_in_a_runs_configuration():
 
 
 def test_deterministic_reaches_xla_before_its_backend_starts():
-    """pretrain asks for it before anything else: the data that it then fails on is not opened before."""
+    """pretrain sets the flag before it opens the data, where this test stops it."""
     program = """
 import os
 from sslax.cli import pretrain
@@ -221,7 +221,7 @@ pretrain.pretrain(["--deterministic", "--compilation-cache", "off", "--run-dir",
 
 
 def test_deterministic_after_xla_has_started_is_an_error_on_gpu(monkeypatch):
-    """XLA has read its flags by then: an error on a GPU; on CPU there is nothing to ask for. The environment stays."""
+    """On a GPU this is an error; on CPU it does nothing. The environment is unchanged."""
     jax.devices()
     before = os.environ["XLA_FLAGS"]
     compilation.make_deterministic()

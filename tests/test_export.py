@@ -1,4 +1,4 @@
-"""Weights to and from PyTorch's names: there and back bit for bit, the original code's features, torch's own layers; files."""
+"""Conversion to and from PyTorch's names: exact round trips, features of the original code and of torch's layers, files."""
 
 import errno
 import functools
@@ -30,7 +30,7 @@ def shapes(backbone, side=32):
 
 
 def weights(backbone):
-    """Random trees in place of the initial ones, in which zeros and ones would hide a swap."""
+    """Random weights. In initial weights, zeros and ones could hide a swap."""
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(0.15, 0.45, leaf.shape), jnp.float32), shapes(backbone))
 
@@ -138,7 +138,7 @@ def test_torchs_own_layers_give_the_same_features(make):
     F = torch.nn.functional
     backbone = make(width=4)
     params, statistics = weights(backbone)
-    # At random scales every block would double the variance: features small enough for an absolute tolerance.
+    # With random scales every block would double the variance. Smaller scales keep the features within an absolute tolerance.
     params = jax.tree.map(lambda leaf: leaf / leaf.shape[2] ** 0.5 if leaf.ndim == 4 else leaf, params)
     state = {name: torch.tensor(array) for name, array in to_torch(backbone, params, statistics).items()}
 
@@ -147,7 +147,7 @@ def test_torchs_own_layers_give_the_same_features(make):
         return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
 
     def norm(x, name):
-        # A strict load, without `num_batches_tracked`, by the layer itself.
+        # The layer loads strictly, without `num_batches_tracked`.
         layer = torch.nn.BatchNorm2d(x.shape[1]).eval()
         layer.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
         return layer(x)
@@ -156,7 +156,7 @@ def test_torchs_own_layers_give_the_same_features(make):
         convs = 2 if make is resnet18 else 3
         y = x
         for i in range(1, convs + 1):
-            # In a bottleneck the 3x3 convolution has the stride, otherwise the first one.
+            # In a bottleneck the 3x3 convolution has the stride; in other blocks the first convolution has it.
             y = norm(conv(y, f"{name}.conv{i}", stride if i == convs - 1 else 1), f"{name}.bn{i}")
             y = F.relu(y) if i < convs else y
         if f"{name}.downsample.0.weight" in state:
@@ -208,7 +208,7 @@ def test_positions_of_another_grid_report_their_image_size():
         "a grid of 2 x 2, for image_size=8 at patch_size=4; build the backbone with the options of the network "
         "that they come from."
     )
-    # Another size of patches alone: the file's own is in the sentence.
+    # Only the patch size differs: the message has the file's patch size.
     assert "for image_size=8 at patch_size=4" in sentence(load, vit.clone(patch_size=2), tensors)
     assert "grid" not in sentence(load, vit, tensors | {"pos_embed": np.zeros((1, 4, 8), np.float32)})
     assert "grid" not in sentence(load, vit, tensors | {"pos_embed": np.zeros((1, 0, 8), np.float32)})
@@ -225,7 +225,7 @@ def test_trees_of_another_backbone_are_input_errors():
     text = sentence(from_torch, vit, {}, like_params=other, like_stats={})
     assert text.startswith("like_params and like_stats are not those of this ViT: of another shape pos_embed")
     assert text.endswith("; they must have the structure that networks.init gives for it.")
-    # Patches of 2 x 2 pixels would have twelve channels: the rows alone would not tell.
+    # The number of rows alone cannot reveal this: 2 x 2 patches with twelve channels would give the same.
     assert "pos_embed" in sentence(to_torch, vit.clone(patch_size=2), weights(vit)[0], {})
     text = sentence(to_torch, object(), {}, {})
     assert text == "backbone is of type object; it must be a ResNet or a ViT, because only these have names in torch."

@@ -1,4 +1,4 @@
-"""Paths as users write them."""
+"""Expansion of `~` in paths."""
 
 import os
 import pathlib

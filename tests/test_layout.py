@@ -1,4 +1,4 @@
-"""What the layout promises: imports point one way, flax and orbax stay in their rooms, public functions are documented."""
+"""The layout of the library: order of imports, who may import flax and orbax, documented public functions."""
 
 import ast
 import pathlib
@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "sslax").rglob("*.py"))
 
-# A folder may import those before it; those of one rank do not know each other, but for what is named in ALSO.
+# A folder may import folders of earlier ranks. Folders of one rank may not import each other, except as listed in ALSO.
 RANKS = [
     {"errors", "checks", "numerics", "files", "compilation"},
     {"networks"},
@@ -68,13 +68,13 @@ def test_imports_follow_the_order_of_the_folders(path):
 
 
 def test_no_two_files_import_each_other():
-    """Nor any longer circle, in the library and in the scripts."""
+    """There are no import cycles of any length, in the library and in the scripts."""
     files = [*FILES, *sorted((ROOT / "experiments").rglob("*.py"))]
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
     graph = {}
     for name, path in names.items():
         found = {module for module in imports(path) if module in names}
-        # `from sslax.augment import color` needs the file, and the package only as its folder.
+        # `from sslax.augment import color` depends on the file; the package is only its folder.
         graph[name] = {module for module in found if not any(other.startswith(f"{module}.") for other in found)} - {
             name
         }

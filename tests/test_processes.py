@@ -1,4 +1,4 @@
-"""Several processes: what of their options is refused, and that one process agrees with itself."""
+"""Several processes: the checks of their options, and the behaviour of a single process."""
 
 import dataclasses
 
@@ -45,7 +45,7 @@ def test_distribution_options_are_not_stored_in_the_configuration():
 
 
 def test_a_missing_cluster_environment_is_an_input_error(monkeypatch):
-    """Where nothing in the environment tells of a cluster; before any device would be opened."""
+    """If the environment describes no cluster, connecting fails before any device is used."""
 
     def initialize(*args, cluster_detection_method, **rest):
         assert cluster_detection_method is None

@@ -1,4 +1,4 @@
-"""Runs side by side: grouped over seeds, as far as they have come, within a terminal of 80 columns."""
+"""Comparing runs: groups over seeds, unfinished runs, and a table that fits 80 columns."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from tests.report.pages import Page
 
 
 def make(path, linear=0.75, finished=True, alarm=False, **changes):
-    """A run's folder, without its weights."""
+    """Make a run's folder without weights."""
     config = dataclasses.replace(tiny.config(data="digits"), **changes)
     run = RunDir(path, to_dict(config))
     run.begin({"name": "digits", "images": 64, "canvas": 8, "classes": []})
@@ -67,7 +67,7 @@ def test_runs_are_grouped_by_configuration_and_data(tmp_path):
     ]
     found = [compare.read(path) for path in paths]
     groups = compare.group(found)
-    # A group has the name of the folder of its runs; a single run has its own.
+    # A group is named after the folder of its runs; a single run keeps its own name.
     assert [(group.name, len(group.runs)) for group in groups] == [("a", 2), ("seed0", 1)]
     other_data = dataclasses.replace(found[1], data={**found[1].data, "images": 65})
     assert [len(group.runs) for group in compare.group([found[0], other_data])] == [1, 1]

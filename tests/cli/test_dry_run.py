@@ -1,4 +1,4 @@
-"""What a run would take: the table, figures that add up, and nothing written."""
+"""The dry run: its table, consistent numbers, and no files written."""
 
 import math
 import re
@@ -28,13 +28,13 @@ def test_estimates_of_a_streamed_run(config):
     assert e.parameters == {
         name: sum(math.prod(x.shape) for x in jax.tree.leaves(part)) for name, part in params.items()
     }
-    # Adam keeps two numbers beside each parameter; the rest are statistics and counts.
+    # Adam keeps two numbers per parameter; the rest are statistics and counters.
     assert 12 * sum(e.parameters.values()) < e.state < 14 * sum(e.parameters.values())
-    # The newest two, the best, and one that is being written.
+    # The newest two checkpoints, the best one, and one that is being written.
     assert e.checkpoints == 4 * e.state
     assert (e.steps, e.batch_size, e.devices, e.feed, e.images) == (12, 16, 8, "streamed", 0)
     assert e.temporaries > 0
-    # Each parameter of the network takes part in a product and two gradients, for each of 32 views.
+    # Each parameter is used in one product and two gradients, for each of 32 views.
     assert e.flops > 32 * 2 * 3 * sum(e.parameters.values())
     slower = min(e.step_rate, e.decoding_rate)
     assert e.hours == pytest.approx(12 * 16 / slower / 3600)
@@ -52,7 +52,7 @@ def test_the_command_shows_a_table_and_writes_nothing(tmp_path, monkeypatch, cap
     def untold(self):
         raise NotImplementedError("a backend that counts nothing")
 
-    # Accelerators do not count the operations of a program.
+    # On accelerators XLA reports no operation counts.
     monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", untold)
     monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", untold)
     flags = ["--dry-run", "--network.width", "4", "--batch-size", "64", "--limit", "256"]

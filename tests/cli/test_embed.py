@@ -1,4 +1,4 @@
-"""Features of folders, streamed: stopped and gone on with to the same bytes; what is left out; the search."""
+"""Embedding folders: contents of the file, stopping and resuming to the same bytes, unreadable images, and search."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    """Eight images at a time, in place of hundreds."""
+    """Chunks of eight images instead of hundreds."""
     monkeypatch.setattr(embed, "_MOST_IMAGES", 8)
 
 
@@ -79,7 +79,7 @@ def test_unlabelled_images_and_the_images_of_the_run(run_dir, tmp_path):
     folder = photos(tmp_path / "photos", shape=(9, 12)) / "cat"
     assert run(run_dir, tmp_path / "cats.npz", data=f"folder:{folder}") == terminal.DONE
     assert set(contents(tmp_path / "cats.npz")) == {"features", "names", "split", "metadata"}
-    # The run's own limit is 64 of each split; one given here comes before it.
+    # The run has a limit of 64 per split; the command's limit overrides it.
     assert run(run_dir, tmp_path / "own.npz") == terminal.DONE
     assert len(contents(tmp_path / "own.npz")["features"]) == 128
     assert run(run_dir, tmp_path / "few.npz", limit=3) == terminal.DONE
@@ -104,7 +104,7 @@ def test_photographs_are_read_with_the_settings_of_the_run(run_dir, tmp_path, ca
         sslax.load(run_dir)([folder / "8.jpg", str(folder / "clear.png")]), upright[7:], atol=1e-5
     )
 
-    # Other pixels are other features, whatever stands in the file.
+    # Different pixels give different features, so the existing file must not be reused.
     assert run(run_dir, out, data=data, exif=False, background="0,0,0") == terminal.DONE
     said = " ".join(capsys.readouterr().out.split())
     assert "exists with other content" in said
@@ -169,7 +169,7 @@ def test_a_stopped_and_resumed_command_gives_the_same_bytes(run_dir, tmp_path, m
     assert "Run the same command again" in said.err
     assert stopped.read_bytes() == b"what was there before"
     assert 1 <= len(saved) < 3
-    # Another command does not take what this one began.
+    # A command with other options refuses the partial work.
     assert run(run_dir, stopped, **options, limit=3) == terminal.INPUT
     assert (
         f"{stopped.name}.partial holds the partial work of another command (images: 20 there" in capsys.readouterr().err
@@ -226,7 +226,7 @@ def test_search_finds_a_copy_but_not_the_query_file_itself(run_dir, tmp_path, ca
     with Image.open(tmp_path / "f.search.png") as picture:
         assert picture.format == "PNG"
         pixels = np.asarray(picture)
-    # The nearest one stands beside the query, both enlarged by whole factors.
+    # The nearest image is beside the query; both are enlarged by integer factors.
     query = np.asarray(Image.open(tmp_path / "query.png")).repeat(16, axis=0).repeat(16, axis=1)
     assert any((pixels[12 : 12 + 128, x : x + 128] == query).all() for x in range(pixels.shape[1] - 128))
 
@@ -314,7 +314,7 @@ def test_a_full_disk_is_one_sentence_and_the_work_can_resume(run_dir, tmp_path, 
 
 
 def test_ctrl_c_in_a_separate_process_saves_and_resumes(run_dir, tmp_path):
-    # Large enough for the signal to come before the last of them.
+    # Enough images that the signal arrives before the last one.
     folder = photos(tmp_path / "photos", count=1, shape=(160, 160))
     for name in ("cat", "dog"):
         for i in range(1, 1000):
@@ -323,7 +323,7 @@ def test_ctrl_c_in_a_separate_process_saves_and_resumes(run_dir, tmp_path):
     environment["PYTHONPATH"] = str(ROOT)
     command = [sys.executable, "-m", "sslax", "embed", str(run_dir), "--data", f"folder:{folder}"]
     command += ["--out", str(tmp_path / "f.npz")]
-    # A suite started in the background has SIGINT ignored, and would hand that down.
+    # A test suite started in the background ignores SIGINT, and child processes would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""The evaluation script on a finished run: the whole table, and what it cannot work with."""
+"""The evaluate command on a finished run: its table and page, and wrong options."""
 
 import json
 
@@ -30,10 +30,10 @@ def test_the_whole_table(finished, capsys):
         assert all(0 <= value <= 1 for row in rows.values() for values in row.values() for value in values)
         assert [len(rows[name]["finetuned"]) for name in ("pretrained", "untrained")] == [2, 2]
         assert "finetuned" not in rows["raw_pixels"]
-    # There are 26 labels in a tenth of 256, and so no 200 neighbours.
+    # A tenth of 256 is 26 labels, so there is no kNN with 200 neighbours.
     assert "knn200" not in found["10 %"]["pretrained"]
     assert "knn200" in found["100 %"]["pretrained"]
-    # All labels are the same labels whatever the seed.
+    # With all labels, every seed uses the same labels.
     assert np.ptp(found["100 %"]["pretrained"]["knn20"]) == 0
     assert "raw pixels" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""Weights out of a run and back into another, to the same bits; what the file says; what cannot be exported."""
+"""Exporting a run's weights and importing them bit for bit; the metadata; runs that cannot be exported."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def test_exported_weights_import_into_another_run_bit_for_bit(network, tmp_path,
     config = dataclasses.replace(loaded.config, init_from=str(out))
     built = build(config, open_dataset("digits", limit=64), devices=jax.devices()[:1])
     state = start_state(config, built)
-    # The backbone alone: heads start anew.
+    # Only the backbone is imported: heads have new weights.
     for new, old in zip(built.method.evaluated(state.params, state.aux), loaded.backbone(), strict=True):
         assert jax.tree.structure(new) == jax.tree.structure(old)
         jax.tree.map(np.testing.assert_array_equal, new, old)
@@ -82,7 +82,7 @@ def test_a_network_without_torch_names_is_an_input_error(tmp_path, capsys):
     before = sorted(path.name for path in tmp_path.rglob("*"))
     wanted = "error: network.norm is group; it must be batch, because only ResNets with BatchNorm have names in torch."
     assert fails(capsys, run=str(tmp_path / "run"), out=str(tmp_path / "w.safetensors")) == wanted
-    # Fine-tuned weights are written under the same names, so it is said before they are trained.
+    # Fine-tuning saves weights under the same names, so it must fail before training.
     options = finetune.Options(run=str(tmp_path / "run"))
     assert terminal.exit_code(lambda: finetune.finetune(options)) == terminal.INPUT
     assert capsys.readouterr().err.strip() == wanted

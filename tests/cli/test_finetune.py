@@ -1,4 +1,4 @@
-"""The fine-tuning script on a run of a few steps and a folder of colours: what it writes, what it refuses, how it stops."""
+"""The finetune command on a short run and a folder of coloured images: its output, wrong options, and stopping."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from sslax.runs import RunDir
 from sslax.training import build, fit
 from tests import tiny
 
-# Names that would be markup, mathematics or a tag, if they were not text; the last has a single image to learn from.
+# Names that could be interpreted as markup, mathematics or a tag; the last class has a single training image.
 COLOURS = {"$x^2$": (200, 30, 30), "[red]": (30, 200, 30), "<b>": (30, 30, 200), "rare": (200, 200, 30)}
 TRAINING = FinetuneOptions(steps=20, batch_size=16, lr=1e-2, eval_every=5, crop_area=(0.8, 1.0))
 
@@ -53,7 +53,7 @@ def options(finished, folder, **changes):
 
 @pytest.fixture(scope="module")
 def done(finished, folder):
-    """The fine-tuning in its own folder, and its exit code."""
+    """The folder of a fine-tuning, and its exit code."""
     return finished / "finetuned", terminal.exit_code(lambda: finetune.finetune(options(finished, folder), command="x"))
 
 
@@ -70,7 +70,7 @@ def test_the_output_folder_is_complete(done, folder):
 
     result = json.loads((out / "result.json").read_text())
     assert result["classes"] == sorted(COLOURS)
-    # A quarter of sixteen, of three classes; the single image stays in training.
+    # A quarter of sixteen images for each of three classes; the single image stays in training.
     assert result["images"] == {"training": 37, "validation": 12, "test": 24}
     best = [line for line in lines if line["best"]][-1]
     assert (result["validation"], result["kept_step"]) == (best["validation"], best["step"])
@@ -79,7 +79,7 @@ def test_the_output_folder_is_complete(done, folder):
     assert result["test"] == np.trace(confusion) / 24
     for label, row in enumerate(result["per_class"]):
         assert row["recall"] == confusion[label, label] / 6
-    # Three colours are easily told apart.
+    # Three colours are easy to classify.
     assert result["test"] >= 0.7
 
     page = (out / "report.html").read_text()
@@ -106,7 +106,7 @@ def test_a_second_run_shows_the_result_and_other_options_are_refused(done, finis
     assert terminal.exit_code(lambda: finetune.finetune(options(finished, folder))) == terminal.DONE
     said = capsys.readouterr().out
     assert "finetuned is done; to train again, give another --out." in said
-    # The table once more, with names as they are.
+    # The table is shown again, with unescaped names.
     assert all(name in said for name in COLOURS)
     other = options(finished, folder, labels=0.5)
     assert terminal.exit_code(lambda: finetune.finetune(other)) == terminal.INPUT
@@ -135,7 +135,7 @@ def test_ctrl_c_leaves_no_files(finished, folder, tmp_path, monkeypatch, capsys)
 
 
 def test_training_from_scratch_without_validation_images(finished, capsys):
-    # The run's own data: digits, a share of their labels too small for validation.
+    # The data of the run (digits), with too few labels for validation.
     few = Options(run=str(finished), labels=0.01, epochs=1, from_scratch=True, training=TRAINING)
     assert terminal.exit_code(lambda: finetune.finetune(few)) == terminal.DONE
     said = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The launcher's word on how processes end, with processes that only end; real runs are in the slow tests below."""
+"""The launcher's messages about how processes end. The processes are stubs; the slow tests below launch real runs."""
 
 import json
 import os
@@ -19,7 +19,7 @@ IGNORE = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(75)
 
 
 class Run:
-    """A run's folder, as far as the launcher asks."""
+    """A stub of `RunDir` with the method that the launcher calls."""
 
     def __init__(self, *steps):
         self._steps = steps
@@ -29,7 +29,7 @@ class Run:
 
 
 def end(*programs, steps=(4, 8)):
-    """The exit code of watching these programs."""
+    """Watch these programs; returns the exit code and the processes."""
     started = [launch.Process(i, [sys.executable, "-c", code], dict(os.environ)) for i, code in enumerate(programs)]
     return launch.watch(started, Run(*steps)), started
 
@@ -58,7 +58,7 @@ def test_a_killed_process_is_named(victim, who, capsys):
 
 
 def test_a_process_that_does_not_respond_is_named(capsys, monkeypatch):
-    """JAX ends those that notice; the one that is still there is the one that is meant."""
+    """JAX aborts the processes that notice the silence; the one that still runs is the culprit."""
     monkeypatch.setattr(launch, "_GRACE", 0.2)
     code, _ = end(dies(signal.SIGABRT), SLEEP, steps=())
     assert code == terminal.INTERRUPTED
@@ -107,13 +107,13 @@ def test_wrong_options_are_reported_before_any_process_starts(options, sentence,
 def steps_of(folder):
     path = folder / "metrics.jsonl"
     text = path.read_text() if path.exists() else ""
-    # The last line may be in the middle of being written.
+    # The last line may be incomplete while the run writes it.
     return [json.loads(line)["step"] for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 @pytest.mark.slow
 def test_a_run_resumes_after_its_processes_are_killed(tmp_path):
-    """Worker, coordinator, one that hangs, one that is asked to stop, and Ctrl-C to all; then to its end."""
+    """Kill a worker, kill the coordinator, suspend one, stop one, press Ctrl-C; then let the run finish."""
     folder = tmp_path / "run"
     small = ["--network.name", "patch-resnet", "--network.width", "4", "--network.patch-size", "2", "--limit", "256"]
     often = [

@@ -1,4 +1,4 @@
-"""The command `sslax`: help and mistakes cost nothing, each command runs by its name, the wheel holds the library alone."""
+"""The command `sslax`: help without JAX, commands by name, and the contents of the wheel."""
 
 import os
 import pathlib
@@ -73,7 +73,7 @@ def test_the_wheel_works_in_a_separate_environment(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"sslax", f"sslax-{sslax.__version__}.dist-info"}
     assert "sslax/py.typed" in names
-    # What the wheel needs is taken from this environment, so that nothing is downloaded.
+    # The dependencies come from this environment, so that nothing is downloaded.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
     (site,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
     here = pathlib.Path(pytest.__file__).parents[1]

@@ -1,4 +1,4 @@
-"""A classifier and its one file: what is written is what is loaded, to the same probabilities, and torch could load it."""
+"""Saving and loading a classifier: equal probabilities, and a layout that torch can load."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ CLASSES = ("a $b$", "c")
 
 
 def made(name, hidden):
-    """A configuration, and a classifier of random weights on its network, the head's too."""
+    """A configuration, and a classifier with random weights, including the head's."""
     config = tiny.config(name)
     example = jnp.zeros((1, tiny.SIZE, tiny.SIZE, 3))
     params, statistics = jax.jit(functools.partial(init, make_backbone(config)))(KEY, example)
@@ -57,7 +57,7 @@ def test_a_loaded_classifier_gives_classes_and_probabilities(saved):
     np.testing.assert_allclose(found, jax.nn.softmax(logits), atol=1e-5)
     assert network.classes == CLASSES
     assert network(split.images) == [CLASSES[index] for index in found.argmax(1)]
-    # One image, of another size, as floats.
+    # One image of a different size, as floats.
     assert network(np.zeros((1, 20, 30, 3), np.float32)) in ([CLASSES[0]], [CLASSES[1]])
     assert network.accuracy(dataclasses.replace(tiny.dataset(), classes=CLASSES)) == pytest.approx(
         (found.argmax(1) == split.labels).mean()
@@ -163,6 +163,6 @@ def test_damaged_classifier_files_are_input_errors(saved, tmp_path, change, said
 
 
 def test_invalid_images_raise(saved):
-    # Past the checker of shapes, which users do not have.
+    # Bypass the shape checker, which users do not have.
     with pytest.raises(ValueError, match="images have shape"):
         inspect.unwrap(LoadedClassifier.probabilities)(load_classifier(saved[0]), np.zeros((8, 8, 3), np.uint8))

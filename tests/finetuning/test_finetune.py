@@ -1,4 +1,4 @@
-"""Fine-tuning: it learns, its programs serve any subset, what is frozen stays, and validation keeps the best weights."""
+"""Fine-tuning: learning, reuse of compiled programs, frozen backbones, validation, and options."""
 
 import dataclasses
 
@@ -41,10 +41,10 @@ def test_it_learns_two_colours_from_a_few_labels(simclr):
     classifier = simclr.train(KEY, *weights(), index)
     assert simclr.accuracy(classifier, data.test) > 0.9
     assert simclr.predict(classifier, data.test).shape == (32,)
-    # The same key and labels are the same weights; the start that was given is still there.
+    # The same key and labels give the same weights, and the initial weights are not consumed.
     again = simclr.train(KEY, *weights(), index)
     jax.tree.map(np.testing.assert_array_equal, classifier, again)
-    # Other labels need no other program.
+    # Other labels do not compile another program.
     simclr.train(KEY, *weights(), index[:5])
     assert simclr._step._cache_size() == 1
 
@@ -54,7 +54,7 @@ def test_validation_keeps_the_best_weights(simclr):
     classifier = simclr.train(KEY, *weights(), np.arange(64), validation=data.test, follow=seen.append)
     assert [line["step"] for line in seen] == [10, 20, 30, 40][: len(seen)]
     assert simclr.accuracy(classifier, data.test) == max(line["validation"] for line in seen)
-    # Of equal accuracies the lower loss is kept, and said to be the best.
+    # Between equal accuracies the lower loss is kept and marked as best.
     scores = [(line["validation"], -line["validation_loss"]) for line in seen]
     assert [line["best"] for line in seen] == [score > max(scores[:i], default=(-1,)) for i, score in enumerate(scores)]
     assert seen[0]["epoch"] == 10 * 16 / 64
@@ -63,7 +63,7 @@ def test_validation_keeps_the_best_weights(simclr):
 
 def test_training_stops_early_without_validation_gain(simclr):
     data, seen = tiny.dataset(), []
-    # Labels that are wrong: what is learnt makes it worse.
+    # Wrong validation labels: training makes the accuracy worse.
     wrong = dataclasses.replace(data.test, labels=1 - data.test.labels)
     impatient = tuner(patience=1, eval_every=2)
     impatient.train(KEY, *weights(), np.arange(64), validation=wrong, follow=seen.append)
@@ -76,7 +76,7 @@ def test_metrics_without_validation_have_loss_and_learning_rate(simclr):
     simclr.train(KEY, *weights(), np.arange(64), follow=seen.append)
     assert [line["step"] for line in seen] == [10, 20, 30, 40]
     assert all(set(line) == {"step", "epoch", "loss", "lr"} for line in seen)
-    # A tenth of the steps up to the peak, then down.
+    # The learning rate increases for a tenth of the steps, then decreases.
     assert seen[0]["lr"] > seen[1]["lr"] > seen[2]["lr"] > seen[3]["lr"] > 0
 
 
@@ -97,7 +97,7 @@ def test_a_frozen_backbone_keeps_its_weights_and_statistics():
 
 
 def test_layer_decay_slows_down_lower_layers():
-    # With a decay of nearly nothing only the head moves noticeably.
+    # With a decay factor near 0, only the head moves noticeably.
     slow = tuner("dino", layer_decay=1e-4, steps=3, weight_decay=0.0)
     params, statistics = weights("dino")
     classifier = slow.train(KEY, params, statistics, np.arange(64))
@@ -106,7 +106,7 @@ def test_layer_decay_slows_down_lower_layers():
         pairs = zip(jax.tree.leaves(classifier.params[name]), jax.tree.leaves(params[name]), strict=True)
         return max(float(np.abs(a - b).max()) for a, b in pairs)
 
-    # The last norm is above the blocks, as the head is.
+    # The last norm is above the blocks, like the head.
     assert moved("norm") > 1e-4
     assert 0 < moved("block2") < 1e-5
     assert moved("patch_embed") <= 1e-7
@@ -124,7 +124,7 @@ def test_layer_decay_follows_the_rule_of_beit_and_mae():
             return 0
         return int(name.split(".")[1]) + 1 if name.startswith("blocks") else layers
 
-    # Each leaf is filled with its own exponent, and read again under the names that the release's rule is written for.
+    # Fill each leaf with its own exponent, and read it under the release's names, which the release's rule needs.
     filled = {name: jax.tree.map(lambda p: p * 0 + layers_above(name, vit.depth), params[name]) for name in params}  # noqa: B023
     found = {name: set(tensor.ravel().tolist()) for name, tensor in to_torch(vit, filled, statistics).items()}
     assert found == {name: {vit.depth + 1 - of_mae(name)} for name in found}
@@ -135,7 +135,7 @@ def test_mixup_mixes_images_and_targets_alike():
     x, targets = np.random.default_rng(0).random((3, 2, 2, 3), np.float32), np.eye(3, dtype=np.float32)
     mixed, mixed_targets = mix(jnp.asarray(x), jnp.asarray(targets), jnp.float32(0.75))
     np.testing.assert_allclose(mixed_targets, [[0.75, 0, 0.25], [0, 1, 0], [0.25, 0, 0.75]])
-    # With a class for each image the targets say what was mixed of what.
+    # With one class per image, the targets show which images were mixed.
     np.testing.assert_allclose(mixed, np.einsum("nm,mhwc->nhwc", mixed_targets, x), rtol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Attention laid over images: brighter is more, whatever the image, the size and the scale of the map."""
+"""Attention overlays: brighter means more attention, for every image, size and scale of the map."""
 
 import jaxtyping
 import numpy as np
@@ -42,7 +42,7 @@ def test_more_attention_is_brighter_on_black_and_on_white(level):
     attention = _maps(width=8)
     attention[..., :] = np.arange(8)
     row = attention_overlay(_images(level=level), attention)[0, 1, 32].astype(int)
-    # Every channel grows from left to right, and what is looked at most stands out from what is not looked at.
+    # Every channel increases from left to right, and the highest attention differs clearly from the lowest.
     assert (np.diff(row, axis=0) >= 0).all()
     assert row[-1].sum() - row[0].sum() > 200
     assert (row[0] <= 0.3 * level + 1).all()
@@ -58,9 +58,9 @@ def test_each_head_brightens_its_own_patch_of_its_own_image():
         light = overlay[image, head + 1]
         lit = np.argwhere(light == light.max())
         assert (lit // 16 == (row, column)).all()
-        # Though no pixel's centre is the patch's, the brightest has the whole light.
+        # No pixel centre coincides with the patch centre, but the brightest pixel still has the maximum.
         assert light.max() == sum(int(0.55 * 90 + 0.45 * lamp + 0.5) for lamp in (255, 190, 60))
-        # It fades out within the patches around it.
+        # The brightness falls to zero within the neighbouring patches.
         far = np.ones_like(light, bool)
         far[max(0, 16 * row - 8) : 16 * row + 24, max(0, 16 * column - 8) : 16 * column + 24] = False
         assert (light[far] == 3 * 27).all()
@@ -89,7 +89,7 @@ def test_brightness_is_linear_between_patches():
     attention = _maps(height=1, width=2)
     attention[..., 1] = 1
     row = attention_overlay(_images(level=0), attention)[0, 1, 0, :, 0]
-    # Patches' centres are at 16 and 48 pixels; beyond them the light is constant.
+    # Patch centres are at 16 and 48 pixels; outside of them the brightness is constant.
     light = np.clip((np.arange(64) + 0.5 - 16) / 32, 0, 1)
     np.testing.assert_allclose(row, 0.45 * 255 * light, atol=0.51)
 
@@ -109,7 +109,7 @@ def test_zero_images_or_zero_heads():
     ],
 )
 def test_invalid_attention_raises(attention, message, monkeypatch):
-    # The shapes in the annotations are checked in the tests only; a user meets these messages.
+    # Only the tests check the annotated shapes; a user sees these messages instead.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         attention_overlay(_images(), attention)

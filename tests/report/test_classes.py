@@ -1,4 +1,4 @@
-"""A classifier on a page: the matrix that is drawn is the one that was given, and names are nothing but text."""
+"""The class sections of a page: the drawn matrix equals the given one, and names are escaped."""
 
 import itertools
 import re
@@ -43,7 +43,7 @@ def test_class_numbers_do_not_overlap(count):
     cell = axes.transData.transform((1, 0))[0] - axes.transData.transform((0, 0))[0]
     assert all(text.get_window_extent().width < cell for text in axes.texts)
     assert bool(axes.texts) == (count <= 10)
-    # All of it is on the page.
+    # The axis labels are inside the figure.
     assert axes.yaxis.label.get_window_extent().x0 >= 0
     assert axes.xaxis.label.get_window_extent().y0 >= 0
     assert images.encode(figure)

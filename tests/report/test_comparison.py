@@ -1,4 +1,4 @@
-"""Groups side by side: means and deviations that are right, curves that are what was logged, names that are only text."""
+"""Comparing groups: means and deviations, curves of the logged metrics, and escaped names."""
 
 import statistics
 
@@ -84,7 +84,7 @@ def test_curves_equal_the_logged_metrics():
     assert axes.lines[4].get_color() != axes.lines[0].get_color()
     np.testing.assert_allclose(axes.lines[1].get_ydata(), 25.0)
     mean_x, mean_y = axes.lines[3].get_data()
-    # One run has come to the third epoch only.
+    # One run has reached only the third epoch.
     np.testing.assert_allclose(mean_x, [1, 2, 3])
     np.testing.assert_allclose(mean_y, 100 * statistics.mean([0.5, 0.25, 0.125]))
     assert comparison.curve_figure(GROUPS, "knn1") is None

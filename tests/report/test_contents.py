@@ -1,4 +1,4 @@
-"""What a report is made of must fit together."""
+"""The consistency checks of a report's contents."""
 
 import jaxtyping
 import numpy as np
@@ -23,7 +23,7 @@ from sslax.report import Report
     ],
 )
 def test_inconsistent_contents_raise(fields, message, monkeypatch):
-    # The shapes in the annotations are checked in the tests only; a user meets these messages.
+    # Only the tests check the annotated shapes; a user sees these messages instead.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         Report(title="run", summary="A run.", **fields)

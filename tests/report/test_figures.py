@@ -1,4 +1,4 @@
-"""The curves: what they draw is what was logged."""
+"""The curves show the logged metrics."""
 
 import math
 
@@ -95,7 +95,7 @@ def test_chance_loss_is_drawn_and_labelled(lr):
         ([10.0, 20.0], math.nan, False),
         ([10.0, 20.0], math.inf, False),
         ([-1.0, -0.9], 0.0, False),
-        # Stuck at it, with next to no range of its own.
+        # A loss that is stuck at the chance loss, with almost no range.
         ([11.0901, 11.0902], 11.0904, True),
         ([11.0904, 11.0904], 11.0904, True),
         ([0.0, 0.0], 0.0, True),

@@ -1,4 +1,4 @@
-"""The report page: read back as a browser would, with hostile text, missing parts, and failures while it is drawn."""
+"""The report page, parsed as by a browser: hostile text, missing parts, and failures while drawing."""
 
 import itertools
 import os
@@ -64,7 +64,7 @@ def test_small_views_are_stored_without_loss(full):
     views = full_report()["views"]
     images = full.all("img", "view")
     assert len(images) == 12 + 9
-    # A view a line: the array's columns come first.
+    # One row per view: the pictures come column by column of the array.
     for (attributes, _), (column, row) in zip(images[:12], itertools.product(range(3), range(4)), strict=True):
         np.testing.assert_array_equal(decode(attributes["src"]), views[row, column])
         assert "crisp" in attributes["class"]
@@ -87,7 +87,7 @@ def test_accuracies_are_rounded_and_the_best_are_bold(full):
             ("kNN, k\u00a0=\u00a020", False),
             ("linear probe", False),
         ],
-        # 97.218 and 97.222 % read the same, so both are the best.
+        # 97.218 and 97.222 % are shown as the same number, so both are bold.
         [("raw pixels", False), ("98.6", True), ("97.2", False), ("97.2", True)],
         [("untrained network", False), ("94.2", False), ("92.5", False), ("94.4", False)],
         [("SimCLR", False), ("98.1", False), ("97.8", True), ("97.2", True)],
@@ -195,7 +195,7 @@ def test_hostile_text_is_escaped(tmp_path):
         assert attributes.get("src", "data:").startswith("data:")
     assert [a["alt"] for a, _ in page.all("img", "view")] == [*names, *heads]
     shown = "".join(text for tag, _, text in page.elements if tag == "html")
-    # The name of a metric that nobody draws.
+    # The name of a metric that is not drawn.
     never_shown = next(name for name in page_metrics[0] if name not in ("epoch", "loss"))
     for text in used:
         # In a list the value is JSON, with its quotes escaped.
@@ -249,7 +249,7 @@ def test_a_page_of_photographs_is_small_enough_to_mail(tmp_path):
         metrics=[{"step": s, "epoch": s / 100, "loss": loss} for s, loss in zip(steps.tolist(), losses, strict=True)],
         embedding=rng.uniform(size=(n, 2)),
         embedding_labels=np.arange(n) % 40,
-        # The same photographs many times without the memory.
+        # Many copies of one photograph without using memory.
         thumbnails=np.broadcast_to(photos[0], (n, *photos.shape[1:])),
         classes=tuple(map(str, range(40))),
     )

@@ -1,4 +1,4 @@
-"""Features in the plane: finite whatever comes, reproducible, and neighbours stay neighbours."""
+"""Projection to two dimensions: finite, reproducible, and neighbours stay close."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_project_2d_is_finite_for_extreme_features():
 def test_project_2d_of_constant_and_of_few_points():
     assert not project_2d(np.full((30, 5), 0.1, np.float32)).any()
     assert not project_2d(np.ones((1, 5))).any()
-    # Few points keep their distances, up to a scale, where two dimensions are enough for them.
+    # Few points in two dimensions keep their distances, up to a scale.
     square = np.array([[0, 0, 5], [0, 1, 5], [1, 0, 5], [1, 1, 5]], np.float32)
     projected = project_2d(square)
     distances = np.linalg.norm(projected[:, None] - projected[None], axis=-1)

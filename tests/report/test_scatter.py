@@ -1,4 +1,4 @@
-"""The map of the features: every point in its colour, and images that do not overlap."""
+"""The map of the features: points in their class colours, and images that do not overlap."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The sections that not every run has: alarms, attention, and the curves of the collapse watch."""
+"""The optional sections: alarms, attention, and the curves of the collapse watch."""
 
 import itertools
 import math
@@ -32,7 +32,7 @@ def test_alarms_have_enough_contrast_in_light_and_dark_mode(tmp_path):
         linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
         return linear @ np.array([0.2126, 0.7152, 0.0722])
 
-    # The contrast that WCAG 2 asks of text, 4.5, and of what is drawn, 3.
+    # The contrasts that WCAG 2 requires: 4.5 for text, 3 for graphics.
     for scheme in (light, dark):
         for front, back, least in (("ink", "alarm-page", 4.5), ("alarm", "alarm-page", 4.5), ("alarm", "page", 3)):
             one, other = sorted((luminance(scheme, front), luminance(scheme, back)))
