@@ -185,6 +185,6 @@ def test_a_folder_that_cannot_be_written(spec, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(InputError, match="cannot be used: No space left on device"):
+    with pytest.raises(InputError, match=r"cannot be used \(No space left on device\)"):
         _open(spec, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []

@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_decoded_is_named(tmp_path, workers):
     spec = write_folder(tmp_path, {"": 40})
     (tmp_path / "07.png").write_bytes(b"no image")
     lazy = open_lazily(spec, canvas=8).train
-    with pytest.raises(InputError, match=r"'07.png' cannot be decoded \(not an image\); .* --cache, which leaves"):
+    with pytest.raises(InputError, match=r"'07.png' cannot be decoded \(not an image\); .* --cache to a folder"):
         list(read_batches(lazy, Once(np.arange(40), 20), workers=workers))
 
 
@@ -150,7 +150,7 @@ def test_which_feed_a_set_gets(monkeypatch):
     assert choose_feed("streamed", "set", 1, mesh) == "streamed"
     assert choose_feed("resident", "set", 1000, mesh) == "resident"
     with pytest.raises(
-        InputError, match=r"feed is resident, but the images of set need 3\.0 MiB and 0\.0 MiB are free"
+        InputError, match=r"feed is resident, but the images of set need 3\.0 MiB and only 0\.0 MiB are free"
     ):
         choose_feed("resident", "set", 3 * 2**20, mesh)
     # Once read, it is decided as it was before: 400 of 1000 bytes are 400 of the 600 that are left.

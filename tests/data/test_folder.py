@@ -327,7 +327,10 @@ def test_relative_paths_are_told_as_they_were_understood(tree, tmp_path, monkeyp
     ("names", "words"),
     [
         (["test/a/1.png", "other/1.png"], ["'test'", "no folder 'train'"]),
-        (["train/a/1.png", "test/b/1.png"], ["test/ has classes that the train split lacks (b)", "must be among"]),
+        (
+            ["train/a/1.png", "test/b/1.png"],
+            ["test/ has classes that the train split lacks (b)", "must also be a train class"],
+        ),
         (["train/a/1.png", "test/1.png"], ["the train split has class folders but test/ has none", "same form"]),
         (["train/1.png", "test/a/1.png"], ["test/ has class folders but the train split has none", "same form"]),
         (["a/1.png", "preview.png"], ["both images ('preview.png')", "('a/1.png')", "move"]),

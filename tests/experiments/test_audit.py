@@ -39,7 +39,7 @@ def test_the_page_is_what_the_audit_writes(verdicts):
 def test_every_configuration_says_what_it_follows(verdicts):
     assert list(verdicts) == list(CONFIGS) == list(SOURCES)
     assert [name for name in CONFIGS if name not in FOLLOWING] == ["simclr-digits", "byol-digits", "dino-digits"]
-    with pytest.raises(InputError, match=r"^mine has no source; experiments/sources must say what it follows"):
+    with pytest.raises(InputError, match=r"^mine has no source; experiments/sources must have an entry"):
         audit.audit({"mine": CONFIGS["simclr-cifar10"]})
 
 

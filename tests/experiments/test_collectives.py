@@ -39,7 +39,7 @@ def test_bytes_are_those_of_whole_arrays_and_loops_count_each_trip():
         "all-gather f32": 64,
         "all-reduce bf16+f32": 5 * (32 + 12),
     }
-    with pytest.raises(ValueError, match="body communicates in a loop whose number of trips is not known"):
+    with pytest.raises(ValueError, match="body communicates in a loop with an unknown number of trips"):
         collective_bytes(PROGRAM.replace("known_trip_count", "unknown"))
 
 

@@ -128,8 +128,8 @@ def test_without_lightly_there_is_one_sentence(images, tmp_path, capfd):
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err == (
-        f'error: lightly is not installed for {python}; install it by pip install "lightly>=1.5" torch torchvision, '
-        "or give --peer-python the python of an environment that has it.\n"
+        f'error: lightly is not installed for {python}; install it with pip install "lightly>=1.5" torch torchvision, '
+        "or set --peer-python to the python of an environment that has it.\n"
     )
 
 
@@ -170,9 +170,9 @@ def test_a_side_that_fails_is_one_sentence(images, tmp_path, capfd):
         ({"network": "resnet19"}, "network is resnet19; it must be one of patch-resnet, resnet18"),
         ({"seeds": ()}, "seeds is empty"),
         ({"seeds": (0, -1)}, "seed is -1"),
-        ({"limit": 10}, "which has 10 training images; it must have 20"),
+        ({"limit": 10}, "which has 10 training images; it must have at least 20"),
         ({"batch_size": 25}, "it must be at most 24"),
-        ({"peer_python": "/no/such/python"}, "peer_python is /no/such/python, which is no program"),
+        ({"peer_python": "/no/such/python"}, "peer_python is /no/such/python, which is not a program"),
     ],
 )
 def test_bad_options_are_one_sentence(changes, said, images, tmp_path, capfd):

@@ -89,7 +89,7 @@ def test_linear_protocol_tells_two_colours_apart():
 def test_a_budget_that_ends_before_the_first_epoch(options, monkeypatch):
     asked = iter([False] * 2)
     monkeypatch.setattr(Budget, "over", lambda self: next(asked, True))
-    with pytest.raises(InputError, match="budget is 5 s, in which tiny did not finish one epoch of 5 steps"):
+    with pytest.raises(InputError, match="budget is 5 s, but tiny did not finish one epoch of 5 steps"):
         run(dataclasses.replace(options, budget=5), TINY, CONFIG)
 
 
@@ -109,14 +109,14 @@ def test_a_budget_leaves_time_for_the_longest_gap(monkeypatch):
     [
         (
             {"names": ("simclr-cifar1",)},
-            "NAME is simclr-cifar1, which is no published result; did you mean simclr-cifar10 or",
+            "NAME is simclr-cifar1, which is not a published result; did you mean simclr-cifar10 or",
         ),
         ({"budget": 0.0}, "budget is 0; it must be above 0"),
         ({"seeds": ()}, "seeds is empty"),
         ({"epochs": 0}, "epochs is 0"),
         (
             {"data": "digits"},
-            "data is digits, with 10 classes, 1,438 training and 359 test images; simclr-cifar10 is about",
+            "data is digits, with 10 classes, 1,438 training and 359 test images; simclr-cifar10 needs",
         ),
     ],
 )

@@ -123,7 +123,9 @@ def test_some_rows_alone(done, capsys):
     assert "temperature" in slug
     assert chosen(TABLE, scale, runs, []) == runs
     assert exit_code(lambda: run_table(TABLE, options(folder, only=("warm",)))) == INPUT
-    assert "only is warm, which is no row; it must be one of base, cold, the head's outputs." in capsys.readouterr().err
+    assert (
+        "only is warm, which is not a row; it must be one of base, cold, the head's outputs." in capsys.readouterr().err
+    )
 
 
 def test_what_is_not_finite_is_told(tmp_path, monkeypatch, capsys):
