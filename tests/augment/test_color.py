@@ -129,7 +129,7 @@ def test_fast_jitter_equals_the_plain_chain_in_all_24_orders(images, semantics):
 
 @pytest.mark.parametrize("semantics", ["torchvision", "simclr"])
 @pytest.mark.parametrize("absent", ["hue", "contrast", "brightness saturation"])
-def test_ops_without_strength_are_left_out(images, semantics, absent):
+def test_ops_with_strength_zero_are_removed(images, semantics, absent):
     jitter = drawn(semantics, 24)._replace(**dict.fromkeys(absent.split(), None))
     neutral = jitter._replace(**{name: jnp.full(24, float(name != "hue")) for name in absent.split()})
     apply = jax.jit(jax.vmap(functools.partial(apply_jitter, semantics=semantics)))
@@ -149,7 +149,7 @@ def test_a_program_shrinks_with_every_strength_that_is_zero(order):
     assert len(set(sizes)) == len(sizes)
 
 
-def test_color_jitter_is_what_sample_jitter_draws(images):
+def test_color_jitter_applies_the_jitter_of_sample_jitter(images):
     keys = jax.random.split(jax.random.key(2), len(images))
     result = jax.jit(jax.vmap(functools.partial(color_jitter, **STRENGTHS)))(keys, images)
     jitter = jax.vmap(functools.partial(sample_jitter, **STRENGTHS))(keys)

@@ -53,7 +53,7 @@ def drawn(images, *ops, **fields):
     return view, crop
 
 
-def test_both_views_are_of_one_crop(images):
+def test_both_views_share_one_crop(images):
     """View 2 is the crop, whatever the ops of view 1, which are of the very same crop."""
     first, second = views("sobel")(KEY, images)
     view, crop = drawn(images, "sobel")
@@ -108,7 +108,7 @@ def test_the_crop_crops_the_crop_and_flips_it(images):
     np.testing.assert_allclose(views("crop", flip=1.0)(KEY, images)[0], wanted, atol=1e-5)
 
 
-def test_colour_is_the_jitter_and_grayscale_with_their_probabilities(images):
+def test_color_is_jitter_then_grayscale_with_their_probabilities(images):
     branch = dataclasses.replace(RECIPE, one_branch=("color",)).branches()["view 1"]
     draw = functools.partial(sample_view, height=20, width=20, branch=branch)
     ((jitter, gray),) = jax.jit(jax.vmap(draw))(jax.random.split(KEY, 2048)).composed
@@ -120,7 +120,7 @@ def test_colour_is_the_jitter_and_grayscale_with_their_probabilities(images):
     np.testing.assert_allclose(first, jax.vmap(to_grayscale)(crop), atol=1e-6)
 
 
-def test_blurs_and_noise_are_drawn_anew_for_each_image():
+def test_each_image_has_its_own_blur_and_noise():
     branch = dataclasses.replace(RECIPE, blur=0.0, one_branch=("blur", "noise")).branches()["view 1"]
     draw = functools.partial(sample_view, height=20, width=20, branch=branch)
     sigma, (noise, level) = jax.device_get(jax.jit(jax.vmap(draw))(jax.random.split(KEY, 1024)).composed)
@@ -142,7 +142,7 @@ def test_normalisation_comes_last_and_aspects_reach_the_shared_crop(images):
     assert np.abs(raw[1] - views("sobel")(KEY, images)[1]).max() > 0.01
 
 
-def test_the_recipe_tells_its_views():
+def test_the_recipe_lists_its_views():
     recipe = dataclasses.replace(RECIPE, one_branch=("crop", "blur"))
     assert view_sizes(recipe) == (SIZE,)
     branches = recipe.branches()
@@ -158,21 +158,21 @@ def test_the_recipe_tells_its_views():
 @pytest.mark.parametrize(
     "ops", [("crop", "color", "blur"), ("solarize",), "crop", ["crop"], None, (1,), ("",), ("crop", None)]
 )
-def test_what_one_branch_cannot_be(ops):
+def test_invalid_one_branch(ops):
     recipe = dataclasses.replace(RECIPE)
     object.__setattr__(recipe, "one_branch", ops)
     with pytest.raises(InputError, match=r"method\.views\.one_branch is .*; it must be empty, or one or two of crop, "):
         check_views(recipe, 20)
 
 
-def test_colour_without_any_is_refused():
+def test_color_without_effect_is_refused():
     recipe = dataclasses.replace(RECIPE, one_branch=("color",), jitter=0.0)
     check_views(recipe, 20)
     with pytest.raises(InputError, match=r"method\.views\.one_branch is .*without color"):
         check_views(dataclasses.replace(recipe, grayscale=0.0), 20)
 
 
-def test_a_branch_alone_draws_its_own_crop(images):
+def test_a_single_branch_draws_its_own_crop(images):
     """`branch_views` of one composed branch, as any other."""
     branch = dataclasses.replace(RECIPE, one_branch=("crop",)).branches()["view 2"]
     (view,) = jax.jit(lambda images: branch_views(KEY, images, [branch]))(images)

@@ -78,7 +78,7 @@ def test_a_whole_box_of_the_same_size_is_the_image():
     np.testing.assert_array_equal(crop(image, jnp.array([0, 0, 16, 16])), image)
 
 
-def test_the_flip_is_the_flip():
+def test_the_flip_mirrors_the_crop():
     image = jnp.asarray(np.random.default_rng(3).random((12, 20, 3), dtype=np.float32))
     box = jnp.array([2.0, 4.0, 9.0, 7.0])
     plain = np.asarray(jax.jit(functools.partial(crop_and_resize, size=8))(image, box))
@@ -170,7 +170,7 @@ def test_boxes_are_distributed_as_defined(sampling, canvas, true, area):
         assert p > 1e-3, name
 
 
-def test_what_is_taken_where_nothing_fits():
+def test_the_fallback_box_if_no_draw_fits():
     """No crop of a panorama nine times as wide as high has a fifth of its area."""
     options = {"area": (0.2, 1.0), "image_aspect": jnp.float32(9.0)}
     width = round(500 * 4 / 3 / 9)
@@ -183,7 +183,7 @@ def test_what_is_taken_where_nothing_fits():
     np.testing.assert_array_equal(boxes, np.tile([(500 - width) // 2, 0, width, 500], (N, 1)))
 
 
-def test_areas_and_aspects_are_uniform_where_everything_fits():
+def test_areas_and_aspects_are_uniform_if_every_draw_fits():
     """With areas so small that every draw fits, the definition's uniform distributions show as they are."""
     area = (0.05, 0.3)
     for sampling in REFERENCES:
@@ -207,7 +207,7 @@ def test_min_covered_is_tensorflows_overlap():
     assert 0.08 <= (boxes[:, 2] * boxes[:, 3]).min() / 224**2 < 0.09
 
 
-def test_random_resized_crop_is_the_drawn_box_clipped():
+def test_random_resized_crop_resizes_and_clips_the_drawn_box():
     image = jnp.asarray(np.random.default_rng(4).integers(0, 2, (20, 20, 3)), jnp.float32)
     keys = jax.random.split(jax.random.key(5), 16)
     results = jax.jit(jax.vmap(functools.partial(random_resized_crop, size=12), in_axes=(0, None)))(keys, image)

@@ -57,7 +57,7 @@ def test_sobel_is_two_convolutions(image):
     np.testing.assert_allclose(jax.jit(sobel)(image), wanted, atol=1e-6)
 
 
-def test_sobel_of_an_edge_is_one_and_of_a_plain_image_nothing():
+def test_sobel_of_an_edge_is_one_and_of_a_constant_image_zero():
     edge = jnp.zeros((5, 6, 3)).at[:, 3:].set(1.0)
     wanted = np.zeros((5, 6, 3))
     wanted[:, 2:4] = 1
@@ -80,7 +80,7 @@ def test_noise_is_normal_and_independent():
     assert np.abs(np.corrcoef(values[:-1].T.ravel(), values[1:].T.ravel())[0, 1]) < 4.5 / np.sqrt(60 * N)
 
 
-def test_noise_is_clipped_and_none_of_sigma_zero(image):
+def test_noise_is_clipped_and_sigma_zero_adds_none(image):
     noisy = np.asarray(gaussian_noise(KEYS[0], image, sigma=3.0))
     assert noisy.min() == 0
     assert noisy.max() == 1
@@ -89,7 +89,7 @@ def test_noise_is_clipped_and_none_of_sigma_zero(image):
     assert gaussian_noise(KEYS[0], image[:3, :3], sigma=0.1).shape == (3, 3, 3)
 
 
-def test_quarter_turns_are_as_likely(image):
+def test_quarter_turns_are_equally_likely(image):
     square = image[:, :6]
     results = np.asarray(jax.jit(jax.vmap(lambda key: random_rotate(key, square)))(KEYS))
     turns = [(results == np.rot90(square, turned)).all((1, 2, 3)).sum() for turned in range(4)]

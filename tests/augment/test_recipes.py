@@ -79,7 +79,7 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_view_is_its_branchs_own(name, images):
+def test_every_view_depends_only_on_its_branch(name, images):
     """However the branches are compiled together, each view is what its branch alone makes of its keys."""
     recipe = RECIPES[name]
     views = jax.jit(functools.partial(make_views, recipe=recipe))(jax.random.key(3), images)
@@ -113,7 +113,7 @@ def test_sizes_of_a_recipes_views():
 @pytest.mark.parametrize(
     "recipe", [BYOLViews(), BYOLViews.small(), DINOViews(), DINOViews.small(), SimCLRViews.small()]
 )
-def test_recipes_as_they_come_are_sound(recipe):
+def test_default_recipes_are_valid(recipe):
     check_views(recipe, 256)
 
 
@@ -128,6 +128,6 @@ def test_recipes_as_they_come_are_sound(recipe):
         (DINOViews(local_crops=-1), "method.views.local_crops is -1; it must be an integer of at least 0"),
     ],
 )
-def test_what_a_recipe_cannot_be(recipe, said):
+def test_invalid_recipes(recipe, said):
     with pytest.raises(InputError, match=said):
         check_views(recipe, 256)

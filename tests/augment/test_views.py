@@ -136,7 +136,7 @@ def views(recipe):
     return jax.jit(functools.partial(make_views, recipe=recipe))
 
 
-def test_a_view_is_its_draws_op_by_op(images):
+def test_a_view_equals_its_draws_applied_op_by_op(images):
     keys = view_keys(jax.random.key(2), len(images))[0]
     branch = RECIPE.branch()
     view = sample(branch)(keys)
@@ -162,7 +162,7 @@ def test_an_order_for_the_batch_gives_what_it_gives_each_image(images):
     np.testing.assert_allclose(by_batch, by_image, atol=3e-6)
 
 
-def test_both_views_are_those_of_their_keys(images):
+def test_both_views_depend_only_on_their_keys(images):
     first, second = views(RECIPE)(jax.random.key(4), images)
     assert first.dtype == jnp.float32
     assert (np.abs(first - second).max(axis=(1, 2, 3)) > 0.01).all()
@@ -225,7 +225,7 @@ def test_other_recipes_ops(images):
     assert sample(more)(keys).solarize.all()
 
 
-def test_ops_of_probability_zero_leave_the_program(images):
+def test_ops_with_probability_zero_are_not_in_the_program(images):
     def size(**fields):
         view = functools.partial(branch_view, branch=dataclasses.replace(RECIPE, **fields).branch())
         return len(jax.jit(view).lower(jax.random.key(0), images[0]).as_text())

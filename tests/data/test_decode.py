@@ -83,7 +83,7 @@ def test_32_bit_gray_is_scaled_by_the_smallest_white_that_fits(tmp_path, values,
 
 
 @pytest.mark.parametrize("value", [-1.0, 70000.0, np.nan])
-def test_gray_of_unknown_meaning_is_unreadable(tmp_path, value):
+def test_gray_values_of_unknown_range_are_unreadable(tmp_path, value):
     Image.fromarray(np.full((4, 4), value, dtype=np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(Unreadable, match="the range must be 0 to at most"):
         read_image(tmp_path / "a.tif", 4)
@@ -163,7 +163,7 @@ def test_unreadable_files_say_why(tmp_path, name):
         read_image(tmp_path / name, 8)
 
 
-def test_unreadable_files_are_left_out_in_order(tmp_path):
+def test_unreadable_files_are_skipped_in_order(tmp_path):
     paths = []
     for index in range(100):
         paths.append(tmp_path / f"{index:03d}.png")

@@ -38,7 +38,7 @@ def taker():
     return jax.jit(lambda data, index: take(data, index, data_mesh()))
 
 
-def test_a_set_spread_over_devices_gives_the_same_images(split, taker):
+def test_a_sharded_set_gives_the_same_images(split, taker):
     mesh = data_mesh()
     data = resident(split.images, split.aspects, split.labels, mesh)
     # 61 images on 8 devices: 8 on each, of which the last holds 5.
@@ -55,7 +55,7 @@ def test_a_set_spread_over_devices_gives_the_same_images(split, taker):
         assert spread.sharding.is_equivalent_to(NamedSharding(mesh, PartitionSpec("data")), spread.ndim)
 
 
-def test_a_step_sends_one_batch_and_not_the_set(split, taker):
+def test_a_step_transfers_one_batch_and_not_the_set(split, taker):
     data = resident(split.images, split.aspects, None, data_mesh())
     text = taker.lower(data, epoch_order(jax.random.key(0), 0, N)[:BATCH]).compile().as_text()
     collective = re.compile(r" = (\w+)\[([\d,]*)\][^=]*? (all-\w+|reduce-scatter|collective-\w+)\(")
@@ -80,7 +80,7 @@ def _same(batches, others):
             np.testing.assert_array_equal(a, b)
 
 
-def test_streamed_batches_are_the_resident_ones(spec, split, taker):
+def test_streamed_batches_equal_resident_batches(spec, split, taker):
     key = jax.random.key(3)
     data = resident(split.images, split.aspects, split.labels, data_mesh())
     expected = [
@@ -103,7 +103,7 @@ def test_worker_processes_read_the_same(spec):
     _same(_streamed(lazy, start=2, workers=2), _streamed(lazy, start=2))
 
 
-def test_what_needs_no_decoding_is_not_sent_to_workers(split):
+def test_a_split_in_memory_is_not_sent_to_workers(split):
     batches = read_batches(split, Once(np.arange(N), 20), workers=2)
     assert len(next(batches).images) == 20
     assert not multiprocessing.active_children()
@@ -139,7 +139,7 @@ def test_threads_end_with_the_stream(split):
     assert not [thread.name for thread in left if thread.is_alive()]
 
 
-def test_which_feed_a_set_gets(monkeypatch):
+def test_choice_of_the_feed(monkeypatch):
     mesh = data_mesh()
     assert device_memory(mesh) is None
     assert host_memory() > 2**20
@@ -163,7 +163,7 @@ def test_which_feed_a_set_gets(monkeypatch):
     assert choose_feed("auto", "set", 4000, mesh) == "streamed"
 
 
-def test_resident_is_read_from_a_mapped_file(tmp_path, split):
+def test_resident_reads_from_a_mapped_file(tmp_path, split):
     np.save(tmp_path / "images.npy", split.images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     data = resident(mapped, split.aspects, None, data_mesh())

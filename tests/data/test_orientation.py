@@ -38,7 +38,7 @@ def test_the_eight_orientations_give_one_canvas_and_one_aspect(size):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["png", "webp", "tiff", "avif"])
-def test_formats_other_than_jpeg_hold_it_too(orientation, format):
+def test_formats_other_than_jpeg_store_it_too(orientation, format):
     options = {"lossless": True} if format == "webp" else {"quality": 100} if format == "avif" else {}
     picture = _read(encoded(SCENE, orientation, format, **options))
     assert (picture.width, picture.height) == SCENE.size
@@ -50,7 +50,7 @@ def test_formats_other_than_jpeg_hold_it_too(orientation, format):
 
 
 @pytest.mark.parametrize("format", ["jpeg", "png", "webp", "tiff", "avif"])
-def test_the_stored_pixels_are_given_where_they_are_asked_for(format):
+def test_the_stored_pixels_on_request(format):
     for orientation in range(1, 9):
         picture = _read(encoded(SCENE, orientation, format), reading=STORED_PIXELS)
         lying = stored(SCENE, orientation)
@@ -60,7 +60,7 @@ def test_the_stored_pixels_are_given_where_they_are_asked_for(format):
         assert picture.treated == ()
 
 
-def test_a_turn_is_pillows(tmp_path):
+def test_turns_equal_pillows(tmp_path):
     canvas = np.random.default_rng(0).integers(0, 256, (5, 5, 3), np.uint8)
     for orientation in range(1, 9):
         image = Image.fromarray(canvas)
@@ -94,7 +94,7 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6
 
 
 @pytest.mark.parametrize("format", ["jpeg", "webp", "tiff", "png", "avif"])
-def test_an_orientation_in_xmp_alone_is_ignored(format):
+def test_an_orientation_only_in_xmp_is_ignored(format):
     options = {"xmp": XMP}
     if format == "png":
         options = {"pnginfo": PngImagePlugin.PngInfo()}
@@ -107,7 +107,7 @@ def test_an_orientation_in_xmp_alone_is_ignored(format):
     assert (picture.width, picture.height, picture.treated) == (160, 96, ())
 
 
-def test_a_png_may_say_it_in_a_text_or_after_its_pixels():
+def test_a_png_may_store_it_as_text_or_after_its_pixels():
     info = PngImagePlugin.PngInfo()
     block = exif(8)
     info.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=True)
@@ -164,7 +164,7 @@ def test_every_way_to_read_a_folder_agrees(album, tmp_path):
     np.testing.assert_array_equal(aspects, data.train.aspects)
 
 
-def test_all_of_them_can_give_the_stored_pixels(album):
+def test_every_way_can_give_the_stored_pixels(album):
     data = open_dataset(album, canvas=16, exif=False)
     assert not any("EXIF" in note for note in data.notes)
     assert sorted({round(aspect, 3) for aspect in data.train.aspects.tolist()}) == [0.6, 1.667]

@@ -101,6 +101,6 @@ def test_wrong_requests(arguments, words):
         assert word in str(error.value)
 
 
-def test_a_bare_path_is_told_its_prefix(tmp_path):
+def test_a_bare_path_gets_a_hint_with_its_prefix(tmp_path):
     with pytest.raises(InputError, match=re.escape(f"did you mean 'folder:{tmp_path}'?")):
         open_dataset(str(tmp_path))

@@ -153,6 +153,6 @@ def test_a_set_counts_them_and_every_way_to_read_it_agrees(folder):
 
 
 @pytest.mark.parametrize("background", [(1, 2, 256), (1, 2, -3)])
-def test_what_is_no_colour(folder, background):
+def test_invalid_colours(folder, background):
     with pytest.raises(InputError, match="three integers from 0 to 255"):
         open_dataset(folder, background=background)

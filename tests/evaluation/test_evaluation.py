@@ -61,7 +61,7 @@ def test_knn_blocks_do_not_change_the_scores(monkeypatch):
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_knn_takes_features_of_any_magnitude(scale):
+def test_knn_accepts_features_of_any_magnitude(scale):
     x = jax.random.normal(jax.random.key(0), (20, 4)).at[3].set(0)
     labels = jnp.arange(20) % 2
     expected = knn_scores(x, x, labels, num_classes=2, k=3)
@@ -80,7 +80,7 @@ def test_knn_takes_features_of_any_magnitude(scale):
         ({"features": jnp.zeros((20, 5))}, r"\(20, 5\)"),
     ],
 )
-def test_knn_names_what_is_wrong(change, says):
+def test_knn_errors_name_the_argument(change, says):
     arguments = {"queries": jnp.ones((2, 4)), "features": jnp.ones((20, 4)), "labels": jnp.zeros(20, jnp.int32)}
     arguments |= {"num_classes": 2, "k": 3} | change
     with pytest.raises(ValueError, match=says):
@@ -117,7 +117,7 @@ def blobs():
     return (*_blobs(jax.random.key(1), 300), *_blobs(jax.random.key(2), 300))
 
 
-def test_probe_separates_what_is_separable(blobs):
+def test_probe_separates_separable_classes(blobs):
     probe = linear_probe(jax.random.key(0), *blobs, num_classes=3, steps=100)
     assert probe.accuracy > 0.95
     assert probe.held_out_accuracy > 0.9
@@ -154,7 +154,7 @@ def test_probe_ignores_dimensions_that_never_vary(blobs):
     assert probe.accuracy > 0.95
 
 
-def test_probe_names_what_does_not_fit(blobs):
+def test_probe_errors_name_the_argument(blobs):
     x, y, test_x, test_y = blobs
     with pytest.raises(ValueError, match=r"train_labels has shape \(5,\)"):
         inspect.unwrap(linear_probe)(jax.random.key(0), x, y[:5], test_x, test_y, num_classes=3)

@@ -28,7 +28,7 @@ def naive(key, x, y, rate, decay):
 
 
 @pytest.mark.parametrize("candidate", [0, 1])
-def test_training_is_the_naive_loop(candidate):
+def test_training_equals_the_naive_loop(candidate):
     rng = np.random.default_rng(0)
     # Off centre, so that the biases matter.
     x, y = rng.normal(0.5, 1, (40, 5)).astype(np.float32), rng.integers(0, CLASSES, 40)

@@ -7,7 +7,7 @@ from sklearn import metrics
 from sslax.evaluation import confusion_matrix, per_class
 
 
-def test_figures_are_scikit_learns():
+def test_metrics_equal_scikit_learns():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 200)
     predicted = np.where(rng.random(200) < 0.6, labels, rng.integers(0, 5, 200))

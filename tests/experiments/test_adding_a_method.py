@@ -40,7 +40,7 @@ def run(program, *flags):
     )
 
 
-def test_the_pages_method_trains_and_goes_on(program):
+def test_the_pages_method_trains_and_resumes(program):
     first = run(program, *FLAGS)
     assert first.returncode == 0, first.stderr
     folder = program.parent / "runs" / "simsiam-digits"
@@ -59,7 +59,7 @@ def test_the_pages_method_trains_and_goes_on(program):
     assert "Going on from step 10 of 10" in again.stdout
 
 
-def test_a_mistake_in_its_flags_is_a_sentence(program):
+def test_a_wrong_flag_gives_one_sentence(program):
     wrong = run(program, "--method.views.flip", "2", "--run-dir", "other")
     assert wrong.returncode == 2
     assert "method.views.flip is 2.0; it must be a probability in [0, 1]." in wrong.stderr

@@ -3,7 +3,7 @@
 from experiments import architecture
 
 
-def test_the_page_is_of_the_code():
+def test_the_page_is_up_to_date():
     text = (architecture.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert text == architecture.page(), "python -m experiments.architecture writes it anew"
 

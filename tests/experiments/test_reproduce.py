@@ -43,7 +43,7 @@ def options(tmp_path, monkeypatch):
     )
 
 
-def test_stopped_by_its_budget_gone_on_with_and_written(options, monkeypatch, tmp_path):
+def test_stopped_by_the_budget_resumed_and_written(options, monkeypatch, tmp_path):
     asked = iter([False] * 7)
     with monkeypatch.context() as patch:
         patch.setattr(Budget, "over", lambda self: next(asked, True))
@@ -76,7 +76,7 @@ def test_stopped_by_its_budget_gone_on_with_and_written(options, monkeypatch, tm
     run(options, TINY, CONFIG)
 
 
-def test_linear_protocol_tells_two_colours_apart():
+def test_linear_protocol_separates_two_colours():
     """Held-out images choose the rate at which something is learned."""
     data, config = tiny.dataset(), tiny.config()
     built = build(config, data, devices=jax.devices()[:1])
@@ -120,12 +120,12 @@ def test_a_budget_leaves_time_for_the_longest_gap(monkeypatch):
         ),
     ],
 )
-def test_what_cannot_be_reproduced(options, change, says):
+def test_invalid_requests(options, change, says):
     with pytest.raises(InputError, match=says):
         run(dataclasses.replace(options, **{"names": ("simclr-cifar10",)} | change))
 
 
-def test_without_names_they_are_listed(options, capsys):
+def test_without_names_results_are_listed(options, capsys):
     run(dataclasses.replace(options, names=()))
     said = capsys.readouterr().out
     # 6.66 GFLOP x 50,000 images x 200 epochs at 30 % of 989 TFLOP/s are 3.7 minutes.
@@ -133,7 +133,7 @@ def test_without_names_they_are_listed(options, capsys):
     assert "about 4" in said
 
 
-def test_every_result_is_of_a_configuration_and_its_images():
+def test_every_result_has_a_configuration_and_its_images():
     for name, entry in PUBLISHED.items():
         assert entry.config == name
         assert name in CONFIGS
@@ -145,7 +145,7 @@ def test_every_result_is_of_a_configuration_and_its_images():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_flops_are_those_of_the_step(name):
+def test_flops_equal_those_of_the_step(name):
     config = dataclasses.replace(CONFIGS[name], batch_size=8)
     side = config.canvas or config.method.views.size
     built = build_for(config, images=64, canvas=side, devices=jax.devices()[:1])
@@ -155,7 +155,7 @@ def test_flops_are_those_of_the_step(name):
     assert flops / 8e9 == pytest.approx(PUBLISHED[name].gflops, rel=0.01)
 
 
-def test_the_page_is_of_the_files(tmp_path):
+def test_the_page_is_up_to_date(tmp_path):
     """docs/results.md is what results/reproduced says."""
     from pathlib import Path
 

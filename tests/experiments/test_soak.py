@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_one_run_killed_and_gone_on_with(tmp_path, monkeypatch, capsys):
+def test_one_run_killed_and_resumed(tmp_path, monkeypatch, capsys):
     # One device, and programs that are not optimised: both runs have the same.
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
@@ -51,7 +51,7 @@ def test_one_run_killed_and_gone_on_with(tmp_path, monkeypatch, capsys):
     assert len([name for name in soak.differences(run, alone) if name.startswith(".params")]) == 1
 
 
-def test_what_it_cannot_work_with(tmp_path, capsys):
+def test_invalid_options(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     for options, words in (
         ({"runs": 0}, "runs is 0; it must be at least 1"),
@@ -62,7 +62,7 @@ def test_what_it_cannot_work_with(tmp_path, capsys):
         assert words in capsys.readouterr().err
 
 
-def test_a_run_that_ends_otherwise(tmp_path, monkeypatch):
+def test_a_run_that_fails(tmp_path, monkeypatch):
     class Process:
         def wait(self, seconds):
             return 4

@@ -30,7 +30,7 @@ def test_projector_is_dense_norm_relu(layers):
     np.testing.assert_allclose(z, expected, atol=1e-4)
 
 
-def test_weights_start_small():
+def test_initial_weights_are_small():
     params, _ = init(SimCLRProjector(features=128), jax.random.key(0), jnp.zeros((1, 512)))
     assert abs(float(params["Dense_0"]["kernel"].std()) - 0.01) < 2e-4
 
@@ -87,7 +87,7 @@ def test_dino_predictor_stands_before_the_normalisation(batch_norm):
     assert jax.tree.structure(init(head.clone(predictor=False), jax.random.key(1), x)[0]) == jax.tree.structure(rest)
 
 
-def test_byols_mlp_has_the_names_that_it_had():
+def test_byols_mlp_keeps_its_parameter_names():
     params, statistics = init(BYOLMLP(hidden=5, features=3), jax.random.key(0), jnp.zeros((1, 4)))
     assert {name: set(leaves) for name, leaves in params.items()} == {
         "Dense_0": {"kernel", "bias"},
@@ -128,7 +128,7 @@ def test_byols_mlp_is_dense_norm_relu_and_a_bare_dense(layers, norm):
     np.testing.assert_allclose(z, expected @ np.asarray(last["kernel"]), atol=1e-5)
 
 
-def test_no_predictor_is_the_identity_whatever_its_layers():
+def test_no_predictor_is_the_identity_for_any_number_of_layers():
     h = jnp.arange(6.0).reshape(2, 3)
     head = BYOLMLP(hidden=0, layers=3)
     assert init(head, jax.random.key(0), h) == ({}, {})

@@ -120,13 +120,13 @@ def test_fused_attention_equals_the_explicit_form():
         (64, "bfloat16", "cpu", "", "xla"),
     ],
 )
-def test_the_fused_kernel_is_taken_where_it_exists(monkeypatch, width, dtype, backend, capability, chosen):
+def test_the_fused_kernel_is_used_if_available(monkeypatch, width, dtype, backend, capability, chosen):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(compute_capability=capability)])
     assert fused_attention(width, dtype) == chosen
 
 
-def test_drop_path_is_the_trained_networks_alone():
+def test_drop_path_applies_only_to_the_trained_network():
     model = ViT(image_size=8, patch_size=4, width=8, depth=3, heads=2, drop_path=0.5)
     x = jnp.asarray(np.random.default_rng(0).random((64, 8, 8, 3)), jnp.float32)
     params, _ = jax.jit(functools.partial(init, model))(jax.random.key(0), x)
@@ -153,14 +153,14 @@ def test_attention_biases_are_one_dimensional():
 @pytest.mark.parametrize(
     ("name", "count"), [("vit-tiny", 5_524_416), ("vit-small", 21_665_664), ("vit-base", 85_798_656)]
 )
-def test_backbones_have_the_releases_size(name, count):
+def test_backbones_have_the_released_parameter_counts(name, count):
     """timm's counts of vit_{tiny,small,base}_patch16_224 without a classifier; the release says 21M and 85M."""
     model = BACKBONES[name]()
     params, _ = jax.eval_shape(lambda key: init(model, key, jnp.zeros((1, 224, 224, 3))), jax.random.key(0))
     assert sum(np.prod(p.shape) for p in jax.tree.leaves(params)) == count
 
 
-def test_initialisation_has_the_releases_spread():
+def test_initialisation_has_the_released_standard_deviation():
     model = ViT(image_size=32, patch_size=4, width=96, depth=1, heads=3)
     params, _ = jax.jit(lambda key: init(model, key, jnp.zeros((1, 32, 32, 3))))(jax.random.key(0))
     for leaf in (params["pos_embed"], params["block1"]["fc1"]["kernel"], params["block1"]["attn"]["qkv"]["kernel"]):

@@ -55,7 +55,7 @@ def test_dino_on_a_vit_is_exact(whole, options):
     close(output.metrics["kl"], whole[0][1].metrics["kl"])
 
 
-def test_batch_statistics_are_of_the_micro_batches_one_after_the_other():
+def test_batch_statistics_are_updated_with_each_micro_batch():
     (_, output), _ = taken("byol", 2)
     means = output.aux["online"]["encoder"]["stem_norm"]["mean"]
     b = build(tiny.config("byol"), tiny.dataset(), devices=jax.devices()[:1])
@@ -65,7 +65,7 @@ def test_batch_statistics_are_of_the_micro_batches_one_after_the_other():
     np.testing.assert_allclose(means, (1 - 0.9**4) * gray, atol=0.01)
 
 
-def test_micro_batches_draw_by_keys_of_their_own():
+def test_micro_batches_have_their_own_keys():
     def loss(params, aux, batch, key, step):
         drawn = jax.random.uniform(key)
         return params * drawn, Output(aux, {"drawn": drawn}, batch.views)
@@ -101,7 +101,7 @@ def test_runs_of_both_feeds_accumulate(feed, tmp_path, monkeypatch):
         ("dino", {"sinkhorn": 3}, "the targets that Sinkhorn-Knopp assigns come from each micro-batch of 4 images"),
     ],
 )
-def test_what_changes_is_said(name, options, said):
+def test_the_note_names_the_changes(name, options, said):
     config = tiny.config(name, accumulate=4, method=dataclasses.replace(tiny.OPTIONS[name], **options))
     b = build(config, tiny.dataset(), devices=jax.devices()[:1])
     note = accumulation_note(config, b.method, b.image_shape)
@@ -118,7 +118,7 @@ def test_numbers_that_do_not_divide():
         check_against_data(tiny.config(accumulate=4), images=64, canvas=8, devices=8)
 
 
-def test_accumulation_makes_another_run_and_rematerialisation_does_not():
+def test_accumulation_changes_the_run_and_rematerialisation_does_not():
     fields = to_dict(tiny.config())
     assert differences(fields, to_dict(tiny.config(accumulate=2))) == ["accumulate: 1 there, 2 here"]
     assert to_dict(tiny.config(remat=True, dry_run=True)) == fields

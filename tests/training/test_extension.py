@@ -98,7 +98,7 @@ def test_an_unfinished_run_is_extended_and_fewer_epochs_are_not(tmp_path):
         RunDir(tmp_path / "run", to_dict(config(1)), extendable=True)
 
 
-def test_only_epochs_and_only_where_it_may(tmp_path):
+def test_only_epochs_can_be_extended(tmp_path):
     run = RunDir(tmp_path / "run", to_dict(config(1)))
     run.begin({"name": "tiny"})
     with pytest.raises(InputError, match="epochs: 1 there, 2 here"):
@@ -107,7 +107,7 @@ def test_only_epochs_and_only_where_it_may(tmp_path):
         RunDir(tmp_path / "run", to_dict(config(2, log_every=3)), extendable=True)
 
 
-def test_ended_between_the_two_files_it_is_extended_again(tmp_path):
+def test_a_run_killed_between_its_two_files_is_extended_again(tmp_path):
     path = tmp_path / "run"
     run = RunDir(path, to_dict(config(1)))
     run.begin({"name": "tiny"})

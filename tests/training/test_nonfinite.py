@@ -53,7 +53,7 @@ def saved(run):
     return sorted(int(path.name) for path in run.checkpoints.iterdir())
 
 
-def test_it_stops_and_says_where(tmp_path, capsys):
+def test_a_non_finite_loss_stops_the_run_and_names_the_step(tmp_path, capsys):
     run = RunDir(tmp_path / "run", to_dict(config()))
     with pytest.raises(NonFinite) as raised:
         train(tmp_path / "run", config())
@@ -73,7 +73,7 @@ def test_it_stops_and_says_where(tmp_path, capsys):
     assert capsys.readouterr().err == f"stopped: {said}\n"
 
 
-def test_a_bad_state_is_not_saved_when_asked_to_stop(tmp_path, monkeypatch):
+def test_a_non_finite_state_is_not_saved_on_a_stop_request(tmp_path, monkeypatch):
     """Between the bad step and the line that would tell of it."""
 
     @contextmanager
@@ -110,7 +110,7 @@ def test_skipped_counted_and_resumed(tmp_path):
     assert lines(run) == lines(RunDir(tmp_path / "straight", to_dict(skipping)))
 
 
-def test_a_stopped_run_goes_on_by_skipping(tmp_path):
+def test_a_stopped_run_resumes_with_skip(tmp_path):
     with pytest.raises(NonFinite):
         train(tmp_path / "run", config(log_every=2))
     told = []
@@ -120,7 +120,7 @@ def test_a_stopped_run_goes_on_by_skipping(tmp_path):
     assert [line["step"] for line in run.metrics()] == [2, 4, 6, 8]
 
 
-def test_skipped_steps_leave_the_state_as_it_was():
+def test_skipped_steps_do_not_change_the_state():
     """No number, then an infinite one, then two that train."""
     data, own = tiny.dataset(), config(on_nan="skip")
     built = built_with(own, data, bad={0: jnp.nan, 1: jnp.inf})
@@ -154,7 +154,7 @@ def test_runs_of_both_feeds_skip(feed, tmp_path, monkeypatch):
         train(tmp_path / "run", config(on_nan="skip", feed=feed))
 
 
-def test_to_stop_costs_a_few_numbers_in_the_program():
+def test_stop_adds_only_a_few_numbers_to_the_program():
     data, own = tiny.dataset(), config()
     built = build(own, data)
     step = make_step(built.method, built.tx, built.mesh, batch_size=16, steps_per_epoch=4)
@@ -203,7 +203,7 @@ def test_the_likely_cause(started):
         assert "there is no checkpoint yet" in str(raised.value)
 
 
-def test_nothing_but_skipped_steps_ends_a_run(started):
+def test_many_consecutive_skipped_steps_end_a_run(started):
     told(at(started, 40 + MOST - 1, 40), on_nan="skip")
     with pytest.raises(
         NonFinite, match=f"The last {MOST} steps were skipped, because every loss or gradient is non-finite .* step 41"
@@ -211,7 +211,7 @@ def test_nothing_but_skipped_steps_ends_a_run(started):
         told(at(started, 40 + MOST, 40), on_nan="skip")
 
 
-def test_weights_that_an_update_made_infinite_are_not_saved(started):
+def test_non_finite_weights_are_not_saved(started):
     check_weights(started, saved=None)
     leaves, tree = jax.tree.flatten(started.params)
     broken = started._replace(params=jax.tree.unflatten(tree, [leaves[0] * jnp.inf, *leaves[1:]]))
@@ -221,7 +221,7 @@ def test_weights_that_an_update_made_infinite_are_not_saved(started):
         check_weights(broken, saved=8)
 
 
-def test_what_was_skipped_does_not_stop_later(started):
+def test_earlier_skipped_steps_do_not_stop_a_run(started):
     after = at(started, 41, 40)
     assert forgiven(after, "skip") is after
     told(forgiven(after, "stop"))

@@ -39,12 +39,12 @@ def state():
         ((), ()),
     ],
 )
-def test_the_largest_dimension_that_the_devices_divide_is_cut(shape, cut):
+def test_the_largest_divisible_dimension_is_sharded(shape, cut):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     assert spread(jax.ShapeDtypeStruct(shape, jnp.float32), mesh).spec == jax.P(*cut)
 
 
-def test_eight_devices_hold_about_one_copy(state):
+def test_eight_devices_store_about_one_copy(state):
     leaves = jax.tree.leaves((state.params, state.opt_state, state.aux))
     held = dict.fromkeys(jax.devices(), 0)
     for leaf in leaves:
@@ -55,7 +55,7 @@ def test_eight_devices_hold_about_one_copy(state):
     assert max(held.values()) == min(held.values())
 
 
-def test_a_spread_checkpoint_goes_on_anywhere(state, tmp_path):
+def test_a_sharded_checkpoint_resumes_on_any_number_of_devices(state, tmp_path):
     """From eight devices to two, and to one that holds it whole, bit for bit."""
     saved = Checkpoints(tmp_path / "a")
     saved.save(state)

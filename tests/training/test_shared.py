@@ -36,7 +36,7 @@ OTHER = {
 }
 
 
-def test_a_run_is_what_it_is_by_itself(name, tmp_path, monkeypatch):
+def test_a_run_with_shared_programs_equals_a_run_of_its_own(name, tmp_path, monkeypatch):
     """And two that differ in numbers take one compilation."""
     shared._programs.cache_clear()
     traced, make_step = [], shared.make_step
@@ -53,14 +53,14 @@ def test_a_run_is_what_it_is_by_itself(name, tmp_path, monkeypatch):
     assert len(traced) == 1
 
 
-def test_the_start_is_the_runs_own(name):
+def test_the_initial_state_is_the_runs_own(name):
     config = dataclasses.replace(tiny.config(name), seed=3)
     data = tiny.dataset()
     alone, state = (start_state(config, make(config, data)) for make in (build, build_shared))
     jax.tree.map(np.testing.assert_array_equal, alone.params, state.params)
 
 
-def test_what_is_no_number_is_another_program():
+def test_other_fields_need_another_program():
     config = tiny.config()
     rest = shared._split(config).rest
     assert shared._split(dataclasses.replace(config, seed=9, run_dir="x", log_every=5)).rest == rest

@@ -83,7 +83,7 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
-def test_while_it_compiles(straight, tmp_path):
+def test_a_stop_during_compilation(straight, tmp_path):
     built = build(config(), tiny.dataset())
     # Its Python runs when it is traced.
     method = built.method._replace(loss=once(built.method.loss, before=interrupt))
@@ -92,7 +92,7 @@ def test_while_it_compiles(straight, tmp_path):
     ends_as(straight, tmp_path / "run")
 
 
-def test_while_it_evaluates(straight, tmp_path, monkeypatch, capsys):
+def test_a_stop_during_evaluation(straight, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(loop, "measure", once(loop.measure, before=interrupt))
         assert code_of(tmp_path / "run") == terminal.INTERRUPTED
@@ -102,7 +102,7 @@ def test_while_it_evaluates(straight, tmp_path, monkeypatch, capsys):
     ends_as(straight, tmp_path / "run")
 
 
-def test_while_it_writes_a_checkpoint(straight, tmp_path, monkeypatch):
+def test_a_stop_while_a_checkpoint_is_written(straight, tmp_path, monkeypatch):
     """The first Ctrl-C waits for the write, and the step after it is saved as well."""
     with monkeypatch.context() as patch:
         patch.setattr(ocp.Checkpointer, "save", once(ocp.Checkpointer.save, before=interrupt))
@@ -112,7 +112,7 @@ def test_while_it_writes_a_checkpoint(straight, tmp_path, monkeypatch):
     ends_as(straight, tmp_path / "run")
 
 
-def test_twice_while_it_writes_a_checkpoint(straight, tmp_path, monkeypatch, capsys):
+def test_two_stops_while_a_checkpoint_is_written(straight, tmp_path, monkeypatch, capsys):
     """The second one ends it at once, here with the arrays written and the checkpoint not yet there."""
 
     def twice():
@@ -148,7 +148,7 @@ def fill(file: pathlib.Path):
             filler.write(bytes(4096))
 
 
-def test_a_disk_made_full(straight, small_disk, capsys):
+def test_a_full_disk(straight, small_disk, capsys):
     path, filler = small_disk / "run", small_disk / "filler"
     assert code_of(path, follow=lambda line: fill(filler) if line.get("step") == 6 else None) == terminal.INPUT
     said = capsys.readouterr().err
@@ -165,7 +165,7 @@ def test_a_disk_made_full(straight, small_disk, capsys):
     ends_as(straight, path)
 
 
-def test_a_line_of_metrics_is_written_whole_or_not(small_disk):
+def test_a_line_of_metrics_is_written_completely_or_not_at_all(small_disk):
     run = RunDir(small_disk / "run", to_dict(config()))
     run.begin({"name": "tiny"})
     steps = itertools.count()
@@ -181,7 +181,7 @@ def test_a_line_of_metrics_is_written_whole_or_not(small_disk):
     assert text.count("\n") == len(run.metrics()) == next(steps) - 1
 
 
-def test_a_full_disk_elsewhere_is_a_sentence_too(capsys):
+def test_a_full_disk_elsewhere_gives_one_sentence(capsys):
     def write():
         raise OSError(28, os.strerror(28), "report.html")
 
@@ -209,7 +209,7 @@ terminal.run_script(script)
 """
 
 
-def test_a_request_that_python_loses_is_made_again():
+def test_a_stop_request_that_python_loses_is_repeated():
     """Raised where an object is cleared away, an exception is dropped."""
     ended = subprocess.run(
         [sys.executable, "-c", LOST], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
@@ -219,7 +219,7 @@ def test_a_request_that_python_loses_is_made_again():
     assert ended.stderr.endswith("Asked to end. Run the same command again to go on from the last checkpoint.\n")
 
 
-def test_what_is_said_when_a_run_goes_on(capsys):
+def test_messages_of_a_resumed_run(capsys):
     with terminal.training_progress(100, 10) as show:
         show({"passed_over": ["The checkpoint of step 8 is damaged (it has [brackets])."]})
         show({"resumed_at": 4})

@@ -61,13 +61,13 @@ def test_no_mode_is_named(numbers):
     assert collapse(numbers, warmup_steps=100) is None
 
 
-def test_outputs_may_be_alike_in_the_warmup():
+def test_uniform_outputs_are_allowed_during_warmup():
     numbers = lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4)
     assert collapse(numbers, warmup_steps=250) is None
     assert collapse(numbers, warmup_steps=150) is not None
 
 
-def test_what_is_observed_is_what_the_functions_say():
+def test_observe_equals_the_evaluation_functions():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(32, 8)) * np.arange(1, 9), jnp.float32)
     seen = observe(x, rank=True)
@@ -79,7 +79,7 @@ def test_what_is_observed_is_what_the_functions_say():
     assert all(np.isfinite(v) for v in observe(jnp.zeros((4, 3)), rank=True).values())
 
 
-def test_the_watch_speaks_once_also_after_a_stop():
+def test_the_watch_raises_one_alarm_even_after_a_stop():
     first = Watch([], warmup_steps=0)
     flat = jnp.ones((8, 4))
     alarms, written = [], []
@@ -107,14 +107,14 @@ def touchy(monkeypatch):
     monkeypatch.setattr(watch, "CONSTANT", dict.fromkeys(watch.CONSTANT, 1e3))
 
 
-def test_a_collapsed_run_says_so_and_goes_on(touchy, tmp_path):
+def test_a_collapsed_run_warns_and_continues(touchy, tmp_path):
     state, folder = run(tmp_path / "run", tiny.config(log_every=1))
     assert int(state.step) == 12
     named = [line for line in folder.metrics() if "collapse" in line]
     assert [(line["step"], line["collapse"]) for line in named] == [(4, "constant features")]
 
 
-def test_a_collapsed_run_stops_where_that_is_wanted(touchy, tmp_path):
+def test_a_collapsed_run_stops_with_on_collapse_stop(touchy, tmp_path):
     config = tiny.config(log_every=1, on_collapse="stop")
     for _ in range(2):
         with pytest.raises(Collapsed, match="Stopped at step 4: constant features; the features of all images"):
@@ -126,6 +126,6 @@ def test_a_collapsed_run_stops_where_that_is_wanted(touchy, tmp_path):
     assert terminal.exit_code(stop) == 3
 
 
-def test_nobody_watches_where_that_is_wanted(touchy, tmp_path):
+def test_on_collapse_ignore_disables_the_watch(touchy, tmp_path):
     _, folder = run(tmp_path / "run", tiny.config(log_every=1, on_collapse="ignore", epochs=1))
     assert all("feature_std" not in line for line in folder.metrics())

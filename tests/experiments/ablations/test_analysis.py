@@ -21,7 +21,7 @@ def runs(*figures, **more):
     return {str(seed): {"pretrained": {"linear": f, "knn20": 0.5}, **more} for seed, f in enumerate(figures)}
 
 
-def test_interval_is_students():
+def test_interval_is_students_t():
     differences = [1.0, 2.0, 4.0]
     low, high = interval(differences)
     expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
@@ -63,7 +63,7 @@ def test_differences_are_paired_by_seed():
     assert analyse(table(base, cold), "digits", saved)[1].verdict == FEW
 
 
-def test_what_failed_collapsed_or_was_not_run():
+def test_failed_collapsed_and_missing_runs():
     base, cold = Setting("base", baseline=True), Setting("cold", CHANGES, paper_sign=-1)
     colours = Setting("colours", {"method.temperature": 0.2}, photographs=True)
     saved = {
@@ -104,7 +104,7 @@ def test_ranks_are_spearmans_within_a_group():
     assert ranks(analyse(table(*settings[:3]), "digits", saved)) == []
 
 
-def test_the_papers_best_beside_ours():
+def test_the_papers_best_row_compared_with_ours():
     base, cold = Setting("base", paper=60.0, baseline=True), Setting("cold", CHANGES, paper=62.0)
     saved = {"simclr/base": runs(0.5, 0.7, 0.6), COLD: {"2": runs(0.59)["0"], "0": runs(0.48)["0"]}}
     found = best(analyse(table(base, cold), "digits", saved))

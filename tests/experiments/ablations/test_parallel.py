@@ -27,14 +27,14 @@ def die(item):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is not shared out")
-def test_each_item_is_done_once_on_cores_of_its_own():
+def test_each_item_runs_once_on_its_own_cores():
     found = dict(side_by_side(cores_of, range(6), 2))
     assert set(found) == set(range(6))
     one, *others = sorted(set(map(frozenset, found.values())), key=min)
     assert all(not one & other for other in others)
 
 
-def test_what_an_item_raises_is_raised_here():
+def test_an_items_exception_reaches_the_caller():
     with pytest.raises(InputError, match="item is 1"):
         list(side_by_side(refuse, [0, 1, 2], 2))
 
@@ -50,7 +50,7 @@ def stop_when_asked(item):
     raise Interrupted("Stopped at step 4.")
 
 
-def test_who_is_stopped_begins_nothing_else():
+def test_a_stopped_process_starts_no_further_item():
     """One was stopped; the other is asked to, saves, and neither takes what is left."""
     begun = time.monotonic()
     with pytest.raises(Interrupted, match="Stopped at step 3"):
@@ -58,6 +58,6 @@ def test_who_is_stopped_begins_nothing_else():
     assert time.monotonic() - begun < 60
 
 
-def test_a_process_that_dies_is_told():
+def test_a_dead_process_is_reported():
     with pytest.raises(Interrupted, match="has ended by itself, with code -9"):
         list(side_by_side(die, [0], 1))
