@@ -1,4 +1,4 @@
-"""Ops on one branch alone: the crop that both views share, the ops in their order, and the rest of a run with them."""
+"""Ops on one branch only: the crop that both views share, the order of the ops, and the checks of the recipe."""
 
 import dataclasses
 import functools
@@ -44,7 +44,7 @@ def views(*ops, **fields):
 
 
 def drawn(images, *ops, **fields):
-    """What is drawn for view 1 by the keys of KEY, and the crop that both share."""
+    """The draws for view 1 from the keys of KEY, and the shared crop."""
     branch = dataclasses.replace(RECIPE, one_branch=ops, **fields).branches()["view 1"]
     keys = view_keys(jax.random.split(KEY)[0], len(images), views=3)
     draw = functools.partial(sample_view, height=20, width=20, branch=branch)
@@ -54,7 +54,7 @@ def drawn(images, *ops, **fields):
 
 
 def test_both_views_share_one_crop(images):
-    """View 2 is the crop, whatever the ops of view 1, which are of the very same crop."""
+    """View 2 is the crop for any ops of view 1, which apply to the same crop."""
     first, second = views("sobel")(KEY, images)
     view, crop = drawn(images, "sobel")
     assert len(np.unique(view.box, axis=0)) > 1
@@ -72,7 +72,7 @@ def test_an_op_is_always_applied_and_stays_in_the_range(op, images):
         assert np.isfinite(view).all()
         assert -1e-6 < view.min() < view.max() < 1 + 1e-6
     changed = np.abs(first - second).max(axis=(1, 2, 3)) > 1e-3
-    # A quarter turn may be none, and the colours have their probability.
+    # The number of quarter turns may be 0, and the colour ops have their own probability.
     assert changed.any() if op in ("rotate", "color") else changed.all()
 
 
@@ -115,7 +115,7 @@ def test_color_is_jitter_then_grayscale_with_their_probabilities(images):
     assert abs((jitter.hue != 0).mean() - RECIPE.jitter) < 0.04
     assert abs(gray.mean() - RECIPE.grayscale) < 0.04
     assert jitter.brightness.max() <= 1.4
-    # Without the jitter what is left is grayscale.
+    # Without the jitter, only grayscale remains.
     first, crop = views("color", jitter=0.0, grayscale=1.0)(KEY, images)
     np.testing.assert_allclose(first, jax.vmap(to_grayscale)(crop), atol=1e-6)
 
@@ -149,7 +149,7 @@ def test_the_recipe_lists_its_views():
     assert [b.composed for b in branches.values()] == [("crop", "blur"), ()]
     assert list(branches) == list(RECIPE.branches())
     assert all(branch.composed is None for branch in RECIPE.branches().values())
-    # A kernel of one pixel would be no blur.
+    # A kernel of one pixel would not blur.
     assert branches["view 1"].blur_kernel == 3
     for ops in (*itertools.product(OPS, OPS), *((op,) for op in OPS), ()):
         check_views(dataclasses.replace(RECIPE, one_branch=ops), 20)
@@ -173,7 +173,7 @@ def test_color_without_effect_is_refused():
 
 
 def test_a_single_branch_draws_its_own_crop(images):
-    """`branch_views` of one composed branch, as any other."""
+    """`branch_views` with a single composed branch works like any other."""
     branch = dataclasses.replace(RECIPE, one_branch=("crop",)).branches()["view 2"]
     (view,) = jax.jit(lambda images: branch_views(KEY, images, [branch]))(images)
     keys = view_keys(jax.random.split(KEY)[0], len(images), views=2)

@@ -1,4 +1,4 @@
-"""What holds for every public function, and what hostile options get."""
+"""Conventions of all public functions, and errors of hostile options."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Cached canvases: written once, read without decoding, and made anew when they are stale, damaged or half-written."""
+"""Cached canvases: written once, read without decoding, and rebuilt if they are stale, damaged or half-written."""
 
 import json
 import os
@@ -148,7 +148,7 @@ def test_remains_of_a_killed_process_are_removed(spec, tmp_path):
     data = _open(spec, tmp_path / "cache")
     assert "was left half-written and is rebuilt." in data.notes[0]
     assert _place(tmp_path / "cache") == place
-    # What a process that lives is writing is left alone.
+    # The partial cache of a running process is kept.
     alive = place.with_name(f".{place.name}.{cache._machine()}-{os.getppid()}.partial")
     alive.mkdir()
     assert _open(spec, tmp_path / "cache").notes == data.notes[1:]

@@ -1,4 +1,4 @@
-"""Images some at a time are those of `open_dataset`, in its order, and are decoded only when they are asked for."""
+"""Chunks give the images of `open_dataset` in its order, and decode them only when they are read."""
 
 import os
 

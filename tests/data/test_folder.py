@@ -1,4 +1,4 @@
-"""Folders of images: their forms, their order, what is left out, and the sentences of what cannot be read."""
+"""Folders of images: their forms, their order, skipped files, and error messages."""
 
 import os
 import zlib
@@ -50,7 +50,7 @@ def test_class_folders_with_a_split_held_out(tree):
         for image, label, name in zip(split.images, split.labels, split.names, strict=True):
             folder, number = name.removesuffix(".png").split("/")
             assert dataset.classes[label] == folder
-            # The images of `tree` count through: cat 0 to 9, dog 10 to 19.
+            # The images of `tree` are numbered consecutively: cat 0 to 9, dog 10 to 19.
             assert (image == [10 * label + int(number), 0, 0]).all()
     assert dataset.notes == ("20% of each class is held out as the test split (split seed 0).",)
     assert open_dataset(spec, split_seed=1).test.names != dataset.test.names

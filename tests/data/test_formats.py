@@ -1,4 +1,4 @@
-"""Which files are images: every format is read or excluded for a reason, and content tells where a name does not."""
+"""Recognition of image files: every format is read or excluded for a reason, and content decides if the name does not."""
 
 import functools
 import io
@@ -20,7 +20,7 @@ IMAGE = Image.fromarray(COLOURS)
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + bytes(64)
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"
 
-# Suffix -> mode and format that Pillow writes; of the others the bytes.
+# Suffix -> mode and format that Pillow writes, or the bytes of other formats.
 WRITTEN = {
     "jpg": ("RGB", "JPEG"),
     "jfif": ("RGB", "JPEG"),
@@ -60,7 +60,7 @@ def _encoded(suffix):
 
 def test_every_format_of_pillow_is_read_or_excluded_for_a_reason():
     Image.init()
-    # Registered by the test below, or by whoever installed it.
+    # Registered by the test below, or if pillow-heif is installed.
     known = set(FORMATS) | set(EXCLUDED)
     assert set(Image.OPEN) <= known, "decide on what this Pillow has learnt"
     assert not set(FORMATS) & set(EXCLUDED)
@@ -85,7 +85,7 @@ def test_each_is_an_image_by_its_name(tmp_path, suffix):
 def test_content_decides_if_the_name_does_not(tmp_path, suffix, name):
     (tmp_path / name).write_bytes(_encoded(suffix))
     assert is_image(tmp_path / name) is True
-    # Bytes have no name at all.
+    # Bytes have no name.
     np.testing.assert_array_equal(read_image(tmp_path / name, 8).pixels, read_image(_encoded(suffix), 8).pixels)
 
 

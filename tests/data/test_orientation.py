@@ -25,7 +25,7 @@ def _read(content, canvas=48, **options):
 
 @pytest.mark.parametrize("size", [(160, 96), (4000, 2400)])
 def test_the_eight_orientations_give_one_canvas_and_one_aspect(size):
-    # The larger is decoded at an eighth of its size.
+    # The larger image is decoded at an eighth of its size.
     image = scene(*size)
     pictures = [_read(encoded(image, orientation)) for orientation in range(1, 9)]
     again = _read(encoded(image, 1, quality=80))
@@ -44,7 +44,7 @@ def test_formats_other_than_jpeg_store_it_too(orientation, format):
     assert (picture.width, picture.height) == SCENE.size
     expected = np.asarray(SCENE.resize((48, 48), Image.Resampling.BICUBIC))
     difference = np.abs(picture.pixels.astype(int) - expected)
-    # Rows before columns or after them: the resizing rounds once in between.
+    # Resizing rounds once between rows and columns, whose order differs here.
     assert difference.mean() < 2 if format == "avif" else difference.max() <= 1
     assert picture.treated == (("turned",) if orientation > 1 else ())
 
@@ -84,7 +84,7 @@ def test_damaged_blocks_are_ignored_without_a_warning():
         buffer = io.BytesIO()
         SCENE.save(buffer, "jpeg", exif=block)
         with warnings.catch_warnings():
-            # Pillow itself looks for a resolution in the block.
+            # Pillow itself reads a resolution from the block.
             warnings.simplefilter("ignore")
             picture = read_image(buffer.getvalue(), 8)
         assert (picture.width, picture.height, picture.treated) == (160, 96, ())
@@ -138,7 +138,7 @@ def test_other_modes_are_turned_as_well():
 
 @pytest.fixture
 def album(tmp_path):
-    """Two scenes, each as a camera held in eight ways saves it."""
+    """Two scenes, each saved with all eight camera orientations."""
     (tmp_path / "album").mkdir()
     for orientation in range(1, 9):
         for number, image in enumerate((SCENE, SCENE.rotate(180))):

@@ -1,4 +1,4 @@
-"""Sets that TensorFlow Datasets has prepared: real ones, written to disk by the tests, and what cannot be opened."""
+"""Sets prepared by TensorFlow Datasets, which the tests write to disk, and errors of sets that cannot be opened."""
 
 import importlib.util
 import io
@@ -18,13 +18,13 @@ from tests.data.photographs import encoded, scene
 tfds = pytest.importorskip("tensorflow_datasets")
 
 CLASSES = ("cat", "dog")
-# Files that are not made from their number.
+# Number -> stored file, for images that are not generated from their number.
 KEPT: dict[int, bytes] = {}
 SIZES = [(12, 12), (20, 12), (9, 30), (64, 48)]
 
 
 def _encoded(index):
-    """An image of its own, as JPEG or PNG by turns, in one of four sizes."""
+    """A distinct image, alternately JPEG or PNG, in one of four sizes."""
     if index in KEPT:
         return KEPT[index]
     width, height = SIZES[index % 4]
@@ -36,7 +36,7 @@ def _encoded(index):
     return buffer.getvalue()
 
 
-# Split -> the images in it; "unlabelled" as stl10 has it, with labels of -1.
+# Split -> the images in it; "unlabelled" as in stl10, with labels of -1.
 SPLITS = {"train": range(64), "validation": range(64, 80), "unlabelled": range(80, 90)}
 
 
@@ -82,7 +82,7 @@ def _there(sets, monkeypatch):
 
 
 def _numbers(split):
-    """Which of the images the records hold, by their stored bytes: tfds shuffles when it prepares."""
+    """The images that the records hold, identified by their stored bytes, because tfds shuffles when it prepares a set."""
     known = {_encoded(index): index for index in range(90)}
     return [known[split.fetch(position).file] for position in range(len(split))]
 
@@ -109,7 +109,7 @@ def test_a_set_and_its_folder_give_the_same_arrays(tmp_path):
         np.testing.assert_array_equal(a.aspects, b.aspects[index])
         np.testing.assert_array_equal(a.labels, b.labels[index])
     assert ours.train.names[:2] == ("train/00000000", "train/00000001")
-    # One by one, they are the same as well.
+    # They are also the same when read one by one.
     some = np.array([5, 0, 63])
     for whole, single in zip(ours.train.read(some), lazy.train.read(some), strict=True):
         np.testing.assert_array_equal(whole, single)
@@ -227,6 +227,6 @@ def test_without_tfds_the_error_has_an_install_hint(monkeypatch):
 
 def test_known_sets_have_tfds_names():
     there = tfds.list_builders(with_community_datasets=False)
-    # Tiny ImageNet is not among those of tfds; users prepare it themselves.
+    # tfds does not have Tiny ImageNet; users prepare it themselves.
     assert set(KNOWN) - set(there) == {"tiny_imagenet"}
     assert all(0 < value < 1 for known in KNOWN.values() for value in (*known.mean, *known.std))

@@ -1,4 +1,4 @@
-"""kNN and the collapse numbers against the original code; the linear probe against what a probe must be able to do."""
+"""kNN and the collapse metrics against the original code; properties that a linear probe must have."""
 
 import inspect
 import sys
@@ -14,7 +14,7 @@ from sslax.evaluation.knn import knn_accuracies
 
 @pytest.mark.parametrize("case", [0, 1])
 def test_knn_golden(golden, case):
-    """The numbers of neighbours one by one, and all in one call."""
+    """Each number of neighbours separately, and all in one call."""
     g = golden(f"knn_{case}")
     classes, temperature = g["hyper"]["num_classes"], g["hyper"]["temperature"]
     arrays = tuple(jnp.asarray(g[name]) for name in ("test", "train", "train_labels"))
@@ -27,7 +27,7 @@ def test_knn_golden(golden, case):
 
 
 def test_knn_accuracies_by_protocol():
-    """Each name has its k and temperature; a k that has too few features is left out."""
+    """Each name has its k and temperature; a protocol with too large a k is skipped."""
     x = np.asarray(jax.random.normal(jax.random.key(0), (230, 6)))
     labels = (x[:, 0] > 0).astype(np.int32)
     found = knn_accuracies(x[:210], labels[:210], x[210:], labels[210:], num_classes=2)
@@ -104,7 +104,7 @@ def test_collapse_numbers_of_collapsed_features():
 
 
 def _blobs(key, n, scale=1.0):
-    """Three classes on a line of the plane plus ten dimensions of noise: linearly separable but for a little overlap."""
+    """Three classes on a line of the plane plus ten dimensions of noise: linearly separable except for a small overlap."""
     labels = np.arange(n) % 3
     noise = np.array(jax.random.normal(key, (n, 12)))
     noise[:, 0] += 5 * (labels == 0)

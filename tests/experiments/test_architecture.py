@@ -1,4 +1,4 @@
-"""docs/architecture.md is what the code says of itself."""
+"""docs/architecture.md matches the imports and docstrings of the code."""
 
 from experiments import architecture
 

@@ -1,4 +1,4 @@
-"""Every named configuration is its source's to the digit, or says why not; a recipe that drifts is found."""
+"""Every named configuration equals its source or states a reason for each difference; a changed recipe fails."""
 
 import dataclasses
 import pathlib
@@ -82,7 +82,7 @@ def test_a_reason_covers_only_one_value():
 
 
 def fields(part, prefix=""):
-    """(path, value, type) of each field of a dataclass and of those in it."""
+    """(path, value, type) of each field of a dataclass and of nested dataclasses."""
     hints = typing.get_type_hints(type(part))
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
@@ -109,7 +109,7 @@ def others(value, hint):
 
 
 def without_effect(config):
-    """Fields that say nothing in a run of this configuration."""
+    """Fields that have no effect in a run of this configuration."""
     method, views = config.method, config.method.views
     silent = {"method.semi_hard", "method.margin"}
     if not any(branch.blur for branch in views.branches().values()):

@@ -1,4 +1,4 @@
-"""The feeds' benchmark: its lines, and what it cannot read."""
+"""The benchmark of the feeds: its lines, and its errors."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The benchmark beside lightly, with stand-ins for its sides: its lines, its order, what it tells both, and its errors."""
+"""The benchmark against lightly, with fake sides: its lines, its order, the recipes for both sides, and its errors."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from sslax.config import check
 from tests import tiny
 from tests.data.images import write_folder
 
-# A side that writes down how it was called, and answers.
+# A side that records its call and prints an answer.
 SIDE = """#!{python}
 import json, os, sys, time
 here, name = {here!r}, {name!r}
@@ -44,7 +44,7 @@ THEIRS = {
 
 
 def side(folder: pathlib.Path, name: str, answers: dict) -> str:
-    """A program that stands in for one side."""
+    """A fake program for one side."""
     path = folder / name
     path.write_text(SIDE.format(python=sys.executable, here=str(folder), name=name, answers=answers))
     path.chmod(0o755)
@@ -120,7 +120,7 @@ def test_the_flags_are_lightlys_pipeline():
 
 
 def test_without_lightly_the_error_is_one_sentence(images, tmp_path, capfd):
-    # Without site-packages, torch is missing for this python, whatever is installed.
+    # Without site-packages, this python has no torch, even if it is installed.
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     python.chmod(0o755)
@@ -199,12 +199,12 @@ def test_images_of_another_form_give_one_sentence(counts, side_, said, tmp_path,
 
 
 def test_sslax_side_trains_and_evaluates():
-    # Programs without colours compile sooner.
+    # Programs without colour ops compile faster.
     views = SimCLRViews(size=tiny.SIZE, jitter=0.0, grayscale=0.0, blur=0.0)
     config = tiny.config(method=dataclasses.replace(tiny.OPTIONS["simclr"], views=views), eval_every=0, epochs=1)
     result = peer_sslax.trained_on(tiny.dataset(), config)
     assert result.keys() == RESULT.keys() | {"trained"}
-    # The classes differ in their colour.
+    # The classes differ in colour.
     assert result["raw_pixels"] > 0.9
     assert 0 <= result["trained"] <= 1
     assert result["training_seconds"] > 0

@@ -1,4 +1,4 @@
-"""The page on performance is what its lines give, number by number."""
+"""The page on performance matches the benchmark lines, number by number."""
 
 import json
 import pathlib
@@ -30,7 +30,7 @@ def test_the_figures_match_the_results(results):
     for name, figure in page.figures(results).items():
         stored = PAGE.with_name(f"performance-{name}.svg").read_bytes()
         assert f"(performance-{name}.svg)" in PAGE.read_text(encoding="utf-8")
-        # Another matplotlib draws other bytes of the same figure.
+        # Another matplotlib version writes different bytes for the same figure.
         if f"matplotlib {matplotlib.__version__}<".encode() in stored:
             assert page.drawn(figure) == stored
 
@@ -39,7 +39,7 @@ def test_prose_has_no_measured_number():
     prose = re.sub(
         r"<!-- (\w+) -->.*?<!-- /\1 -->|```.*?```|`[^`]*`", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL
     )
-    # Sizes of images are not measured, and types have one in their names.
+    # Numbers in image sizes and dtype names are not measurements.
     assert set(re.findall(r"(?<![a-z\d])\d+", prose)) <= {"32"}
 
 

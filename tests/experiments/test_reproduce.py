@@ -1,4 +1,4 @@
-"""Reproducing a published result at a tiny size: listed, stopped by its budget, gone on with, and written to its row."""
+"""Reproducing a published result at a tiny size: listed, stopped by the budget, resumed, and written to its row."""
 
 import dataclasses
 import json
@@ -77,7 +77,7 @@ def test_stopped_by_the_budget_resumed_and_written(options, monkeypatch, tmp_pat
 
 
 def test_linear_protocol_separates_two_colours():
-    """Held-out images choose the rate at which something is learned."""
+    """Held-out images select the learning rate with which the classifier learns."""
     data, config = tiny.dataset(), tiny.config()
     built = build(config, data, devices=jax.devices()[:1])
     network = Loaded(config, facts(data), built, start_state(config, built))
@@ -97,7 +97,7 @@ def test_a_budget_leaves_time_for_the_longest_gap(monkeypatch):
     times = iter([100.0, 101.0, 104.0, 125.0, 140.0, 150.0, 151.0, 152.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(times))
     budget = Budget(60)
-    # An evaluation took 21 s, and at 40 s another one might not end in time.
+    # An evaluation took 21 s, so one that starts at 40 s might not end in time.
     assert [budget.over() for _ in range(4)] == [False, False, False, True]
     with pytest.raises(Interrupted, match="budget of 60 s"):
         budget.check()
@@ -156,7 +156,7 @@ def test_flops_equal_those_of_the_step(name):
 
 
 def test_the_page_is_up_to_date(tmp_path):
-    """docs/results.md is what results/reproduced says."""
+    """docs/results.md matches the files in results/reproduced."""
     from pathlib import Path
 
     root = Path(__file__).resolve().parents[2]

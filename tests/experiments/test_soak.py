@@ -1,4 +1,4 @@
-"""A run killed while it writes a checkpoint comes to what it should, and what does not is noticed."""
+"""A run killed while it writes a checkpoint gives the same result as an uninterrupted run; a difference is detected."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 def test_one_run_killed_and_resumed(tmp_path, monkeypatch, capsys):
-    # One device, and programs that are not optimised: both runs have the same.
+    # One device and unoptimised programs, for both runs.
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
     out = tmp_path / "soak"
@@ -41,7 +41,7 @@ def test_one_run_killed_and_resumed(tmp_path, monkeypatch, capsys):
         assert soak.differences(run, alone) == ["metrics"]
     (run / "metrics.jsonl").write_text(text)
 
-    # The last bit of one weight.
+    # A difference in the last bit of one weight.
     checkpoints = Checkpoints(run / "checkpoints")
     state = sslax.load(run).state
     leaves, tree = jax.tree.flatten(state.params)
@@ -67,5 +67,5 @@ def test_a_run_that_fails(tmp_path, monkeypatch):
         def wait(self, seconds):
             return 4
 
-    with pytest.raises(ValueError, match=r"ended with 4; .*run\.log"):
+    with pytest.raises(ValueError, match=r"ended with exit code 4; see .*run\.log"):
         soak.finish(Process(), tmp_path / "run")

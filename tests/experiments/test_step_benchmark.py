@@ -1,4 +1,4 @@
-"""The step's benchmark: its line, and what a profile tells of the host's share."""
+"""The benchmark of the step: its line, and the host's share from a profile."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""ResNets against torchvision's own forward pass (tests/golden), and what the backbones promise."""
+"""ResNets against torchvision's forward pass (tests/golden), and documented properties of the backbones."""
 
 from functools import partial
 
@@ -82,7 +82,7 @@ def test_golden(golden, case):
     features, moved = run(params, statistics, g["x"], True)
     np.testing.assert_allclose(features, g["features"], atol=5e-5 * np.abs(g["features"]).max())
 
-    # Torch keeps the unbiased running variance, flax the biased one: the means agree, the variances after that correction.
+    # Torch keeps the unbiased running variance, flax the biased one: the means agree, and the variances after this correction.
     _, torch_after = load(state | after)
     for (path, actual), expected in zip(
         jax.tree_util.tree_leaves_with_path(moved), jax.tree.leaves(torch_after), strict=True
@@ -112,7 +112,7 @@ def test_groups_divide_the_channels_and_have_at_least_two():
 
 
 class Naive:
-    """A ResNet of BasicBlocks with a "small" stem on NumPy, float64: loops over a kernel's places, and a norm a group."""
+    """A ResNet of BasicBlocks with a "small" stem in NumPy, float64: loops over kernel positions, and a norm per group."""
 
     def __init__(self, norm, params):
         self.norm, self.params = norm, jax.tree.map(lambda x: np.asarray(x, np.float64), params)
@@ -158,7 +158,7 @@ class Naive:
 
 @pytest.fixture(scope="module", params=["group", "none"])
 def batchless(request):
-    """A small ResNet in which nothing crosses the batch, its parameters off their start, and its features in training."""
+    """A small ResNet without batch statistics, its parameters away from initial values, and its features in training mode."""
     model = ResNet(stages=(1, 1), width=4, stem="small", norm=request.param)
     x = jax.random.normal(jax.random.key(0), (5, 8, 8, 3))
     params, statistics = init(model, jax.random.key(1), x)

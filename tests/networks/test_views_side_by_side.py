@@ -1,4 +1,4 @@
-"""Views side by side in one batch are views one after the other, statistics and gradients too."""
+"""Adjacent views in one batch equal views in sequential forward passes, including statistics and gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def test_adjacent_views_equal_sequential_views(name):
     network, shape = NETWORKS[name]
     views = jax.random.normal(jax.random.key(1), (2, 6, *shape)) * jnp.arange(1, 3).reshape(2, 1, *(1 for _ in shape))
     params, statistics = init(network, jax.random.key(0), views[0])
-    # Scales of zero would hide what is inside a block.
+    # Scales of zero would hide the output of a block.
     params = jax.tree.map(lambda x: x + 0.1, params)
 
     def turns(params):

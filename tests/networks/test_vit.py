@@ -1,4 +1,4 @@
-"""The ViT and DINO's head against the original code's outputs and gradients (tests/golden), and what the ViT promises."""
+"""The ViT and DINO's head against the original code's outputs and gradients (tests/golden), and properties of the ViT."""
 
 import functools
 import types
@@ -134,7 +134,7 @@ def test_drop_path_applies_only_to_the_trained_network():
     still = jax.jit(lambda x: forward(model, params, {}, x, train=False)[0])(x)
     first, again, other = run(jax.random.key(1)), run(jax.random.key(1)), run(jax.random.key(2))
     np.testing.assert_array_equal(first, again)
-    # The first block is never dropped, the others half the time and a quarter: some images lose nothing, most do.
+    # The first block is never dropped, the others half the time and a quarter: a few images lose no block, most lose some.
     assert 0.3 < (np.abs(first - other).max(1) > 1e-6).mean() <= 1
     whole = jax.jit(lambda x: forward(model.clone(drop_path=0.0), params, {}, x, train=True)[0])(x)
     np.testing.assert_allclose(whole, still, atol=1e-6)
@@ -142,7 +142,7 @@ def test_drop_path_applies_only_to_the_trained_network():
 
 
 def test_attention_biases_are_one_dimensional():
-    """Masks go by the number of dimensions: all biases and norms have one, [CLS] and positions more, and are decayed."""
+    """Masks use the number of dimensions: biases and norms have one; [CLS] and positions have more, and get weight decay."""
     model = build_backbone("vit-micro", image_size=8, depth=1)
     params, _ = jax.eval_shape(lambda key: init(model, key, jnp.zeros((1, 8, 8, 3))), jax.random.key(0))
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
@@ -154,7 +154,7 @@ def test_attention_biases_are_one_dimensional():
     ("name", "count"), [("vit-tiny", 5_524_416), ("vit-small", 21_665_664), ("vit-base", 85_798_656)]
 )
 def test_backbones_have_the_released_parameter_counts(name, count):
-    """timm's counts of vit_{tiny,small,base}_patch16_224 without a classifier; the release says 21M and 85M."""
+    """timm's counts for vit_{tiny,small,base}_patch16_224 without a classifier; the released code states 21M and 85M."""
     model = BACKBONES[name]()
     params, _ = jax.eval_shape(lambda key: init(model, key, jnp.zeros((1, 224, 224, 3))), jax.random.key(0))
     assert sum(np.prod(p.shape) for p in jax.tree.leaves(params)) == count
@@ -185,7 +185,7 @@ def test_dino_head_golden(golden, case):
     params, statistics, after = {"last_layer": {"v": state["last_layer.weight_v"].T}}, {}, {}
     if not h["norm_last_layer"]:
         params["last_layer"]["g"] = state["last_layer.weight_g"].T
-    # Torch counts every module of the Sequential: Dense, norm where there is one, GELU.
+    # Torch numbers every module of the Sequential: Dense, norm if there is one, GELU.
     stride = 3 if h["use_bn"] else 2
     for i in range(h["nlayers"]):
         params[f"mlp{i + 1}"] = dense(state, f"mlp.{stride * i}")

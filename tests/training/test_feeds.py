@@ -1,4 +1,4 @@
-"""Runs on streamed images: the run that was stopped and resumed, the resident run, and the data that has changed."""
+"""Runs on streamed images: stopped and resumed runs, comparison with resident runs, and changed data."""
 
 import dataclasses
 import json
@@ -66,7 +66,7 @@ def test_a_run_stopped_within_an_epoch_resumes_with_the_next_batch(config, strai
 
     with pytest.raises(Interrupted, match="step 3 of 12"):
         train(tmp_path / "run", config, follow=stop)
-    # Where the images come from may change between the two: the batches are the same.
+    # The feed may change between the two parts, because the batches are the same.
     state, run = train(tmp_path / "run", dataclasses.replace(config, cache=str(tmp_path / "cache")))
     assert same(state, straight[0])
     assert lines(run) == lines(straight[1])
@@ -79,7 +79,7 @@ def test_the_resident_run_equals_the_streamed_run(config, straight, tmp_path):
     assert feed_of(own, data, build(own, data).mesh) == "resident"
     state, run = train(tmp_path / "run", own)
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(straight[0].params), strict=True):
-        # Two programs: Adam turns the rounding of a nearly zero gradient into a step of its own.
+        # These are two programs: Adam turns rounding differences of a nearly zero gradient into a full step.
         np.testing.assert_allclose(a, b, atol=1e-4)
     for ours, theirs in zip(lines(run), lines(straight[1]), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
@@ -92,7 +92,7 @@ def test_accuracies_of_a_listed_set_equal_those_of_the_set_in_memory(config, mon
     monkeypatch.setattr("sslax.training.quality.MOST", 10)
     read = []
     monkeypatch.setattr(LazySplit, "read", lambda self, index, of=LazySplit.read: read.extend(index) or of(self, index))
-    # Fewer than 20 neighbours are left.
+    # Fewer than 20 neighbours remain.
     assert set(measure(raw_pixels, listed)) == {"knn1"}
     assert len(read) == 20
     assert read[:10] == [0, 7, 14, 21, 28, 35, 42, 49, 56, 63]
@@ -134,7 +134,7 @@ def test_decoding_options_belong_to_a_run(config, tmp_path):
         RunDir(tmp_path / "run", to_dict(dataclasses.replace(config, exif=False)))
     with pytest.raises(InputError, match="background: 255,255,255 there, 0,0,0 here"):
         RunDir(tmp_path / "run", to_dict(dataclasses.replace(config, background="0,0,0")))
-    # A run that was begun before there was a choice goes on, and so does a fine-tuning of it.
+    # A run from before these options existed resumes, and so does its fine-tuning.
     fields = json.loads((tmp_path / "run" / "config.json").read_text())
     del fields["exif"], fields["background"]
     (tmp_path / "run" / "config.json").write_text(json.dumps(fields))

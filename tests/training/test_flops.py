@@ -71,7 +71,7 @@ def test_products_equal_xlas_count():
         (lambda x: jax.lax.fori_loop(0, 7, lambda _, c: c @ x, x), 7),
         (lambda x: jax.lax.while_loop(lambda c: c[0] < 8, lambda c: (c[0] + 3, c[1] @ x), (1, x))[1], 3),
         (lambda x: jax.lax.while_loop(lambda c: c[0] < 8, lambda c: (3 + c[0], c[1] @ x), (9, x))[1], 0),
-        # The bound is carried, through a call.
+        # The bound is a carried value, passed through a call.
         (lambda x: jax.jit(lambda n, x: jax.lax.fori_loop(0, n, lambda _, c: c @ x, x))(6, x), 6),
         (lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x), 2),
         (jax.value_and_grad(lambda x: jax.checkpoint(lambda x: jnp.sin(x @ x) @ x)(x).sum()), 2 + 1 + 4),
@@ -140,7 +140,7 @@ def test_a_pallas_kernel_counts_once_per_grid_cell():
 
 def test_fused_attention_counts_its_products(monkeypatch):
     cudnn = "jax._src.cudnn.fused_attention_stablehlo"
-    # The kernel is traced and not run: no GPU is needed but for these checks of its version.
+    # The kernel is only traced, not run; the patches replace the checks of its version, which need a GPU.
     monkeypatch.setattr(f"{cudnn}.check_cudnn_version", lambda: 91000)
     monkeypatch.setattr(f"{cudnn}.check_compute_capability", lambda *_, **__: None)
     q = jax.ShapeDtypeStruct((2, 8, 3, 64), jnp.bfloat16)

@@ -1,4 +1,4 @@
-"""A run taken back from its folder, and one made from arrays, give the features that training ended with."""
+"""A run loaded from its folder, and a run on arrays, give the features from the end of training."""
 
 import dataclasses
 import inspect
@@ -19,7 +19,7 @@ from tests import tiny
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run's folder, its configuration, and the features that it ended with."""
+    """A run's folder, its configuration, and its final features."""
     path = tmp_path_factory.mktemp("runs") / "finished"
     config, data = tiny.config(epochs=1), tiny.dataset()
     run = RunDir(path, to_dict(config))
@@ -37,7 +37,7 @@ def test_two_lines_compute_the_features(finished):
     np.testing.assert_allclose(network(images), features, atol=1e-5)
     assert network.config == config
     assert network.data["images"] == 64
-    # Floats in [0, 1] are the same images.
+    # Floats in [0, 1] represent the same images.
     np.testing.assert_allclose(network(images.astype(np.float32) / 255), features, atol=1e-5)
     # Images of another size are resized, and need not be square.
     assert network(np.zeros((3, 20, 30, 3), np.uint8)).shape == (3, features.shape[1])
@@ -49,7 +49,7 @@ def test_two_lines_compute_the_features(finished):
 @pytest.mark.parametrize("images", [np.zeros((8, 8, 3)), np.zeros((0, 8, 8, 3)), np.zeros((2, 8, 8, 3), np.int32)])
 def test_invalid_images(finished, images):
     with pytest.raises(ValueError, match="images"):
-        # Past the checker of shapes, which users do not have.
+        # Bypass the shape checker of the tests, which users do not have.
         inspect.unwrap(Loaded.__call__)(sslax.load(finished[0]), images)
 
 

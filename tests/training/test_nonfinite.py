@@ -1,4 +1,4 @@
-"""What is not finite is noticed, told, and never saved; or skipped, counted, and as if it had not been."""
+"""A non-finite loss is detected, reported and never saved; or its step is skipped, counted and has no effect."""
 
 import dataclasses
 import signal
@@ -23,7 +23,7 @@ BAD = 5  # The step whose loss is no number, counted from 0.
 
 
 def built_with(config, data, bad=None):
-    """The run's parts, with a loss that is multiplied at some steps, here by no number."""
+    """The run's parts, with a loss that is multiplied by a factor at some steps, by default NaN."""
     built = build(config, data)
 
     def loss(params, aux, batch, key, step):
@@ -74,7 +74,7 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_step(tmp_path, capsys):
 
 
 def test_a_non_finite_state_is_not_saved_on_a_stop_request(tmp_path, monkeypatch):
-    """Between the bad step and the line that would tell of it."""
+    """The stop request comes between the bad step and the line that would report it."""
 
     @contextmanager
     def at_the_seventh_step():
@@ -93,7 +93,7 @@ def test_skipped_counted_and_resumed(tmp_path):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(straight._replace(key=None)))
     assert int(straight.faults.total) == 1
     assert [line["skipped"] for line in run.metrics()] == [0, 0, 1, 1]
-    # The line of the step itself: no number, and the optimiser stands where it stood.
+    # The line of the step itself: the loss is not a number, and the optimiser has not advanced.
     assert run.metrics()[2]["loss"] is None
     assert [line["lr"] for line in run.metrics()] == [
         float(build(skipping, tiny.dataset()).schedule(step)) for step in (1, 3, 4, 6)
@@ -121,7 +121,7 @@ def test_a_stopped_run_resumes_with_skip(tmp_path):
 
 
 def test_skipped_steps_do_not_change_the_state():
-    """No number, then an infinite one, then two that train."""
+    """A NaN loss, then an infinite one, then two steps that train."""
     data, own = tiny.dataset(), config(on_nan="skip")
     built = built_with(own, data, bad={0: jnp.nan, 1: jnp.inf})
     step = make_step(built.method, built.tx, built.mesh, batch_size=16, steps_per_epoch=4)
@@ -133,7 +133,7 @@ def test_skipped_steps_do_not_change_the_state():
         state, _, _ = run(state, images, order, 1)
         assert same(state._replace(step=before.step, faults=before.faults), before)
         assert (int(state.step), *map(int, state.faults)) == (number + 1, number + 1, 0)
-    # The first rate of a warmup is 0.
+    # The first learning rate of a warmup is 0.
     for _ in range(2):
         state, _, _ = run(state, images, order, 1)
     assert (int(state.step), *map(int, state.faults)) == (4, 2, -1)
@@ -169,7 +169,7 @@ def test_stop_adds_only_a_few_numbers_to_the_program():
 
 
 def told(state, **changes):
-    """What is said of a state, after lines of metrics with these norms of the gradient."""
+    """Call `check_finite` on a state, after lines of metrics with these gradient norms."""
     norms = changes.pop("norms", [1.0] * 10)
     own = config(epochs=100, **changes)
     built = build(own, tiny.dataset())

@@ -1,4 +1,4 @@
-"""The online probe: it learns what it is shown, and the network's training does not know of it."""
+"""The online probe: it learns from the features, and does not change the network's training."""
 
 import dataclasses
 import signal
@@ -68,7 +68,7 @@ def test_the_probe_changes_neither_the_program_nor_the_weights(tmp_path, monkeyp
         np.testing.assert_array_equal(a, b)
     lines = run.metrics()
     assert lines[-1]["probe_loss"] < lines[0]["probe_loss"]
-    # The two classes differ in their mean colour.
+    # The two classes differ in mean colour.
     assert lines[-1]["probe"] > 0.5
     assert all("probe" not in line for line in lines[:-1])
 

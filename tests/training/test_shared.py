@@ -1,4 +1,4 @@
-"""Programs that runs share: what a run comes to does not depend on it, and numbers and seeds compile nothing anew."""
+"""Shared programs: they do not change a run's result, and other numbers and seeds compile nothing again."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ def trained(config, built, folder):
 
 
 def changed(config, **method):
-    """Another seed, and other numbers of the optimiser and the method."""
+    """Change the seed, and numbers of the optimiser and the method."""
     optim = dataclasses.replace(config.optim, lr=3e-3, weight_decay=0.1)
     return dataclasses.replace(
         config, seed=1, optim=optim, method=dataclasses.replace(config.method, **method), log_every=1
@@ -37,7 +37,7 @@ OTHER = {
 
 
 def test_a_run_with_shared_programs_equals_a_run_of_its_own(name, tmp_path, monkeypatch):
-    """And two that differ in numbers take one compilation."""
+    """Two runs that differ only in numbers share one compilation."""
     shared._programs.cache_clear()
     traced, make_step = [], shared.make_step
     monkeypatch.setattr(shared, "make_step", lambda *args, **sizes: traced.append(1) or make_step(*args, **sizes))
@@ -46,7 +46,7 @@ def test_a_run_with_shared_programs_equals_a_run_of_its_own(name, tmp_path, monk
     first, second = (trained(c, build_shared, tmp_path / f"shared{c.seed}") for c in (config, other))
     alone = trained(other, build, tmp_path / "alone")
     for a, b in zip(jax.tree.leaves(alone.params), jax.tree.leaves(second.params), strict=True):
-        # A number that is an input is rounded where a constant would have been folded; Adam's first steps make more of it.
+        # An input rounds differently from a folded constant, and Adam's first steps amplify the difference.
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
     leaves = zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True)
     assert any(not np.allclose(a, b, atol=1e-3) for a, b in leaves)

@@ -1,4 +1,4 @@
-"""A run stopped and resumed is the run that never stopped; N devices give one device's answer."""
+"""A stopped and resumed run equals an uninterrupted run; N devices give one device's results."""
 
 import dataclasses
 import signal
@@ -48,7 +48,7 @@ def test_run_trains_and_writes_its_metrics(straight):
 
 @pytest.mark.parametrize(("at", "number"), [(4, signal.SIGINT), (6, signal.SIGTERM)])
 def test_stopped_and_resumed_equals_uninterrupted(straight, tmp_path, at, number):
-    """Stopped at an epoch's end (4) and in the middle of one (6)."""
+    """Stop at the end of an epoch (4) and in the middle of one (6)."""
 
     def stop(line):
         if line.get("step") == at:
@@ -105,13 +105,13 @@ def test_signal_handlers_are_restored(tmp_path):
 
 
 def compiled(caplog, name):
-    """How many programs of this name jax said that it compiles."""
+    """The number of programs with this name that jax logged as compiled."""
     return sum(f"Compiling jit({name})" in record.getMessage() for record in caplog.records)
 
 
 def test_one_program_runs_any_number_of_steps(tmp_path, caplog):
-    """Calls of 3 and 1 steps, as lines of metrics and the epoch cut them, beside one step a call."""
-    # Not Adam, which turns the rounding of a nearly zero gradient into a step of its own.
+    """Compare calls of 3 and 1 steps, as lines of metrics and epochs divide them, with one step per call."""
+    # Not Adam, which turns rounding differences of a nearly zero gradient into a full step.
     optimizer = tiny.OptimizerConfig(name="sgd", lr=0.1, warmup_epochs=1.0)
     runs = []
     for count in (1, 3):

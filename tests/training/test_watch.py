@@ -1,4 +1,4 @@
-"""The collapse watch: what each mode looks like, what no mode looks like, and what a run does about it."""
+"""The collapse watch: metrics with and without each mode of collapse, and the reaction of a run."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,17 +42,17 @@ def test_each_mode_is_named(numbers, mode, said):
     [
         lines(HEALTHY),
         lines(DINO),
-        # Sharp targets of many dimensions are what DINO wants.
+        # Sharp targets over many dimensions are normal for DINO.
         lines(DINO, target_entropy=0.01),
-        # A uniform target that still tells images apart: the start of every run.
+        # A nearly uniform target that still distinguishes images is normal at the start of a run.
         lines(DINO, target_entropy=LN_K - 0.05, kl=0.3),
-        # Learned by a squared distance, no entropy of the targets says anything.
+        # With a squared distance as loss, the entropy of the targets is meaningless.
         [{k: v for k, v in line.items() if k != "chance_loss"} for line in lines(DINO, target_entropy=LN_K, kl=0.0)],
-        # One line of it is none of a hundred steps of it.
+        # A single line is not a sign over a hundred steps.
         [*lines(HEALTHY)[:-1], {"step": 300, **HEALTHY, "feature_std": 0.0}],
         lines(HEALTHY, steps=range(10, 90, 10), feature_std=0.0),
         lines(HEALTHY, steps=[300], feature_std=0.0),
-        # Nothing is known of methods that log neither.
+        # Methods that log neither metric give no alarm.
         lines({"loss": 1.0}),
         [],
     ],
@@ -90,7 +90,7 @@ def test_the_watch_raises_one_alarm_even_after_a_stop():
         written.append(line | ({"collapse": alarm.mode} if alarm else {}))
     assert [i for i, alarm in enumerate(alarms) if alarm] == [9]
     assert Watch(written, warmup_steps=0)({"step": 310, "loss": 1.0}, flat) is None
-    # Stopped before the window was full, it goes on counting where it was.
+    # Stopped before the window is full, it continues to count after the stop.
     assert Watch(written[:9], warmup_steps=0)({"step": 100, "loss": 1.0}, flat) is not None
 
 
@@ -102,7 +102,7 @@ def run(path, config):
 
 @pytest.fixture
 def touchy(monkeypatch):
-    """A watch that takes any features for constant ones, after four steps."""
+    """A watch that treats all features as constant, after four steps."""
     monkeypatch.setattr(watch, "WINDOW", 4)
     monkeypatch.setattr(watch, "CONSTANT", dict.fromkeys(watch.CONSTANT, 1e3))
 

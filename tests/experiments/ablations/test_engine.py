@@ -1,4 +1,4 @@
-"""A table of tiny runs: done once, gone on with where it stopped, shared out, saved, shown."""
+"""A table of tiny runs: run once, resumed after a stop, sharded, saved and shown."""
 
 import dataclasses
 import json
@@ -52,7 +52,7 @@ def lines(folder):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """The folder of a table that was run whole, and what is saved of it."""
+    """The folder of a complete table, and its saved data."""
     folder = tmp_path_factory.mktemp("table")
     assert exit_code(lambda: run_table(TABLE, options(folder, publish=str(folder / "published")))) == DONE
     return folder, json.loads((folder / "published" / "tiny-digits.json").read_text())
@@ -67,7 +67,7 @@ def test_the_saved_data(done):
     assert base["0"]["curves"]["step"] == [1, 2, 3, 4]
     assert base["0"]["last"]["loss"] == pytest.approx(base["0"]["curves"]["loss"][-1], rel=1e-4)
     assert summary["base"]["simclr"]["epochs"] == 2
-    # The weights are not kept.
+    # The weights are not stored.
     assert not list(folder.rglob("checkpoints"))
 
 
@@ -84,7 +84,7 @@ def test_finished_runs_are_not_repeated(done, monkeypatch, capsys):
 
 
 def test_a_stopped_table_is_resumed(done, tmp_path, monkeypatch):
-    """Ctrl-C between two steps: what comes out is what came out of the run that was left alone."""
+    """Ctrl-C between two steps: the result equals that of the uninterrupted run."""
     _, summary = done
     fit = engine.fit
 

@@ -1,4 +1,4 @@
-"""The page on ablations is what is published of the tables, number by number."""
+"""The page on ablations matches the published tables, number by number."""
 
 import json
 import pathlib
@@ -32,7 +32,7 @@ def test_the_figures_match_the_results(published):
     for name, image in drawings.items():
         assert f"(ablations/{name})" in PAGE.read_text(encoding="utf-8")
         stored = (PAGE.parent / "ablations" / name).read_bytes()
-        # Another matplotlib draws other bytes of the same figure.
+        # Another matplotlib version writes different bytes for the same figure.
         if f"matplotlib {matplotlib.__version__}<".encode() in stored:
             assert stored == image
 

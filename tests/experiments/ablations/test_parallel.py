@@ -1,4 +1,4 @@
-"""Work side by side: each item once, on cores of its own, and an end that is told."""
+"""Parallel work: each item runs once, on its own cores, and failures are reported."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def test_an_items_exception_reaches_the_caller():
 
 
 def stop_when_asked(item):
-    """As a run does: it takes the signal itself, saves, and says that it was stopped."""
+    """Like a run: it handles the signal itself, saves, and reports that it was stopped."""
     asked = []
     signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
     if item == 0:
@@ -51,7 +51,7 @@ def stop_when_asked(item):
 
 
 def test_a_stopped_process_starts_no_further_item():
-    """One was stopped; the other is asked to, saves, and neither takes what is left."""
+    """One process was stopped; the other is asked to stop and saves; neither starts another item."""
     begun = time.monotonic()
     with pytest.raises(Interrupted, match="Stopped at step 3"):
         list(side_by_side(stop_when_asked, range(6), 2))

@@ -1,4 +1,4 @@
-"""The tables as they are written: every row is a configuration that can run, beside the figure that the paper has."""
+"""The definitions of the tables: every row is a valid configuration with the paper's figure."""
 
 import dataclasses
 import re
@@ -36,7 +36,7 @@ def test_each_group_has_one_baseline_and_unique_rows(table, scale):
 
 
 def test_discussions_contain_no_figures_of_ours(table):
-    """Its claim and source may quote the paper; a discussion stands beside the figures and repeats none."""
+    """Claim and source may quote the paper's figures; the discussion must not repeat any figures of the table."""
     for text in table.discussion.values():
         assert not re.findall(r"\d+\.\d", re.sub(r"arXiv:\S+", "", text))
 
@@ -49,7 +49,7 @@ def test_rows_that_need_colours_are_skipped_for_gray_digits(table):
 
 @pytest.mark.parametrize("name", ["simclr", "byol", "dino"])
 def test_flags_equal_the_commands(name):
-    """A row's changes as they stand on the page, given to the script, are the same configuration."""
+    """A row's flags from the page, passed to the command, give the same configuration."""
     base = SCALES["digits"].configs[name]
     for table in TABLES.values():
         for row in table.settings("digits"):
