@@ -3,20 +3,26 @@
 from collections.abc import Callable
 from typing import Any
 
+from sslax.methods.barlow_twins import BarlowTwins
 from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, project_with, spread
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
 from sslax.methods.simclr import SimCLR, simclr
+from sslax.methods.simsiam import SimSiam
+from sslax.methods.vicreg import VICReg
 
 __all__ = [
     "BYOL",
     "DINO",
     "METHODS",
+    "BarlowTwins",
     "Batch",
     "Method",
     "Output",
     "Setup",
     "SimCLR",
+    "SimSiam",
+    "VICReg",
     "attention_with",
     "byol",
     "dino",

@@ -1,0 +1,55 @@
+"""VICReg: the views agree (invariance), each dimension keeps a deviation of 1 (variance), no two covary (covariance).
+
+There are no negatives, no predictor and no norm of the projections. Source: Bardes et al. 2022, arXiv:2105.04906, section 4
+and Algorithm 1; the released `main_vicreg.py`, which differs from the paper in the variance term (`halved`).
+"""
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+from sslax.augment import BYOLViews, check_views
+from sslax.data import MAX_CANVAS
+from sslax.errors import InputError
+from sslax.methods.base import (
+    check_loss_scale,
+    check_sizes,
+)
+
+if TYPE_CHECKING:
+    from sslax.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class VICReg:
+    """VICReg's options; the defaults are those of the release on ImageNet."""
+
+    NAME: ClassVar[str] = "vicreg"
+
+    views: BYOLViews = BYOLViews(semantics="torchvision")
+    projector_hidden: int = 8192
+    """Width of the projector's hidden layers; the paper calls the projector the expander."""
+    projector_dim: int = 8192
+    """Width of the projections."""
+    projector_layers: int = 3
+    """Layers of the projector; the last one is linear, without a norm or a bias."""
+    invariance: float = 25.0
+    """λ, the weight of the mean squared difference of the two views."""
+    variance: float = 25.0
+    """μ, the weight of the hinge on each dimension's deviation; at 0 VICReg collapses."""
+    covariance: float = 1.0
+    """ν, the weight of the squared covariances of different dimensions."""
+    halved: bool = True
+    """Halve the sum of the two views' variance terms, as the release does; the paper's Algorithm 1 takes the sum."""
+    loss_scale: float = 1.0
+    """Factor of the optimised loss; 1 is the paper's loss. A recipe takes it from its source, because weight decay and
+    parameters that LARS does not adapt depend on it. The log shows the paper's loss and the norm of the scaled gradient."""
+
+    def check(self, config: "Config") -> None:
+        """Raise InputError on options that cannot work."""
+        check_views(self.views, config.canvas or MAX_CANVAS)
+        check_loss_scale(self.loss_scale)
+        check_sizes(self, projector_hidden=1, projector_dim=1, projector_layers=1)
+        for name in ("invariance", "variance", "covariance"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"method.{name} is {getattr(self, name)}; it must be a finite number of at least 0.")
