@@ -8,9 +8,10 @@ replaced and its `maxpool` left out, and with `network.stem_relu` False its `rel
 ViTs have the names of DINO's release (`vision_transformer.py`) without the head: `cls_token`, `pos_embed`,
 `patch_embed.proj`, `blocks.0.{norm1,attn.qkv,attn.proj,norm2,mlp.fc1,mlp.fc2}`, `norm`, ... timm's `vision_transformer.py`
 has the same names, shapes and forward for what it builds as `vit_small_patch16_224` and the like, with `norm.eps` 1e-6. It
-differs where positions are resized: timm goes to the grid itself and antialiases, the release does neither. timm's variants
-with more (`dist_token`, `reg_token`, layer scale, `fc_norm` in place of `norm`) do not fit. The number of heads is in no
-tensor: a file fits a ViT of any number.
+differs where positions are resized: timm goes to the grid itself and antialiases (`positions="antialiased"`), the release does
+neither. Its DINOv2 models add `reg_token`, `blocks.0.{ls1,ls2}.gamma` and a packed SwiGLU; its DINOv3 models (`models/eva.py`)
+have `blocks.0.{gamma_1,gamma_2}`, no `pos_embed`, and `attn.{q_bias,v_bias}` where there is a bias. Variants with `dist_token`,
+or `fc_norm` in place of `norm`, do not fit. The number of heads is in no tensor: a file fits a ViT of any number.
 
 What no tensor says either is how images were normalised: released weights want ImageNet's mean and standard deviation.
 """
@@ -44,6 +45,9 @@ _MODULES = {
     "fc2": "mlp.fc2",
 }
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+# Layer scale has other names in timm's DINOv3 than in its DINOv2.
+_SCALES = {"ls1": "ls1.gamma", "ls2": "ls2.gamma"}
+_ROTARY_SCALES = {"ls1": "gamma_1", "ls2": "gamma_2"}
 _PATCHES = "patch_embed.proj.weight"
 _SHOWN = 3
 
@@ -75,7 +79,7 @@ def to_torch(backbone: Any, params: PyTree, batch_stats: PyTree) -> dict[str, np
     trees = _check_trees(backbone, "params and batch_stats", params, batch_stats)
     # A copy also where the layout stays: a view of a buffer that jax may reuse is no export.
     return {
-        _torch_name(path): np.array(_to_torch_layout(backbone, path, np.asarray(leaf)), np.float32, order="C")
+        _torch_name(backbone, path): np.array(_to_torch_layout(backbone, path, np.asarray(leaf)), np.float32, order="C")
         for path, leaf in trees.items()
     }
 
@@ -106,7 +110,7 @@ def from_torch(
     found = _without_wrapping(tensors)
     # Only the shape of the zero is of interest; broadcast, it takes no memory.
     zeros = {path: np.broadcast_to(np.float32(0), leaf.shape) for path, leaf in trees.items()}
-    wanted = {_torch_name(path): _to_torch_layout(backbone, path, zero).shape for path, zero in zeros.items()}
+    wanted = {_torch_name(backbone, path): _to_torch_layout(backbone, path, zero).shape for path, zero in zeros.items()}
     differences = _differences({name: np.shape(tensor) for name, tensor in found.items()}, wanted)
     if differences:
         raise InputError(
@@ -116,8 +120,9 @@ def from_torch(
 
     def fill(path: tuple[Any, ...], _leaf: Any) -> jax.Array:
         name = _path(path)
+        tensor = np.asarray(found[_torch_name(backbone, name)], np.float32)
         # A copy: on CPU jax would otherwise read, for as long as it lives, from memory that the caller may write to.
-        return jnp.array(_from_torch_layout(name, np.asarray(found[_torch_name(name)], np.float32)), copy=True)
+        return jnp.array(_from_torch_layout(name, tensor), copy=True)
 
     params = jax.tree_util.tree_map_with_path(fill, like_params)
     return params, jax.tree_util.tree_map_with_path(fill, like_stats)
@@ -193,9 +198,10 @@ def _path(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _torch_name(path: str) -> str:
+def _torch_name(backbone: Any, path: str) -> str:
     *modules, leaf = path.split("/")
-    return ".".join([*map(_torch_module, modules), _LEAVES.get(leaf, leaf)])
+    scales = _ROTARY_SCALES if isinstance(backbone, ViT) and backbone.positions == "rope" else _SCALES
+    return ".".join([*map(_torch_module, modules), (_LEAVES | scales).get(leaf, leaf)])
 
 
 def _torch_module(name: str) -> str:
@@ -212,7 +218,7 @@ def _torch_module(name: str) -> str:
 def _to_torch_layout(backbone: Any, path: str, leaf: np.ndarray) -> np.ndarray:
     if not path.endswith("kernel"):
         return leaf
-    if _torch_name(path) == _PATCHES:
+    if path == "patch_embed/kernel":
         # A dense layer here, whose rows are a patch's rows, columns and channels; a convolution there.
         leaf = leaf.reshape(backbone.patch_size, backbone.patch_size, -1, leaf.shape[-1])
     return leaf.transpose(3, 2, 0, 1) if leaf.ndim == 4 else leaf.T
@@ -222,7 +228,7 @@ def _from_torch_layout(path: str, tensor: np.ndarray) -> np.ndarray:
     if not path.endswith("kernel"):
         return tensor
     leaf = tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T
-    return leaf.reshape(-1, leaf.shape[-1]) if _torch_name(path) == _PATCHES else leaf
+    return leaf.reshape(-1, leaf.shape[-1]) if path == "patch_embed/kernel" else leaf
 
 
 def _check_trees(backbone: Any, field: str, params: PyTree, batch_stats: PyTree) -> dict[str, Any]:
