@@ -10,35 +10,35 @@ from jaxtyping import Array, Float
 
 from sslax.networks.positions import rotary_angles, rotate
 
-# Torch's `trunc_normal_` cuts at ±2 in absolute terms, a hundred of these deviations: it is a normal distribution.
+# Torch's `trunc_normal_` truncates at the absolute values ±2, a hundred standard deviations here, so it is a normal.
 weights = nn.initializers.normal
 
 
 def each(dense: nn.Dense, x: Float[Array, "n t d"]) -> Float[Array, "n t o"]:
-    """`dense` on each token. As one matrix: on CPU the gradient of a product over two axes takes three times as long."""
+    """Apply `dense` to each token, as one matrix; on CPU the gradient of a product over two axes takes three times as long."""
     return dense(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
 
 
 def fused_attention(head_width: int, dtype: Any) -> Literal["xla", "cudnn"]:
-    """The implementation that `jax.nn.dot_product_attention` is to take here.
+    """The implementation of `jax.nn.dot_product_attention` to use here.
 
-    cuDNN's fused kernel holds no attention maps in memory. It exists for half precision on NVIDIA's GPUs from Ampere on, and
-    for heads whose width is a multiple of 8, up to 128.
+    cuDNN's fused kernel stores no attention maps. It supports half precision on NVIDIA GPUs from Ampere on, with head widths
+    that are multiples of 8, up to 128.
     """
     half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
     if jax.default_backend() != "gpu" or not half or head_width % 8 or head_width > 128:
         return "xla"
-    # AMD's GPUs have names here, such as gfx90a.
+    # For AMD GPUs this is a name, such as gfx90a.
     capability = str(getattr(jax.devices()[0], "compute_capability", ""))
     return "cudnn" if capability.replace(".", "").isdigit() and float(capability) >= 8 else "xla"
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; queries, keys and values come of one Dense, so that its bias is one-dimensional.
+    """Multi-head self-attention; one Dense gives queries, keys and values, so that its bias is one-dimensional.
 
-    With `grid` (rows, columns) the queries and keys of the patches have rotary positions, and keys have no bias. With `maps`
-    the attention maps are a second output, from the explicit form, which float64 takes too. Without, the second output is None,
-    and where a fused kernel exists the maps are never whole in memory.
+    With `grid` (rows, columns), the queries and keys of the patches have rotary positions, and keys have no bias. With `maps`,
+    or in float64, the attention is computed explicitly, and with `maps` the attention maps are the second output. Otherwise the
+    second output is None, and a fused kernel, if available, never stores whole maps.
     """
 
     heads: int
@@ -62,9 +62,9 @@ class Attention(nn.Module):
             angles = rotary_angles(grid, width)
             q, k = rotate(q, angles), rotate(k, angles)
         attention = None
-        # `dot_product_attention` takes its softmax in float32, whatever the type.
+        # `dot_product_attention` always computes its softmax in float32.
         if maps or q.dtype == jnp.float64:
-            # The exponentials of half-precision logits would be useless.
+            # Half-precision logits would be too coarse to exponentiate.
             logits = jnp.einsum("nqhc,nkhc->nhqk", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
             attention = jax.nn.softmax(logits * width**-0.5, axis=-1)
             y = jnp.einsum("nhqk,nkhc->nqhc", attention.astype(self.dtype), v)

@@ -16,15 +16,15 @@ BASE = 100.0
 def resize_positions(
     positions: Float[Array, "1 t d"], side: int, grid: tuple[int, int], *, how: str = "dino"
 ) -> Float[Array, "1 u d"]:
-    """Position embeddings of a `side` x `side` grid for another grid (rows, columns).
+    """Resize position embeddings of a `side` x `side` grid to another grid (rows, columns).
 
-    A row for [CLS], where there is one more than the grid has cells, comes first and keeps its value. Bicubic with torch's
-    a = -0.75 and without antialiasing. With `how="dino"` the grid is sampled at a scale of `(cells + 0.1) / side`, as DINO's
-    release does to be safe from rounding, not at `cells / side` (`how="size"`): with released weights the two differ by far
-    more than rounding. `how="antialiased"` is timm's: to the grid itself, antialiased, with torch's a = -0.5 for that.
+    A row of [CLS] comes first if there is one more row than the grid has cells; it stays as is. Bicubic with torch's a = -0.75
+    and without antialiasing. `how="dino"` samples the grid at a scale of `(cells + 0.1) / side`, as DINO's released code does to
+    avoid rounding problems; `how="size"` uses `cells / side`. With released weights the two differ by far more than rounding.
+    `how="antialiased"` resizes to the exact grid with antialiasing, for which torch uses a = -0.5, as timm does.
 
     Raises:
-      ValueError: on other ways than these.
+      ValueError: on other values of `how`.
     """
     if how not in ("dino", "size", "antialiased"):
         raise ValueError(f'how is {how!r}; it must be "dino", "size" or "antialiased".')

@@ -1,9 +1,10 @@
-"""Vision transformers as the releases of DINO, DINOv2, DINOv3 and MAE have them.
+"""Vision transformers as in the released code of DINO, DINOv2, DINOv3 and MAE.
 
-Images are float [n, h, w, c] of any height and width that the patch divides; features are the last norm's [CLS] token
-[n, d], float32. Sources: Dosovitskiy et al. 2021, arXiv:2010.11929; Caron et al. 2021, arXiv:2104.14294, and the released
-`vision_transformer.py` for initialisation, drop-path and the resizing of positions; Oquab et al. 2023, arXiv:2304.07193 (layer
-scale, SwiGLU); Darcet et al. 2023, arXiv:2309.16588 (registers); Siméoni et al. 2025, arXiv:2508.10104 (rotary positions).
+Images are float [n, h, w, c] with a height and width that the patch size divides; features are the [CLS] token after the
+last norm [n, d], float32. Sources: Dosovitskiy et al. 2021, arXiv:2010.11929; Caron et al. 2021, arXiv:2104.14294, and its
+released `vision_transformer.py` for initialisation, drop-path and the resizing of positions; Oquab et al. 2023,
+arXiv:2304.07193 (layer scale, SwiGLU); Darcet et al. 2023, arXiv:2309.16588 (registers); Siméoni et al. 2025, arXiv:2508.10104
+(rotary positions).
 """
 
 from functools import partial
@@ -21,14 +22,14 @@ Positions = Literal["dino", "size", "antialiased", "rope"]
 
 
 class ViTOutputs(NamedTuple):
-    """What a vision transformer makes of images beside its features.
+    """The features of a vision transformer and its other outputs.
 
     Attributes:
-      features: [n, d] the last norm's [CLS] token.
+      features: [n, d] the [CLS] token after the last norm.
       tokens: [n, t, d] all tokens after the last norm: [CLS], the registers, then the patches row by row.
-      class_tokens: [blocks, n, d] the [CLS] token after each block, each through the last norm: DINO's linear probe
-        concatenates the last four of a ViT-S.
-      attention: [n, heads, t, t] of the last block, rows sum to one.
+      class_tokens: [blocks, n, d] the [CLS] token of each block, each after the last norm; DINO's linear probe concatenates
+        the last four of a ViT-S.
+      attention: [n, heads, t, t] attention maps of the last block; rows sum to one.
     """
 
     features: Float[Array, "n d"]
@@ -38,9 +39,9 @@ class ViTOutputs(NamedTuple):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: an image's whole residual branch is dropped with probability `rate`, the kept ones scaled up.
+    """Stochastic depth: drops an image's whole residual branch with probability `rate`, and scales up the kept branches.
 
-    Source: Huang et al. 2016, arXiv:1603.09382. Draws from the stream "drop_path" of random numbers.
+    Source: Huang et al. 2016, arXiv:1603.09382. It uses the PRNG stream "drop_path".
     """
 
     rate: float
@@ -54,7 +55,7 @@ class DropPath(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and an MLP, each after a norm and beside an identity; the attributes are the ViT's."""
+    """Attention and an MLP, each after a norm and with a residual connection; the attributes are those of `ViT`."""
 
     heads: int
     mlp_ratio: float
@@ -98,24 +99,25 @@ class ViT(nn.Module):
     """A vision transformer without its classifier.
 
     Attributes:
-      image_size: side of the images that the positions are made for, pixels; others are resized from them.
-      patch_size: side of a patch, pixels.
-      width: of the tokens.
-      depth: blocks.
-      heads: of the attention; divides `width`.
-      mlp_ratio: hidden width of the MLPs, in widths; with "swiglu" that of the gate.
-      drop_path: of the last block in training; rises linearly from 0 in the first.
-      init_std: of the weights of attention and MLPs at the start; the release's .02 suits widths of hundreds.
-      registers: further learned tokens, between [CLS] and the patches; with them [CLS] has no position.
-      layer_scale: start of a learned factor for each channel of each residual branch; None is none.
-      mlp: "gelu", or "swiglu", silu(first half) · second half of one product.
-      qkv_bias: give queries, keys and values a bias; with rotary positions the keys have none.
-      norm_epsilon: of the LayerNorms.
-      positions: learned ones, which for other resolutions are resized "dino" as in its release, to a scale a tenth of a patch
-        too large, "size" to the grid itself, "antialiased" as timm does it; or "rope", rotary positions in every block.
-      mask_token: learn a token that stands in for masked patches.
-      remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
-      dtype: of the computation; parameters, softmaxes and features are float32.
+      image_size: side in pixels of the images for which positions are learned; they are resized for other images.
+      patch_size: side of a patch in pixels.
+      width: width of the tokens.
+      depth: number of blocks.
+      heads: number of attention heads; must divide `width`.
+      mlp_ratio: hidden width of the MLPs, in multiples of `width`; for "swiglu" the width of the gate.
+      drop_path: drop-path rate of the last block in training; it rises linearly from 0 in the first block.
+      init_std: initial standard deviation of the weights of attention and MLPs; the release's .02 suits widths of hundreds.
+      registers: number of extra learned tokens between [CLS] and the patches. With registers, [CLS] has no position.
+      layer_scale: initial value of a learned factor per channel of each residual branch; None for no factor.
+      mlp: "gelu", or "swiglu", which multiplies silu of the first half of the hidden layer by the second half.
+      qkv_bias: give queries, keys and values a bias; with rotary positions only queries and values have one.
+      norm_epsilon: epsilon of the LayerNorms.
+      positions: "dino", "size" or "antialiased" for learned positions, or "rope" for rotary positions in every block. Learned
+        positions are resized for other resolutions: "dino" as in its released code, with a scale that is a tenth of a patch too
+        large; "size" to the exact grid; "antialiased" to the exact grid with antialiasing, as in timm.
+      mask_token: learn a token that replaces masked patches.
+      remat: store only the inputs of the blocks for the gradient, and recompute the rest.
+      dtype: dtype of the computation; parameters, softmaxes and features are float32.
     """
 
     image_size: int = 224
@@ -151,19 +153,19 @@ class ViT(nn.Module):
         mask: Bool[Array, "n p"] | None = None,
         keep: Int[Array, "n k"] | None = None,
     ) -> Float[Array, "n d"] | ViTOutputs:
-        """Features [n, d] of images, or with `outputs` all of `ViTOutputs`.
+        """Features [n, d] of images, or `ViTOutputs` with `outputs`.
 
         Args:
-          x: the images.
-          train: draw stochastic depth.
+          x: images.
+          train: apply stochastic depth.
           outputs: return `ViTOutputs`.
-          mask: True for the patches that the mask token stands in for; needs `mask_token`.
-          keep: the patches, by their places row by row, that become tokens at all, as MAE encodes a quarter of them; the tokens
-            are in the order given. Not with rotary positions.
+          mask: True for patches that the mask token replaces; requires `mask_token`.
+          keep: indices of the patches that become tokens, in the given order; None keeps all. MAE encodes a quarter of the
+            patches. Not available with rotary positions.
 
         Raises:
-          ValueError: on images that the patch does not divide, a width that the heads do not, and a mask or kept patches that
-            the attributes do not allow.
+          ValueError: unless the patch size divides the image size and the number of heads divides the width; for a mask or
+            kept patches that the attributes do not allow.
         """
         _, height, width, _ = x.shape
         if height % self.patch_size or width % self.patch_size:
@@ -187,7 +189,7 @@ class ViT(nn.Module):
             x, attention = self._block(index)(x, train, outputs and index == self.depth - 1, rotary)
             class_tokens.append(x[:, 0])
         if not outputs:
-            # The norm takes each token by itself: [CLS] is all that is needed.
+            # The norm treats each token separately, so only [CLS] is needed.
             return norm(x[:, 0]).astype(wide)
         tokens = norm(x).astype(wide)
         return ViTOutputs(tokens[:, 0], tokens, norm(jnp.stack(class_tokens)).astype(wide), attention)
@@ -208,9 +210,9 @@ class ViT(nn.Module):
         )
 
     def _embedded(self, x, grid, mask, keep) -> Float[Array, "n t d"]:
-        """Images as tokens, [CLS] and registers first, with their positions."""
+        """Tokens of images: [CLS], registers and patches, with their positions."""
         patches = _to_patches(x, self.patch_size)
-        # Torch's default for a convolution, which the release leaves as it is: uniform within ±1/√fan-in.
+        # Torch's default for a convolution, which the released code does not change: uniform within ±1/√fan-in.
         bound = patches.shape[-1] ** -0.5
         embed = nn.Dense(
             self.width,
@@ -220,8 +222,11 @@ class ViT(nn.Module):
             name="patch_embed",
         )
         x = each(embed, patches)
-        # These are [1, ·, d], so that they count as kernels: DINO decays them.
-        learned = lambda name, tokens: self.param(name, weights(0.02), (1, tokens, self.width))  # noqa: E731
+
+        def learned(name, tokens):
+            # These are [1, ·, d], so that they count as kernels and get weight decay, as in DINO.
+            return self.param(name, weights(0.02), (1, tokens, self.width))
+
         if self.mask_token:
             token = learned("mask_token", 1).astype(self.dtype)
             x = x if mask is None else jnp.where(mask[:, :, None], token, x)
@@ -238,7 +243,7 @@ class ViT(nn.Module):
 
 
 def _to_patches(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n t p"]:
-    """Patches row by row, each flattened row by row with its channels last: an embedding is then one matrix product."""
+    """Patches row by row, each flattened row by row with channels last, so that the embedding is one matrix product."""
     n, height, width, channels = x.shape
     x = x.reshape(n, height // size, size, width // size, size, channels)
     return x.swapaxes(2, 3).reshape(n, (height // size) * (width // size), size * size * channels)
@@ -249,8 +254,8 @@ vit_small = partial(ViT, width=384, depth=12, heads=6)
 vit_base = partial(ViT, width=768, depth=12, heads=12)
 vit_large = partial(ViT, width=1024, depth=24, heads=16)
 vit_huge = partial(ViT, width=1280, depth=32, heads=16, patch_size=14)
-# DINOv2's giant.
+# DINOv2's ViT-g.
 vit_giant = partial(ViT, width=1536, depth=40, heads=24, patch_size=14, mlp="swiglu", mlp_ratio=8 / 3)
-# Small enough for two CPU cores at the few tokens of small images.
-# Weights of .02 would hardly change 64 channels, and all images would look alike to a loss that compares them.
+# Small enough for two CPU cores with the few tokens of small images. With weights of .02, blocks would hardly change 64
+# channels, and all images would have nearly equal features in a contrastive loss.
 vit_micro = partial(ViT, width=64, depth=3, heads=4, patch_size=4, init_std=0.08)
