@@ -19,9 +19,9 @@ def resize_positions(
     """Resize position embeddings of a `side` x `side` grid to another grid (rows, columns).
 
     A row of [CLS] comes first if there is one more row than the grid has cells; it stays as is. Bicubic with torch's a = -0.75
-    and without antialiasing. `how="dino"` samples the grid at a scale of `(cells + 0.1) / side`, as DINO's released code does to
-    avoid rounding problems; `how="size"` uses `cells / side`. With released weights the two differ by far more than rounding.
-    `how="antialiased"` resizes to the exact grid with antialiasing, for which torch uses a = -0.5, as timm does.
+    and without antialiasing. `how="dino"` samples the grid at a scale of `(cells + 0.1) / side`, as DINO's released code does
+    to avoid rounding problems; `how="size"` uses `cells / side`. With released weights the two differ by far more than
+    rounding. `how="antialiased"` resizes to the exact grid with antialiasing, for which torch uses a = -0.5, as timm does.
 
     Raises:
       ValueError: on other values of `how`.
