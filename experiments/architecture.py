@@ -46,7 +46,7 @@ class Options:
 
 
 def modules(tree: ast.Module) -> Iterable[str]:
-    """What a file imports, other than for type checkers."""
+    """The modules that a file imports, except under `TYPE_CHECKING`."""
     skipped = {
         child
         for node in ast.walk(tree)
@@ -65,7 +65,7 @@ def modules(tree: ast.Module) -> Iterable[str]:
 
 
 def folders(root: pathlib.Path = ROOT) -> tuple[dict[str, str], dict[str, set[str]]]:
-    """The first sentence of each folder or lone file of sslax, and what each needs of the others."""
+    """The first docstring sentence of each folder or single file of sslax, and the others that it imports."""
     said: dict[str, str] = {}
     needs: dict[str, set[str]] = {}
     for path in sorted((root / "sslax").rglob("*.py")):
@@ -79,12 +79,12 @@ def folders(root: pathlib.Path = ROOT) -> tuple[dict[str, str], dict[str, set[st
             said[name] = text.split(". ")[0].rstrip(".") + "."
         found = {module.split(".")[1] for module in modules(tree) if module.startswith("sslax.")}
         needs[name] = needs.get(name, set()) | found - {name}
-    # What the package itself says, such as its version, is no folder.
+    # Names of the package itself, such as its version, are not folders.
     return said, {name: found & said.keys() for name, found in needs.items()}
 
 
 def ordered(needs: dict[str, set[str]]) -> list[str]:
-    """The folders, each after all that it needs."""
+    """The folders in topological order: each after all that it needs."""
     left, order = dict(needs), list[str]()
     while left:
         free = sorted(name for name, found in left.items() if not found & left.keys())
@@ -96,7 +96,7 @@ def ordered(needs: dict[str, set[str]]) -> list[str]:
 
 
 def reduced(needs: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The needs without those that follow from others, for a drawing that can be read."""
+    """The needs without those that follow from others (a transitive reduction), to keep the drawing readable."""
 
     def below(name: str) -> set[str]:
         return needs[name].union(*(below(other) for other in needs[name]))

@@ -1,7 +1,7 @@
-"""Compares every named configuration with its source, number by number: `python -m experiments.audit` writes docs/recipes.md.
+"""Compare every named configuration with its source, number by number: `python -m experiments.audit` writes docs/recipes.md.
 
-The sources' numbers are data, in `experiments/sources`; ours are read from the configurations, as a run has them. A
-number that differs without a stated reason, or otherwise than the reason says, is a sentence on the terminal and exit code 2.
+The sources' numbers are data, in `experiments/sources`; ours are read from the configurations, as a run uses them. A number
+that differs without a stated reason, or from the value stated with the reason, is reported and gives exit code 2.
 """
 
 import dataclasses
@@ -54,9 +54,9 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A row, what is ours, and what we make of it: "same", or the reason of the difference.
+    """A row, our value, and the verdict: "same", or the reason for the difference.
 
-    `wrong` is a sentence where the two differ and no reason says so, or otherwise than it says; else empty.
+    `wrong` is a sentence if the values differ without a reason or not as the reason states; otherwise it is empty.
     """
 
     row: Row
@@ -66,7 +66,7 @@ class Verdict:
 
 
 def rows_of(source: Source, sources: Mapping[str, Source] = SOURCES) -> tuple[Row, ...]:
-    """The rows of a source; of a recipe that was made from another, the other's with its own changes."""
+    """The rows of a source; for a derived recipe, the rows of the original recipe with the derived recipe's changes."""
     if not source.like:
         return source.rows
     known = sources[source.like].rows
@@ -80,7 +80,7 @@ def rows_of(source: Source, sources: Mapping[str, Source] = SOURCES) -> tuple[Ro
 
 
 def judge(config: Config, row: Row) -> Verdict:
-    """What is ours of that row, and whether it is as it should be."""
+    """Compare our value of that row with the expected one."""
     ours = READ[row.what](config)
     wanted = row.ours if row.why else row.theirs
     wrong = "" if equal(ours, wanted) else f"{row.what} is {shown(ours)}; it must be {shown(wanted)}"
@@ -92,14 +92,15 @@ def judge(config: Config, row: Row) -> Verdict:
 def audit(
     configs: Mapping[str, Config] = CONFIGS, sources: Mapping[str, Source] = SOURCES
 ) -> tuple[dict[str, list[Verdict]], list[str]]:
-    """The verdicts on each configuration, and a sentence for each that is wrong.
+    """The verdicts on each configuration, and a sentence for each wrong one.
 
     Raises:
-      InputError: on a configuration that has no entry among the sources, not even that it has none.
+      InputError: on a configuration without an entry in the sources; one that follows no source needs an entry too.
     """
     if missing := sorted(configs.keys() - sources.keys()):
         raise InputError(
-            f"{missing[0]} has no source; experiments/sources must say what it follows, or that it follows nothing."
+            f"{missing[0]} has no source; experiments/sources must have an entry with its source, or with the reason why "
+            "there is none."
         )
     verdicts = {
         name: [judge(config, row) for row in rows_of(sources[name], sources)] for name, config in configs.items()
@@ -108,7 +109,7 @@ def audit(
 
 
 def equal(ours: Any, theirs: Any) -> bool:
-    """Whether two values are the same, numbers but for their rounding."""
+    """Whether two values are equal; numbers up to rounding."""
     if isinstance(ours, tuple) and isinstance(theirs, tuple):
         return len(ours) == len(theirs) and all(map(equal, ours, theirs))
     numbers = (int, float)
@@ -122,9 +123,9 @@ def equal(ours: Any, theirs: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value as the page has it."""
+    """A value as text for the page."""
     if isinstance(value, tuple):
-        # "6 x 64" for long runs of the same.
+        # "6 x 64" for long runs of equal values.
         return "none" if not value else ", ".join(_runs(value))
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -171,10 +172,10 @@ def _cell(text: str) -> str:
 
 
 def run(options: Options) -> None:
-    """Write the page, or say what is wrong.
+    """Write the page.
 
     Raises:
-      InputError: where a configuration has left its source.
+      InputError: if a configuration differs from its source without a reason.
     """
     verdicts, wrong = audit()
     if wrong:

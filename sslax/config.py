@@ -66,6 +66,8 @@ class OptimizerConfig:
     """Optimiser."""
     lr: float = 1e-3
     """Base learning rate, before scaling by the batch size."""
+    bias_lr: float | None = None
+    """Base learning rate of biases and of the parameters of norms, as in Barlow Twins; None uses lr."""
     lr_scaling: Literal["none", "linear", "sqrt"] = "none"
     """How the batch size scales the learning rate: none, linear (lr·batch/256) or sqrt (lr·√batch)."""
     warmup_epochs: float = 10.0
@@ -258,6 +260,8 @@ def check(config: Config) -> None:
     optim = config.optim
     if not 0 < optim.lr < float("inf"):
         raise InputError(f"optim.lr is {optim.lr}; it must be a finite number above 0.")
+    if optim.bias_lr is not None and not 0 < optim.bias_lr < float("inf"):
+        raise InputError(f"optim.bias_lr is {optim.bias_lr}; it must be a finite number above 0.")
     _at_least("optim.weight_decay", optim.weight_decay, 0)
     _at_least("optim.warmup_epochs", optim.warmup_epochs, 0)
     _at_least("optim.end_lr", optim.end_lr, 0)

@@ -93,7 +93,7 @@ def test_only_networks_import_flax_and_only_checkpoints_imports_orbax(path):
     if path.name != "checkpoints.py":
         assert "orbax" not in roots
     if room(path) == "losses":
-        assert roots <= {"jax", "jaxtyping", "sslax", "math", "numpy", "functools", "collections"}
+        assert roots <= {"jax", "jaxtyping", "sslax", "math", "numpy", "functools", "collections", "typing"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

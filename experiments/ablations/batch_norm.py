@@ -1,4 +1,4 @@
-"""BatchNorm in BYOL: where it stands, what replaces it, and what rescues BYOL without it.
+"""BatchNorm in BYOL: its position, its replacements, and remedies for BYOL without it.
 
 `python -m experiments.ablations.batch_norm`. Fetterman & Albrecht 2020 ("Understanding self-supervised and contrastive learning
 with Bootstrap Your Own Latent", untitled-ai.github.io) and Richemond et al. 2020, arXiv:2010.10241.
@@ -15,7 +15,7 @@ NO_BN: dict[str, Any] = {"method.projector_norm": "none", "method.predictor_norm
 
 
 def settings(scale: str) -> list[Setting]:
-    """The MLPs' norms, the rescues of BYOL without them, and norms of the encoder too."""
+    """The norms of the MLPs, the remedies for BYOL without them, and the norms of the encoder."""
     byol, rescue, all_norms = (
         functools.partial(Setting, method="byol", group=group)
         for group in ("norms of the MLPs", "rescues without BN", "norms of the encoder and the MLPs")

@@ -1,4 +1,4 @@
-"""BYOL, figure 3b and table 18: augmentations removed, beside SimCLR. `python -m experiments.ablations.byol_augmentations`."""
+"""BYOL, figure 3b and table 18: removed augmentations, with SimCLR. `python -m experiments.ablations.byol_augmentations`."""
 
 from typing import Any
 
@@ -33,10 +33,10 @@ REMOVED: dict[str, set[str]] = {
 
 
 def settings(scale: str) -> list[Setting]:
-    """Both methods with BYOL's views, blur and solarisation with them, less what is removed.
+    """Both methods with BYOL's views, including blur and solarisation, minus the removed augmentations.
 
-    Digits are gray, are never mirrored and too small to be blurred: their jitter is one of brightness and contrast, and without
-    it crops remain.
+    Digits are gray, never mirrored and too small for blur. Their jitter changes only brightness and contrast; without it, only
+    crops remain.
     """
     rows = []
     for method in ("byol", "simclr"):
@@ -59,7 +59,7 @@ def settings(scale: str) -> list[Setting]:
 def _changes(scale: str, method: str, removed: set[str]) -> dict[str, Any]:
     if scale == "digits":
         return {"method.views.jitter": 0.0} if "jitter" in removed else {}
-    # The configurations for small images have no blur; here it is one of the things to remove.
+    # The configurations for small images have no blur; this table needs it, to remove it.
     blur: Any = 0.5 if method == "simclr" else (1.0, 0.1)
     ops: dict[str, Any] = {"flip": 0.5, "blur": blur, "grayscale": 0.2, "jitter": 0.8}
     if method == "byol":

@@ -1,4 +1,4 @@
-"""BYOL, figure 3a: batch size, beside SimCLR. `python -m experiments.ablations.byol_batch`."""
+"""BYOL, figure 3a: batch size, with SimCLR. `python -m experiments.ablations.byol_batch`."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ PAPER = {
     "byol": (72.5, 72.4, 72.2, 72.2, 71.8, 69.6, 59.7),
     "simclr": (67.9, 67.8, 67.4, 66.5, 64.3, 63.6, 59.2),
 }
-# How many of the paper's images one of ours stands for.
+# The paper's batch size divided by ours.
 SHRUNK = {"digits": 8, "cifar10-cpu": 8, "cifar10": 4, "imagenette": 8}
-# The smallest batches take most of the time, and the digits' would be of eight images.
+# Number of the smallest batch sizes to leave out: they take the most time, and on digits they would have eight images.
 LEFT_OUT = {"digits": 2, "cifar10-cpu": 2, "cifar10": 1, "imagenette": 2}
 
 
 def settings(scale: str) -> list[Setting]:
-    """Batches from the largest down by halves, for as many epochs each; on the digits some also for as many steps each."""
+    """Batch sizes, each half the previous one, with equal epochs; on digits some also with equal steps."""
     rows = []
     for method, figures in PAPER.items():
         name = {"byol": "BYOL", "simclr": "SimCLR"}[method]
@@ -27,7 +27,7 @@ def settings(scale: str) -> list[Setting]:
         if scale == "digits":
             base = SCALES[scale].configs[method]
             for size, paper in sizes[::2]:
-                # A batch as large again makes half the steps of an epoch.
+                # Twice the batch gives half the steps per epoch.
                 epochs = base.epochs * size // SHRUNK[scale] // base.batch_size
                 rows.append(_setting(scale, method, size, paper, group=f"tried: {name}, as many steps", epochs=epochs))
     return rows
@@ -47,7 +47,7 @@ def _setting(scale: str, method: str, size: int, paper: float, *, group: str, **
 
 
 def _rate(scale: str, method: str, batch: int) -> dict[str, float]:
-    """Adam's rate by the root of the batch; the others' are scaled by their configurations, or here in proportion."""
+    """The learning rate: Adam's scales with the root of the batch; others scale in their configuration, or here linearly."""
     optim = SCALES[scale].configs[method].optim
     if optim.name == "adamw":
         return {"optim.lr": optim.lr * (batch / 256) ** 0.5}

@@ -8,9 +8,9 @@ from experiments.ablations.table import Setting, Table
 
 
 def settings(scale: str) -> list[Setting]:
-    """Constant decays; 1 keeps the target that was drawn at random, 0 makes it the online network of the step before.
+    """Constant decays: 1 keeps the random initial target, 0 makes it the online network of the previous step.
 
-    On the digits, where decay 0 does not collapse, also what was tried to see it collapse.
+    On digits, decay 0 does not collapse, so there are also the variants that were tried to make it collapse.
     """
     rows = _rows((1.0, 18.8), (0.999, 69.8), (0.99, 72.5), (0.9, 68.4), (0.0, 0.3))
     if scale != "digits":

@@ -21,9 +21,9 @@ ROWS = (
 
 
 def settings(scale: str) -> list[Setting]:
-    """All eight ways of having a predictor, a target network and negatives (β).
+    """All eight combinations of a predictor, a target network and negatives (β).
 
-    On the digits, where negatives help, also BYOL and SimCLR in longer runs.
+    On digits, where negatives help, also longer runs of BYOL and SimCLR.
     """
     rows = _rows(ROWS)
     if scale != "digits":

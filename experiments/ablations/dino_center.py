@@ -5,7 +5,7 @@ from experiments.ablations.table import Setting, Table
 
 
 def settings(scale: str) -> list[Setting]:
-    """From a centre of this batch alone to one of a thousand."""
+    """From a centre of the current batch only to one averaged over about a thousand batches."""
     rows = ((0.0, 69.1), (0.9, 69.7), (0.99, 69.4), (0.999, 0.1))
     return [
         Setting(

@@ -5,10 +5,10 @@ from experiments.ablations.table import Setting, Table
 
 
 def settings(scale: str) -> list[Setting]:
-    """Both, either and neither; without sharpening the teacher's temperature is the student's, .1."""
+    """Both, either one and neither; without sharpening, the teacher's temperature equals the student's, .1."""
     blunt = {"method.teacher_temperature": 0.1, "method.teacher_temperature_start": 0.1}
     uncentred = {"method.centering": False}
-    # The figure shows collapse as a KL of 0, and says nothing of accuracies; those of what has collapsed are worse.
+    # The figure shows collapse as a KL of 0 and gives no accuracies; collapsed runs have lower ones.
     return [
         Setting("both", {}, method="dino", measure="knn20", baseline=True),
         Setting("no centring", uncentred, paper_sign=-1, method="dino", measure="knn20"),

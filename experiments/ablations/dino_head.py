@@ -3,19 +3,19 @@
 from experiments.ablations.engine import main
 from experiments.ablations.table import Setting, Table
 
-# Layers, with the bottleneck and without it.
+# Number of layers, with and without the bottleneck.
 ROWS = ((1, None, 61.6), (2, 62.2, 62.9), (3, 68.0, 0.1), (4, 69.3, 0.1))
 
 
 def settings(scale: str) -> list[Setting]:
-    """Depths with and without the normalised bottleneck (layers counted with the last, to K), and BatchNorm in the head.
+    """Depths with and without the normalised bottleneck (counting the last layer, to K), and BatchNorm in the head.
 
-    The head has no BatchNorm here but in its own row, as the paper's.
+    As in the paper, only the row for BatchNorm has BatchNorm in the head.
     """
     plain = {"method.head_batch_norm": False}
     rows = []
     for layers, with_bottleneck, without in ROWS:
-        # The last layer, to K, is one of the paper's; the option counts what comes before it.
+        # The paper counts the last layer, to K; the option counts only the layers before it.
         if with_bottleneck is not None:
             rows.append(
                 Setting(

@@ -6,7 +6,8 @@ from experiments.ablations.engine import main
 from experiments.ablations.table import Setting, Table
 
 NO_MOMENTUM: dict[str, Any] = {"method.decay": 0.0, "method.decay_schedule": "constant"}
-# Without local crops the paper's global ones are of (.14, 1); the digits' keep their area, as less is no digit.
+# Without local crops the paper's global crops have areas of (.14, 1). On digits they keep their area, because a smaller crop
+# does not show a digit.
 NO_LOCAL: dict[str, Any] = {"method.views.local_crops": 0}
 ROWS: tuple[tuple[str, dict[str, Any], float, float], ...] = (
     ("DINO", {}, 72.8, 76.1),

@@ -8,7 +8,7 @@ PAPER = ((0.0, 43.9), (0.02, 66.7), (0.04, 69.6), (0.06, 68.7), (0.08, 0.1))
 
 
 def settings(scale: str) -> list[Setting]:
-    """Constant temperatures, and the paper's that rises; 0, the hard maximum, is stood for by .001."""
+    """Constant temperatures, and the paper's rising one; .001 replaces 0, the hard maximum."""
     constant = {"method.teacher_temperature_epochs": 0}
     rows = [
         Setting(
@@ -21,7 +21,7 @@ def settings(scale: str) -> list[Setting]:
         )
         for t, paper in PAPER
     ]
-    # The paper's rise takes 30 of 100 epochs.
+    # In the paper the rise takes 30 of 100 epochs.
     rise = max(2, round(0.3 * SCALES[scale].configs["dino"].epochs))
     rising = {
         "method.teacher_temperature": 0.07,

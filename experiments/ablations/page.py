@@ -1,6 +1,6 @@
-"""Writes docs/ablations.md and its figures from what is published of the tables: `python -m experiments.ablations.page`.
+"""Write docs/ablations.md and its figures from the published tables: `python -m experiments.ablations.page`.
 
-The whole page is written here. Its prose is the tables' own, and every figure in it comes out of results/ablations.
+This script writes the whole page. The prose comes from the tables' modules, and every figure from results/ablations.
 """
 
 import dataclasses
@@ -44,16 +44,16 @@ class Options:
     """The page on the papers' ablations."""
 
     results: str = "results/ablations"
-    """Folder of published figures, TABLE-SCALE.json."""
+    """Folder with published figures, TABLE-SCALE.json."""
     page: str = "docs/ablations.md"
-    """The page; its figures stand in a folder of its name."""
+    """The page; its figures are in a folder with the page's name."""
 
 
 def read(folder: pathlib.Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """What is published, by table and scale, in the order of the tables.
+    """The published summaries, by table and scale, in the order of the tables.
 
     Raises:
-      InputError: where a file is no such summary.
+      InputError: if a file is not such a summary.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for name in TABLES:
@@ -68,14 +68,14 @@ def read(folder: pathlib.Path) -> dict[tuple[str, str], dict[str, Any]]:
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f"results is {folder}, where {path.name} is not what python -m experiments.ablations.{name} saves; "
-                    "run that again, or take the file away."
+                    "run that again, or move the file away."
                 ) from error
             found[name, scale] = summary
     return found
 
 
 def write(published: Published, folder: str) -> str:
-    """The page, whose figures lie in `folder` beside it."""
+    """The page, with its figures in `folder` beside it."""
     parts = [HEAD, _overview(published)]
     for name, table in TABLES.items():
         own = {scale: published[name, scale] for scale in SCALES if (name, scale) in published}
@@ -102,7 +102,7 @@ def _overview(published: Published) -> str:
 
 
 def _anchor(title: str) -> str:
-    """The link to a heading, as GitHub and GitLab make it."""
+    """The anchor of a heading, as GitHub and GitLab generate it."""
     kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
     return kept.replace(" ", "-")
 
@@ -139,7 +139,7 @@ def _section(table: Table, scale: str, summary: Mapping[str, Any], folder: str) 
 
 
 def drawings(published: Published) -> dict[str, bytes]:
-    """The figures by their files' names."""
+    """The figures by file name."""
     return {
         f"{name}-{scale}.svg": drawn(figures.draw(TABLES[name], scale, summary))
         for (name, scale), summary in published.items()

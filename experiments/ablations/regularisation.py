@@ -1,4 +1,4 @@
-"""What is called needed: weight decay, LARS, warmup and BatchNorm, each left out.
+"""Parts that the papers call necessary: weight decay, LARS, warmup and BatchNorm, each removed.
 
 `python -m experiments.ablations.regularisation`.
 """
@@ -13,7 +13,7 @@ NAMES = {"simclr": "SimCLR", "byol": "BYOL", "dino": "DINO"}
 
 
 def settings(scale: str) -> list[Setting]:
-    """For each method its configuration, and it without one thing; the optimiser is exchanged for the other kind."""
+    """For each method its configuration, and variants without one part; the optimiser is replaced by the other kind."""
     return [row for method in NAMES for row in _of(scale, method)]
 
 
@@ -46,7 +46,7 @@ def _of(scale: str, method: str) -> list[Setting]:
     return [
         Setting(name, changes, paper_sign=sign, method=method, group=NAMES[method], baseline=name == "as configured")
         for name, changes, sign in rows
-        # A recipe may do without already.
+        # A recipe may already lack this part.
         if not changes or changed(base, changes) != base
     ]
 

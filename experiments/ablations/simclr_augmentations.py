@@ -19,7 +19,7 @@ PAPER = (
 
 
 def settings(scale: str) -> list[Setting]:
-    """The seven ops alone and their 21 unordered pairs; the paper's figure of a pair is the mean of its two orders."""
+    """The seven single ops and their 21 unordered pairs; the paper's figure for a pair is the mean of its two orders."""
     singles = [_setting((op,), PAPER[i][i]) for i, op in enumerate(OPS)]
     pairs = [
         _setting((OPS[i], OPS[j]), round((PAPER[i][j] + PAPER[j][i]) / 2, 2))

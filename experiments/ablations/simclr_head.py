@@ -5,7 +5,7 @@ from experiments.ablations.table import Setting, Table
 
 
 def settings(scale: str) -> list[Setting]:
-    """No head, a linear and a nonlinear one, judged before it (h); the head's output (z) beside what comes before it."""
+    """No head, a linear and a nonlinear head, with features evaluated before it (h); and the head's output (z) against h."""
     heads = [(2, "nonlinear head", None), (1, "linear head", -3.0), (0, "no head", -10.0)]
     judged = [
         Setting(name, {"method.projector_layers": layers}, paper_change=change, group="h", baseline=layers == 2)

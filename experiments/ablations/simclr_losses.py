@@ -5,7 +5,7 @@ from experiments.ablations.table import Setting, Table
 
 
 def settings(scale: str) -> list[Setting]:
-    """NT-Xent, and the logistic and the margin loss, each over all negatives and over semi-hard ones."""
+    """NT-Xent, and the logistic and the margin loss, each with all negatives and with semi-hard negatives."""
     logistic, margin = {"method.loss": "nt-logistic"}, {"method.loss": "margin"}
     mined = {"method.semi_hard": True}
     return [

@@ -5,7 +5,7 @@ from experiments.ablations.table import Setting, Table
 
 
 def settings(scale: str) -> list[Setting]:
-    """Four temperatures of cosines, two of plain inner products."""
+    """Four temperatures for cosines, two for plain inner products."""
     cosines = [(0.05, 59.7), (0.1, 64.4), (0.5, 60.7), (1.0, 58.0)]
     products = [(10.0, 57.2), (100.0, 57.0)]
     return [

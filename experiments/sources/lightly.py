@@ -1,4 +1,4 @@
-"""The numbers of lightly's benchmarks, each at the revision that its table was measured with."""
+"""The numbers of lightly's benchmarks, each at the revision at which its table was measured."""
 
 from experiments.sources.reading import CONVOLUTIONS, COVERED, TORCH_UNIFORM
 from experiments.sources.rows import Row, Source, replaced, rows
@@ -121,7 +121,7 @@ BYOL_CIFAR10 = (
         {"factor of the paper's loss": 0.25, "negatives": 0.0},
     ),
     *OPTIMISER,
-    # At that revision BYOL has SimCLR's transform.
+    # At that revision BYOL uses SimCLR's transform.
     *SIMCLR_VIEWS,
     *EVALUATION,
 )
@@ -197,7 +197,7 @@ DINO_VIEWS = (
 )
 DINO_CIFAR10 = (*TRAINING, *NETWORK, *DINO_HEAD, *DINO_LOSS, *OPTIMISER, *DINO_VIEWS, *EVALUATION)
 
-# Imagenette: what the other file has otherwise.
+# Imagenette: only the values that differ from the CIFAR-10 file.
 _TRAINED = (
     *rows("the table at the top", {"images": "imagenette", "epochs": 800, "batch size": 256}),
     Row("steps", 800 * 36, "get_data_loaders: drop_last"),

@@ -1,7 +1,7 @@
-"""What a row of the audit compares, read from a configuration: each a function of it, by the row's name.
+"""Read the numbers that the audit compares from a configuration: one function per row name.
 
-Numbers are those that a run has: the learning rate after scaling, a view's probabilities by branch, the widths that a head has
-on its backbone. Branches that agree have one value, others a tuple in the order of the views.
+Numbers are those of a run: the learning rate after scaling, a view's probabilities by branch, the widths of a head on its
+backbone. Branches that agree have one value; otherwise the value is a tuple in the order of the views.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from sslax.data.known import KNOWN
 from sslax.networks import ResNet, build_backbone, patch_side
 from sslax.optim import scaled_learning_rate
 
-# Training images of each set, STL-10's the unlabelled ones.
+# Training images of each set; for STL-10 the unlabelled images.
 IMAGES = {name.removesuffix("2012"): known.unlabelled or known.train for name, known in KNOWN.items()}
 
 TORCH_UNIFORM = "uniform within ±1/√fan-in"
@@ -28,12 +28,12 @@ Reader = Callable[[Config], Any]
 
 
 def images(config: Config) -> str:
-    """The name of the set: `folder:data/cifar10` and `tfds:cifar10` are both cifar10."""
+    """The name of the set: cifar10 for both `folder:data/cifar10` and `tfds:cifar10`."""
     return re.split(r"[:/]", config.data.removeprefix("tfds:").removesuffix(":unlabelled"))[-1]
 
 
 def steps(config: Config) -> int:
-    """Steps of the whole run; epochs are whole batches."""
+    """Steps of the whole run; an epoch has only full batches."""
     return config.epochs * (IMAGES[images(config)] // config.batch_size)
 
 
@@ -52,7 +52,7 @@ def feature_width(config: Config) -> int:
 
 
 def bottleneck(config: Config) -> bool:
-    """Whether the backbone's blocks are bottlenecks, four times as wide at their end."""
+    """Whether the backbone's blocks are bottlenecks, with outputs four times as wide."""
     return config.network.name == "resnet50"
 
 
@@ -66,7 +66,7 @@ def stem(config: Config) -> str:
 
 
 def of_branches(read: Callable[[Branch], Any], chosen: Callable[[Branch], bool] = lambda _: True) -> Reader:
-    """A number of the branches that are `chosen`: one where they agree, else one for each; None where there is none."""
+    """A value of the `chosen` branches: one if they agree, otherwise one per branch; None if no branch is chosen."""
 
     def reader(config: Config) -> Any:
         values = [read(branch) for branch in config.method.views.branches().values() if chosen(branch)]
@@ -78,18 +78,18 @@ def of_branches(read: Callable[[Branch], Any], chosen: Callable[[Branch], bool] 
 
 
 def blurred(branch: Branch) -> bool:
-    """Whether the branch has a blur at all."""
+    """Whether the branch has a blur."""
     return bool(branch.blur > 0)
 
 
 def simclr_head(config: Config) -> tuple[int, ...]:
-    """Widths of SimCLR's head, its input first."""
+    """Widths of SimCLR's head, with its input first."""
     width = feature_width(config)
     return (width,) * max(config.method.projector_layers, 1) + (config.method.projector_dim,)
 
 
 def byol_head(which: str) -> Reader:
-    """Widths of BYOL's projector or predictor, its input first."""
+    """Widths of BYOL's projector or predictor, with its input first."""
 
     def reader(config: Config) -> tuple[int, ...]:
         m = config.method
@@ -101,13 +101,13 @@ def byol_head(which: str) -> Reader:
 
 
 def dino_head(config: Config) -> tuple[int, ...]:
-    """Widths of DINO's head, its input first and K last."""
+    """Widths of DINO's head, with its input first and K last."""
     m = config.method
     return (feature_width(config), *(m.head_hidden,) * (m.head_layers - 1), m.head_bottleneck, m.prototypes)
 
 
 def teacher_temperature(config: Config) -> Any:
-    """τ_t: a number, or what it rises from and to, and in how many epochs."""
+    """τ_t: a number, or its start, its final value and its epochs of warmup."""
     m = config.method
     if not m.teacher_temperature_epochs:
         return m.teacher_temperature
@@ -115,7 +115,7 @@ def teacher_temperature(config: Config) -> Any:
 
 
 def field(path: str) -> Reader:
-    """The field of that path."""
+    """Reads the field at `path`."""
 
     def reader(config: Config) -> Any:
         value: Any = config
@@ -127,7 +127,7 @@ def field(path: str) -> Reader:
 
 
 def constant(value: Any) -> Reader:
-    """What holds of the library whatever the configuration."""
+    """Reads a value that is the same for every configuration of the library."""
     return lambda config: value
 
 

@@ -72,5 +72,5 @@ def test_sizes_are_shown_in_mb_and_gb():
 def test_wrong_input_is_reported_before_the_estimate(config, capsys):
     assert terminal.exit_code(lambda: pretrain(["--dry-run", "--batch-size", "4096"])) == terminal.INPUT
     assert "batch_size is 4096, but digits has" in capsys.readouterr().err
-    with pytest.raises(InputError, match="dry_run is True, which is the script's"):
+    with pytest.raises(InputError, match="dry_run is True, but only the command supports it"):
         from_python(config)

@@ -178,7 +178,7 @@ def test_a_stopped_and_resumed_command_gives_the_same_bytes(run_dir, tmp_path, m
     assert run(run_dir, stopped, **options) == terminal.DONE
     said = capsys.readouterr().out
     assert "Going on after" in said
-    assert "1 of 20 image files cannot be decoded and were left out: 'cat/005.png' (not an image)" in said
+    assert "1 of 20 image files cannot be decoded and were skipped: 'cat/005.png' (not an image)" in said
     assert sorted(saved) == [0, 1, 2]
     assert stopped.read_bytes() == straight.read_bytes()
     assert not (tmp_path / f"{stopped.name}.partial").exists()

@@ -45,7 +45,7 @@ def test_the_whole_table(finished, capsys):
         ({"labels_per_class": (0,)}, "labels_per_class has 0; every number must be at least 1."),
         ({"seeds": 0}, "seeds is 0; it must be at least 1."),
         ({"steps": 0}, "steps is 0; it must be at least 1."),
-        ({"run": "no/such"}, "RUN is no/such, which is no run; it must be a folder that sslax pretrain wrote."),
+        ({"run": "no/such"}, "RUN is no/such, which is not a run; it must be a folder that sslax pretrain wrote."),
     ],
 )
 def test_wrong_options_are_input_errors(finished, changes, said, capsys):

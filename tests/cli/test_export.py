@@ -118,5 +118,5 @@ def test_unfinished_runs_and_methods_without_a_backbone_are_input_errors(run_dir
         return simclr(options, setup)._replace(evaluated=None)
 
     monkeypatch.setitem(METHODS, "simclr", bare)
-    assert "method is simclr, which names no backbone of its own" in fails(capsys, run=str(run_dir), out=out)
+    assert "method is simclr, which defines no backbone to evaluate" in fails(capsys, run=str(run_dir), out=out)
     assert not (tmp_path / "w.safetensors").exists()

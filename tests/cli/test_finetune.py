@@ -162,7 +162,7 @@ def _training(**changes):
             _training(layer_decay=0.7),
             "training.layer_decay is 0.7, but the network is a ResNet; training.layer_decay must",
         ),
-        ({"run": "no/such"}, "RUN is no/such, which is no run; it must be a folder that sslax pretrain wrote."),
+        ({"run": "no/such"}, "RUN is no/such, which is not a run; it must be a folder that sslax pretrain wrote."),
         ({"data": "folder:{tmp}/flat"}, "no labels or no test split; both are needed"),
         ({"data": "folder:{tmp}/one"}, "which has one class (only); there must be at least 2."),
         ({"out": "{tmp}/one"}, "out is {tmp}/one, which holds files but no run; it must be a new or an empty folder."),

@@ -201,7 +201,7 @@ def test_a_streamed_run_on_unlabelled_images_of_any_shape(tmp_path, monkeypatch,
     said = capsys.readouterr().out
     assert "no labels" in said
     assert "images streamed" in said
-    changed = "accumulate is 2, which trains otherwise than the whole batch of 16"
+    changed = "accumulate is 2, so training differs from a whole batch of 16"
     assert changed in said
     page = (folder / "report.html").read_text()
     assert "no labels" in page
