@@ -20,27 +20,27 @@ from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
 from sslax.recipes import CONFIGS
 
-HEAD = """# The recipes beside their sources
+HEAD = """# Comparison of the recipes with their sources
 
-Each named configuration follows one source, and this page compares the two number by number. Ours are read from the
-configuration as a run has them: the learning rate after scaling, probabilities by view, widths of the heads on their backbone.
-`python -m experiments.audit` writes the page, and a test holds it: a number that leaves its source without a reason fails.
+Each named configuration follows one source. This page compares the two number by number. Our numbers are read from the
+configuration with the values of a run: the learning rate after scaling, probabilities per view, widths of the heads on their
+backbone. `python -m experiments.audit` writes the page. A test fails if a number differs from its source without a reason.
 
-What holds of all recipes, and is no row:
+These differences apply to all recipes and have no row:
 
-- Arithmetic is bfloat16 on GPU and TPU unless `--precision float32`; lightly's benchmarks and the releases of SimCLR and BYOL
-  ask for nothing below float32, DINO's for mixed float16. Parameters, BatchNorm's statistics and losses are float32.
-- Views are computed in float32 from the decoded image. PIL rounds to 256 levels after each op, and torchvision's contrast
-  rounds its mean.
-- Random numbers, and so the order of images, are other ones than in any source.
-- BatchNorm moves its running statistics by a tenth, with ε 1e-5, as in every source. Torch's running variance is the unbiased
-  one.
-- lightly moves a target's average before the step and not after it, by the parameters that the step starts from: the targets
-  are the same. The heads of BYOL and DINO have biases before their BatchNorms, which lightly's leave out: they change no
-  output.
-- Truncated normal kernels of haiku have 0.88 times the deviation that they are given; here, as in TensorFlow, it is
+- Arithmetic is bfloat16 on GPU and TPU, unless you set `--precision float32`. lightly's benchmarks and the releases of SimCLR
+  and BYOL request float32, DINO's requests mixed float16. Parameters, BatchNorm statistics and losses are float32.
+- Views are computed in float32 from the decoded image. PIL rounds to 256 levels after each operation, and torchvision's
+  contrast rounds its mean.
+- Random numbers differ from every source, and so does the order of the images.
+- BatchNorm updates its running statistics with a weight of a tenth and ε 1e-5, as in every source. Torch's running variance
+  is the unbiased estimate.
+- lightly updates a target's moving average before the step, with the parameters from the start of the step, and not after it.
+  The targets are the same. The heads of BYOL and DINO have biases before their BatchNorms, and lightly's do not. These biases
+  do not change the output.
+- Truncated normal kernels of haiku have 0.88 times the requested standard deviation. Here, as in TensorFlow, this is
   corrected.
-- Evaluation is the library's own: `sslax evaluate`.
+- Evaluation is done by the library itself: `sslax evaluate`.
 """
 
 
@@ -155,7 +155,7 @@ def _section(name: str, verdicts: list[Verdict], source: Source) -> str:
     if source.like:
         others = len(verdicts) - len(changed)
         lines += [
-            f"No source of its own: {source.like}'s recipe on other images. The {others} rows that are not here are that one's."
+            f"This recipe has no source: it is {source.like} on other images. The other {others} rows are the same as there."
         ]
     else:
         lines += [f"Source: {source.text}.", "", f"Result: {source.reports}."]

@@ -20,15 +20,15 @@ FIELDS = {"knn200-best": "knn200_best", "knn20": "knn20", "linear": "linear"}
 
 HEAD = """# Published results, reproduced
 
-Each row is a recipe ([recipes.md](recipes.md) compares it with its source, number by number), trained and evaluated by the
-source's own protocol: `python -m experiments.reproduce NAME --data folder:PATH`. The command writes this page from
-`results/reproduced`, where each file also holds the curves, the versions and the command; a `note` that you write into a file
-is shown below the table. A row without a figure has not been run by anybody.
+Each row is a recipe, trained and evaluated by its source's own protocol. [recipes.md](recipes.md) compares the recipe with
+its source, number by number. To reproduce a row: `python -m experiments.reproduce NAME --data folder:PATH`. The command
+writes this page from the files in `results/reproduced`, which also have the curves, the versions and the command. If you add
+a `note` to such a file, it is shown below the table. "not run yet" means that there is no result yet.
 
-Accuracies are in per cent. "kNN k=200" is the protocol of lightly's benchmarks: temperature .1 on ℓ2-normalised features of the
-backbone, after every epoch, and the best of all epochs counts. "kNN k=20" beside it is ours, with temperature .07, at the end.
-Minutes are those of the whole command: reading images, compiling, training and evaluation. Of several seeds the mean is shown,
-with the deviation.
+Accuracies are in per cent. "kNN k=200" is the protocol of lightly's benchmarks: kNN with temperature .1 on the ℓ2-normalised
+features of the backbone after every epoch; the best epoch counts. The column "kNN k=20" is measured at the end of our run,
+with temperature .07. Minutes are those of the whole command: reading images, compiling, training and evaluation. Several
+seeds are shown as mean ± standard deviation.
 """
 
 

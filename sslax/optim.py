@@ -266,6 +266,31 @@ def clip_each(max_norm: float) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: jax.tree.map(clip, updates))
 
 
+def freeze(tx: optax.GradientTransformation, frozen: Callable[[PyTree], PyTree]) -> optax.GradientTransformation:
+    """`tx`, but the parameters that `frozen` marks never change: no gradient, no decay, no memory.
+
+    Args:
+      tx: any optimiser that treats each parameter alone, as all of this file do.
+      frozen: parameters -> tree of booleans.
+    """
+
+    def label(params):
+        return jax.tree.map(lambda marked: "frozen" if marked else "trained", frozen(params))
+
+    return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, label)
+
+
+def named(*names: str) -> Callable[[PyTree], PyTree]:
+    """Parameters -> tree of booleans: True below a key that is one of `names`."""
+
+    def mark(params):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: any(getattr(part, "key", None) in names for part in path), params
+        )
+
+    return mark
+
+
 class HoldState(NamedTuple):
     """State of `hold`: the number of updates so far, and `tx`'s states for the free and for the held parameters."""
 

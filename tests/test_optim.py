@@ -213,6 +213,36 @@ def test_held_parameters_start_anew_under_the_schedule_as_it_then_is(make):
     assert float(jnp.abs(p["b"] - params["b"]).max()) > 1e-5
 
 
+def test_frozen_parameters_never_change():
+    """Neither by a gradient nor by weight decay; the others move as they would alone."""
+    params = {"patch_embedding": {"kernel": jnp.ones((2, 2))}, "head": {"kernel": jnp.ones((2, 2))}}
+    gradients = jax.tree.map(lambda p: 0.3 * p, params)
+    adamw = optim.adamw(0.1, weight_decay=0.5)
+    tx = optim.freeze(adamw, optim.named("patch_embedding"))
+    updates, state = tx.update(gradients, tx.init(params), params)
+    np.testing.assert_array_equal(updates["patch_embedding"]["kernel"], 0)
+    alone, _ = adamw.update(gradients["head"], adamw.init(params["head"]), params["head"])
+    np.testing.assert_array_equal(updates["head"]["kernel"], alone["kernel"])
+    # A frozen parameter takes no memory in the optimiser.
+    assert sum(x.size for x in jax.tree.leaves(state) if x.ndim > 1) == 2 * params["head"]["kernel"].size
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_moco_and_barlow_schedules_golden(golden, case):
+    """Fractional epochs are steps: MoCo v3's rate and momentum, and Barlow Twins' rate that ends at a thousandth."""
+    g = golden(f"schedule_moco_barlow_{case}")
+    moco, barlow, per_epoch = g["hyper"]["moco"], g["hyper"]["barlow"], g["hyper"]["niter_per_ep"]
+    steps, at = moco["epochs"] * per_epoch, jnp.arange(moco["epochs"] * per_epoch)
+    rate = optim.warmup_cosine(moco["lr"], warmup_steps=moco["warmup_epochs"] * per_epoch, steps=steps)
+    np.testing.assert_allclose(rate(at), g["moco_lr"], atol=1e-6 * moco["lr"])
+    np.testing.assert_allclose(optim.cosine_ema_decay(moco["moco_m"], steps)(at), g["moco_momentum"], atol=1e-6)
+    steps = barlow["epochs"] * per_epoch
+    for column, name in enumerate(("learning_rate_weights", "learning_rate_biases")):
+        peak = barlow[name] * barlow["batch_size"] / 256
+        rate = optim.warmup_cosine(peak, warmup_steps=10 * per_epoch, steps=steps, end=peak / 1000)
+        np.testing.assert_allclose(rate(jnp.arange(steps)), g["barlow_lr"][:, column], atol=1e-6 * peak)
+
+
 def test_clip_is_each_tensors_own():
     tx = optim.clip_each(1.0)
     gradients = {"long": jnp.asarray([30.0, 40.0]), "short": jnp.asarray([0.3, 0.4]), "zero": jnp.zeros(2)}

@@ -1,4 +1,4 @@
-"""A run small enough to train in a test: noise images of two kinds, a network of some thousand parameters."""
+"""A run small enough to train in a test: noise images of two classes, and a network with a few thousand parameters."""
 
 import dataclasses
 

@@ -72,12 +72,17 @@ TABLE = Table(
     name="byol_augmentations",
     title="BYOL and SimCLR: augmentations removed",
     source="Grill et al. 2020, figure 3b and table 18; ResNet-50, ImageNet, 300 epochs, linear top-1",
-    claim="BYOL needs its augmentations less than SimCLR, which without colours can tell images by their histograms.",
+    claim=(
+        "BYOL depends less on its augmentations than SimCLR, which without colour augmentation can tell images "
+        "apart by their colour histograms."
+    ),
     settings=settings,
     discussion={
-        "digits": "Of what the paper removes digits have only the jitter of brightness and contrast, which neither "
-        "method misses: what an image's colours give away in photographs, digits do not have. It takes "
-        "photographs to see this table."
+        "digits": (
+            "Of the augmentations that the paper removes, digits have only the jitter of brightness and contrast, "
+            "and neither method needs it. In photographs, colours can identify an image; digits have none. This "
+            "table needs photographs."
+        )
     },
     seeds=3,
 )

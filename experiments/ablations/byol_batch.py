@@ -58,12 +58,18 @@ TABLE = Table(
     name="byol_batch",
     title="BYOL and SimCLR: batch size",
     source="Grill et al. 2020, figure 3a; ResNet-50, ImageNet, 300 epochs, linear top-1",
-    claim="BYOL, which has no negatives, loses little down to a batch of 256, SimCLR loses from the start.",
+    claim=(
+        "BYOL, which has no negatives, loses little down to a batch size of 256; SimCLR loses accuracy at every "
+        "reduction."
+    ),
     settings=settings,
     discussion={
-        "digits": "Small batches are better, and BYOL gains more by them than SimCLR: in as many epochs of a small set "
-        "they make more steps, and of those the largest batch has far too few. So the same was tried for as "
-        "many steps: small batches are then no better, BYOL's smallest is worst in the mean, and no difference is seen."
+        "digits": (
+            "Small batches are better, and BYOL gains more from them than SimCLR. On a small dataset, the same "
+            "number of epochs has more steps with small batches, and far too few with the largest batch. So the "
+            "rows were repeated with the same number of steps. Small batches are then no better, BYOL's smallest "
+            "batch has the lowest mean, and no difference is seen."
+        )
     },
     seeds=3,
     figure="lines",

@@ -47,13 +47,15 @@ TABLE = Table(
     name="dino_head",
     title="DINO: the head's depth and bottleneck",
     source="Caron et al. 2021, appendix C; ViT-S/16, ImageNet, 100 epochs, kNN; K = 4,096",
-    claim="Deeper heads are better, and with three layers or more training collapses without the normalised bottleneck.",
+    claim=("Deeper heads are better. With three layers or more, training collapses without the normalised bottleneck."),
     settings=settings,
     discussion={
-        "digits": "Deep heads without the bottleneck collapse to the uniform output as in the paper, and the watch "
-        "names it. With the bottleneck deeper heads are worse in runs that are this short, as if each layer "
-        "delayed the way out of the uniform output (see the entropies), and BatchNorm in the head, which "
-        "shortens it, is better. Longer runs were not tried."
+        "digits": (
+            "As in the paper, deep heads without the bottleneck collapse to the uniform output, and collapse "
+            "detection names it. With the bottleneck, deeper heads are worse in runs as short as these: the "
+            "entropies suggest that each layer delays the departure from the uniform output. BatchNorm in the "
+            "head shortens this phase and is better. Longer runs were not tried."
+        )
     },
     seeds=3,
     metrics=("target_entropy", "kl"),

@@ -29,11 +29,13 @@ TABLE = Table(
     name="dino_prototypes",
     title="DINO: number of prototypes",
     source="Caron et al. 2021, appendix C; ViT-S/16, ImageNet, 100 epochs, kNN",
-    claim="A wider output is better up to tens of thousands of dimensions.",
+    claim="A wider output is better, up to tens of thousands of dimensions.",
     settings=settings,
     discussion={
-        "digits": "More prototypes are better up to a point here too, and then it does not matter; no difference is "
-        "beyond the spread."
+        "digits": (
+            "As in the paper, more prototypes are better up to a point, after which their number does not matter. "
+            "No difference is larger than the spread."
+        )
     },
     seeds=3,
     figure="lines",

@@ -35,14 +35,16 @@ TABLE = Table(
     name="dino_temperature",
     title="DINO: temperature of the teacher",
     source="Caron et al. 2021, appendix D; ViT-S/16, ImageNet, 100 epochs, kNN",
-    claim="A temperature of .02 to .06 does; at .08 training collapses unless the temperature rises to it slowly.",
+    claim="A temperature of .02 to .06 works. At .08 training collapses, unless the temperature rises to it slowly.",
     settings=settings,
     discussion={
-        "digits": "The teacher at .08 collapses to the uniform output as in the paper. Otherwise sharper is better: "
-        "these runs spend many of their steps in nearly uniform targets, which a sharper teacher leaves "
-        "sooner, and a rise to .07 keeps them there, where the paper's warmup is there to avoid just that in "
-        "the first of many epochs. The hard maximum (here .001) does no harm to ten classes. Longer runs were "
-        "not tried."
+        "digits": (
+            "As in the paper, a teacher temperature of .08 collapses to the uniform output. Otherwise, sharper is "
+            "better: these runs spend many of their steps with nearly uniform targets, and a sharper teacher "
+            "leaves this phase sooner. A rise to .07 prolongs it; the paper's warmup is meant to avoid this phase "
+            "in the first of many epochs. The hard maximum (here .001) does no harm with ten classes. Longer runs "
+            "were not tried."
+        )
     },
     seeds=5,
     metrics=("target_entropy", "kl"),

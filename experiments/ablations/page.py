@@ -26,15 +26,16 @@ Published = Mapping[tuple[str, str], Mapping[str, Any]]
 
 HEAD = """# The papers' ablations
 
-Each table is run by one command and stands beside the paper's column. The scale is one that a person can afford, so
-what is compared is the order of the rows and the sign of each effect, not the figures. A row is **confirmed** where
-the 95 % interval of its difference from the baseline (Student's t over seeds, each seed paired with the baseline of
-the same seed) excludes 0 with the paper's sign, **contradicted** where it excludes 0 with the other sign, and else
-*not seen at this scale*. It is one rule for all, and a table that contradicts its paper stays.
+One command computes each table and shows it next to the paper's column. The experiments are small enough for a single
+person's machine. So compare the order of the rows and the sign of each effect, not the figures. One rule decides the
+verdict of every row, by the 95 % interval of its difference from the baseline (Student's t over seeds; each seed is
+paired with the baseline of the same seed). A row is **confirmed** if the interval excludes 0 with the paper's sign,
+**contradicted** if it excludes 0 with the opposite sign, and otherwise *not seen at this scale*. Tables that contradict
+their paper are kept.
 
-`python -m experiments.ablations` lists the tables and what each costs, `--scale` takes one to other images, `--shard
-I/N` spreads it over machines, and the same command goes on after Ctrl-C. `python -m experiments.ablations.page`
-writes this page, from `results/ablations`.
+`python -m experiments.ablations` lists the tables and their cost. `--scale` runs a table on other images, and
+`--shard I/N` distributes it over machines. After Ctrl-C, run the same command again to resume.
+`python -m experiments.ablations.page` writes this page from `results/ablations`.
 """
 
 
@@ -121,7 +122,7 @@ def _section(table: Table, scale: str, summary: Mapping[str, Any], folder: str) 
     lines = [
         f"### {table.title}: {scale}\n",
         f"`python -m experiments.ablations.{table.name} --scale {scale}`: {_seeds(summary)} seeds, "
-        f"{show.cost(summary) / 60:.1f} minutes of runs one after another on {summary['device']} ({summary['cores']} cores), "
+        f"{show.cost(summary) / 60:.1f} minutes for all runs in sequence on {summary['device']} ({summary['cores']} cores), "
         f"{versions}. {SCALES[scale].about[0].upper() + SCALES[scale].about[1:]}. Base configurations: {bases}.\n",
     ]
     for group, own in show.groups(rows).items():

@@ -55,13 +55,15 @@ TABLE = Table(
     name="regularisation",
     title="What breaks without weight decay, LARS, warmup, BatchNorm",
     source="The papers' own recipes; of each difference the sign alone is the literature's",
-    claim="Large-batch training is said to need LARS, warmup and a little weight decay, and BYOL its BatchNorm.",
+    claim="Large-batch training is said to need LARS, warmup and a little weight decay, and BYOL to need BatchNorm.",
     settings=settings,
     discussion={
-        "digits": "At this scale next to nothing breaks: neither weight decay nor warmup is missed, and LARS does as "
-        "well as AdamW but for DINO, which was made for the latter. BatchNorm is missed by DINO's head, where "
-        "it shortens the way out of uniform targets. BYOL without any norm is within the spread of BYOL, "
-        "though its outputs become constant, which the watch names in every run."
+        "digits": (
+            "At this scale almost nothing breaks. Removing weight decay or warmup costs nothing. LARS is as good "
+            "as AdamW, except for DINO, which was designed with AdamW. Removing BatchNorm harms DINO's head, "
+            "where BatchNorm shortens the phase of uniform targets. BYOL without any norm is within the spread of "
+            "BYOL, but its outputs become constant, and collapse detection names this in every run."
+        )
     },
     seeds=3,
 )

@@ -69,7 +69,7 @@ def best_sentence(found: Best) -> str:
     """The rank of the paper's best row here, in words."""
     return (
         f"The paper's best row, {found.papers.setting.name}, is number {found.place} of {found.of} here, {found.ahead:+.1f} "
-        f"[{found.low:+.1f}, {found.high:+.1f}] beside {found.other.setting.name} over {found.pairs} seeds."
+        f"[{found.low:+.1f}, {found.high:+.1f}] compared with {found.other.setting.name} over {found.pairs} seeds."
     )
 
 

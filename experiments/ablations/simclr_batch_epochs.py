@@ -52,14 +52,17 @@ TABLE = Table(
     name="simclr_batch_epochs",
     title="SimCLR: batch size and length of training",
     source="Chen et al. 2020, figure 9; ResNet-50, ImageNet, linear top-1",
-    claim="Larger batches are better where training is short, and the more so the shorter; longer training is better "
-    "throughout.",
+    claim=(
+        "Larger batches are better for short training, and more so the shorter it is. Longer training is always better."
+    ),
     settings=settings,
     discussion={
-        "digits": "Longer training is better for every batch, as in the paper, until the linear probe is near its "
-        "ceiling. Larger batches are not better where training is short: an epoch of so small a set is a few "
-        "steps of a large batch, and the shortest training a few dozen; the paper's shortest has tens of "
-        "thousands."
+        "digits": (
+            "As in the paper, longer training is better for every batch size, until the linear probe is near its "
+            "ceiling. Larger batches are not better for short training: with so small a dataset, an epoch has "
+            "only a few steps of a large batch. The shortest training has a few dozen steps, the paper's shortest "
+            "has tens of thousands."
+        )
     },
     seeds=3,
     figure="lines",

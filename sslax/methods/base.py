@@ -77,6 +77,8 @@ class Method(NamedTuple):
         the paper evaluates. With aspects None, the images already have their original aspect ratio.
       after_update: (params, aux, step) -> (params, aux), after the optimiser's step: moving averages, renormalisation.
       optimizer: tx -> tx: freezing, clipping, parameter groups.
+      constant_rate: params -> tree of booleans: True for parameters that keep the peak learning rate instead of following the
+        schedule, such as SimSiam's predictor. None if all follow it.
       evaluated: (params, aux) -> the parameters and BatchNorm statistics of the backbone that the paper evaluates.
         Fine-tuning starts from them and export writes them. None if the method has no such backbone.
       means: names of the entries of aux that are moving averages of a batch mean, such as a centre. Gradient accumulation
@@ -95,6 +97,7 @@ class Method(NamedTuple):
     embed: Callable[..., Array]
     after_update: Callable[..., tuple[PyTree, PyTree]] = _keep
     optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = _as_it_is
+    constant_rate: Callable[[PyTree], PyTree] | None = None
     evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]] | None = None
     attention: Callable[..., Array] | None = None
     means: tuple[str, ...] = ()

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sslax import optim
 from sslax.augment import BYOLViews, check_views, make_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
@@ -31,7 +30,8 @@ from sslax.methods.base import (
     scale_gradient,
     spread,
 )
-from sslax.networks import BYOLMLP, forward, init, initial_of, with_views, without_drop_path
+from sslax.methods.stack import apply_stack, init_stack, interleave, moving_average
+from sslax.networks import BYOLMLP, init, initial_of, without_drop_path
 from sslax.numerics import l2_normalize
 
 if TYPE_CHECKING:
@@ -131,26 +131,19 @@ def cosines(
 def byol(options: BYOL, setup: Setup) -> Method:
     """BYOL with these options on `setup.backbone`."""
     encoder = setup.backbone
-    target_encoder = without_drop_path(encoder)
     projector, predictor = heads(options, encoder)
     decay = ema_schedule(options.decay, options.decay_schedule, setup.steps)
-    both = functools.partial(with_views, views=2)
+    online_stack = {"encoder": encoder, "projector": projector, "predictor": predictor}
+    target_stack = {"encoder": without_drop_path(encoder), "projector": projector}
     averaged = options.target == "average"
-
-    def init_projection(key, image_shape):
-        """Initialise an encoder and its projector, which both the online network and the target have."""
-        encoder_key, projector_key = jax.random.split(key)
-        encoder_params, encoder_aux, h = setup.start(encoder_key, image_shape)
-        projector_params, projector_aux = init(projector, projector_key, h)
-        params = {"encoder": encoder_params, "projector": projector_params}
-        return params, {"encoder": encoder_aux, "projector": projector_aux}
 
     def init_networks(key, image_shape):
         online_key, target_key, predictor_key = jax.random.split(key, 3)
-        params, statistics = init_projection(online_key, image_shape)
+        heads = {"projector": projector}
+        params, statistics = init_stack(setup, heads, online_key, image_shape)
         target, target_statistics = params, statistics
         if averaged and options.target_start == "own":
-            target, target_statistics = init_projection(target_key, image_shape)
+            target, target_statistics = init_stack(setup, heads, target_key, image_shape)
         predictor_params, predictor_aux = init(predictor, predictor_key, jnp.zeros((1, options.projector_dim)))
         aux = {"online": {**statistics, "predictor": predictor_aux}}
         if averaged:
@@ -160,26 +153,18 @@ def byol(options: BYOL, setup: Setup) -> Method:
     def views(key, images, aspects=None):
         return make_views(key, images, options.views, aspects=aspects)
 
-    def project(network, params, statistics, x, key=None):
-        """Features and projections of both views in training mode, and the updated statistics."""
-        h, encoder_aux = forward(both(network), params["encoder"], statistics["encoder"], x, train=True, key=key)
-        z, projector_aux = forward(both(projector), params["projector"], statistics["projector"], h, train=True)
-        return h, z, {**statistics, "encoder": encoder_aux, "projector": projector_aux}
-
     def loss(params, aux, batch: Batch, key, step):
         # Each view has its own BatchNorm statistics, as in the paper's code, which runs one forward pass per view. All other
-        # layers process both views in one pass, so each weight's gradient is summed over the devices once. The views of an
-        # image are adjacent rows, so they stay on the device that made them.
-        x = jnp.stack(batch.views, axis=1)
-        x = x.reshape(-1, *x.shape[2:])
-        h, z, online = project(encoder, params, aux["online"], x, key)
-        p, predictor_aux = forward(both(predictor), params["predictor"], online["predictor"], z, train=True)
-        online = {**online, "predictor": predictor_aux}
-        new_aux, t = {"online": online}, z
+        # layers process both views in one pass, so each weight's gradient is summed over the devices once.
+        x = interleave(batch.views)
+        out, online = apply_stack(online_stack, params, aux["online"], x, views=2, key=key)
+        h, t, p = out["encoder"], out["projector"], out["predictor"]
+        new_aux = {"online": online}
         if averaged:
             # The target is a separate network with its own BatchNorm statistics.
             there = aux["target"]
-            _, t, statistics = project(target_encoder, there["params"], there["statistics"], x)
+            out, statistics = apply_stack(target_stack, there["params"], there["statistics"], x, views=2)
+            t = out["projector"]
             new_aux["target"] = {"params": there["params"], "statistics": statistics}
         features, predictions, targets = h[0::2], (p[0::2], p[1::2]), (t[0::2], t[1::2])
         # The loss of each direction is 2 for unrelated outputs and 0 for constant ones.
@@ -203,9 +188,7 @@ def byol(options: BYOL, setup: Setup) -> Method:
         if not averaged:
             return params, aux
         # The average uses the parameters after the optimiser's step. The target has no predictor.
-        online = {name: params[name] for name in ("encoder", "projector")}
-        target = optim.ema_update(aux["target"]["params"], online, decay(step))
-        return params, {**aux, "target": {**aux["target"], "params": target}}
+        return params, {**aux, "target": moving_average(aux["target"], params, decay(step))}
 
     def evaluated(params, aux):
         return params["encoder"], aux["online"]["encoder"]

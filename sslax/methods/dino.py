@@ -30,7 +30,8 @@ from sslax.methods.base import (
     embed_with,
     scale_gradient,
 )
-from sslax.networks import DINOHead, forward, init, initial_of, with_views, without_drop_path
+from sslax.methods.stack import apply_to_crops, crops_by_size, init_stack, moving_average
+from sslax.networks import DINOHead, initial_of, without_drop_path
 
 if TYPE_CHECKING:
     from sslax.config import Config
@@ -173,25 +174,6 @@ def target_metrics(
     return metrics | ({"chance_loss": jnp.float32(math.log(options.prototypes))} if options.loss != "mse" else {})
 
 
-def crop_logits(encoder, head, params, statistics, resolutions, key=None, *, separate=False):
-    """Logits [crops, n, k], features [n, crops, d] and the updated statistics of encoder and head, for crops grouped by
-    resolution, [n, crops, s, s, 3] each. `separate` computes BatchNorm statistics of each crop separately."""
-    features, encoder_aux = [], statistics["encoder"]
-    for place, x in enumerate(resolutions):
-        # One forward pass per resolution. The crops of an image are adjacent rows, so they stay on the device that made them.
-        flat = x.reshape(-1, *x.shape[2:])
-        draws = None if key is None else jax.random.fold_in(key, place)
-        network = with_views(encoder, x.shape[1]) if separate else encoder
-        h, encoder_aux = forward(network, params["encoder"], encoder_aux, flat, train=True, key=draws)
-        features.append(h.reshape(*x.shape[:2], -1))
-    h = jnp.concatenate(features, axis=1)
-    # The head processes all crops in one pass.
-    head = with_views(head, h.shape[1]) if separate else head
-    y, head_aux = forward(head, params["head"], statistics["head"], h.reshape(-1, h.shape[-1]), train=True)
-    y = jnp.moveaxis(y.reshape(*h.shape[:2], -1), 1, 0)
-    return y, h, {"encoder": encoder_aux, "head": head_aux}
-
-
 def dino(options: DINO, setup: Setup) -> Method:
     """DINO with these options on `setup.backbone`."""
     encoder = setup.backbone
@@ -207,16 +189,14 @@ def dino(options: DINO, setup: Setup) -> Method:
         dtype=encoder.dtype,
     )
     # Only the student has stochastic depth and a predictor.
-    teacher_encoder, teacher_head = without_drop_path(encoder), head.clone(predictor=False)
+    teacher_encoder = without_drop_path(encoder)
+    student_stack = {"encoder": encoder, "head": head}
+    teacher_stack = {"encoder": teacher_encoder, "head": head.clone(predictor=False)}
     decay = ema_schedule(options.decay, options.decay_schedule, setup.steps)
-    logits = functools.partial(crop_logits, separate=options.separate_views)
+    outputs = functools.partial(apply_to_crops, separate=options.separate_views)
 
     def init_networks(key, image_shape):
-        encoder_key, head_key = jax.random.split(key)
-        encoder_params, encoder_aux, h = setup.start(encoder_key, image_shape)
-        head_params, head_aux = init(head, head_key, h)
-        params = {"encoder": encoder_params, "head": head_params}
-        statistics = {"encoder": encoder_aux, "head": head_aux}
+        params, statistics = init_stack(setup, {"head": head}, key, image_shape)
         # The teacher starts as a copy of the student and is its moving average from then on.
         teacher = {"params": _without_predictor(params), "statistics": _without_predictor(statistics)}
         return params, {"student": statistics, "teacher": teacher, "center": jnp.zeros(options.prototypes)}
@@ -225,15 +205,12 @@ def dino(options: DINO, setup: Setup) -> Method:
         return make_views(key, images, options.views, aspects=aspects)
 
     def loss(params, aux, batch: Batch, key, step):
-        global_crops = jnp.stack(batch.views[:2], axis=1)
-        resolutions = [global_crops]
-        if len(batch.views) > 2:
-            resolutions.append(jnp.stack(batch.views[2:], axis=1))
-        student, student_features, student_aux = logits(encoder, head, params, aux["student"], resolutions, key)
+        resolutions, there = crops_by_size(batch.views), aux["teacher"]
+        out, student_aux = outputs(student_stack, params, aux["student"], resolutions, key=key)
+        student, student_features = out["head"], out["encoder"]
         # The teacher sees only the global crops; the student must match its output from the local crops too.
-        teacher, features, teacher_aux = logits(
-            teacher_encoder, teacher_head, aux["teacher"]["params"], aux["teacher"]["statistics"], [global_crops]
-        )
+        out, teacher_aux = outputs(teacher_stack, there["params"], there["statistics"], resolutions[:1])
+        teacher, features = out["head"], out["encoder"]
         # The teacher receives no gradient, even if a caller differentiates with respect to aux.
         teacher, features = jax.lax.stop_gradient((teacher, features))
 
@@ -252,19 +229,17 @@ def dino(options: DINO, setup: Setup) -> Method:
         new_center = update_center(aux["center"], teacher, momentum=options.center_momentum)
 
         metrics = target_metrics(options, target, center, temperature, cross_entropy)
-        teacher_state = {"params": aux["teacher"]["params"], "statistics": teacher_aux}
-        new_aux = {"student": student_aux, "teacher": teacher_state, "center": new_center}
+        new_aux = {"student": student_aux, "teacher": {**there, "statistics": teacher_aux}, "center": new_center}
         seen = jax.lax.stop_gradient(student_features) if options.evaluate == "student" else features
-        return scale_gradient(value, options.loss_scale), Output(new_aux, metrics, seen[:, 0])
+        return scale_gradient(value, options.loss_scale), Output(new_aux, metrics, seen[0])
 
     def after_update(params, aux, step):
         # At a decay of 0, the teacher is a copy of the student after every step, without gradient: the paper's "no momentum".
-        teacher = optim.ema_update(aux["teacher"]["params"], _without_predictor(params), decay(step))
-        return params, {**aux, "teacher": {**aux["teacher"], "params": teacher}}
+        return params, {**aux, "teacher": moving_average(aux["teacher"], _without_predictor(params), decay(step))}
 
     def optimizer(tx):
         frozen = round(options.frozen_epochs * setup.steps_per_epoch)
-        tx = optim.hold(tx, _last_layer, steps=frozen)
+        tx = optim.hold(tx, optim.named("last_layer"), steps=frozen)
         return optax.chain(optim.clip_each(options.clip), tx) if options.clip else tx
 
     def evaluated(params, aux):
@@ -289,10 +264,3 @@ def dino(options: DINO, setup: Setup) -> Method:
 def _without_predictor(tree):
     """Parameters or statistics of encoder and head without the predictor, as the teacher has them."""
     return {**tree, "head": {name: value for name, value in tree["head"].items() if name != "predictor"}}
-
-
-def _last_layer(params):
-    """True for the parameters of the head's last layer."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: any(getattr(part, "key", None) == "last_layer" for part in path), params
-    )

@@ -29,7 +29,8 @@ from sslax.methods.base import (
     scale_gradient,
     spread,
 )
-from sslax.networks import SimCLRProjector, forward, init, initial_of, with_views
+from sslax.methods.stack import apply_stack, init_stack, interleave
+from sslax.networks import SimCLRProjector, initial_of
 
 if TYPE_CHECKING:
     from sslax.config import Config
@@ -98,28 +99,18 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
         dtype=encoder.dtype,
     )
     sides = 2 if options.separate_views else 1
-    both_encoder, both_projector = with_views(encoder, sides), with_views(projector, sides)
+    stack = {"encoder": encoder, "projector": projector}
 
     def init_networks(key, image_shape):
-        encoder_key, projector_key = jax.random.split(key)
-        encoder_params, encoder_aux, h = setup.start(encoder_key, image_shape)
-        projector_params, projector_aux = init(projector, projector_key, h)
-        return (
-            {"encoder": encoder_params, "projector": projector_params},
-            {"encoder": encoder_aux, "projector": projector_aux},
-        )
+        return init_stack(setup, {"projector": projector}, key, image_shape)
 
     def views(key, images, aspects=None):
         return make_views(key, images, options.views, aspects=aspects)
 
     def loss(params, aux, batch: Batch, key, step):
-        # One forward pass over both views, so BatchNorm statistics cover all 2n images unless separate_views is set. The
-        # views of an image are adjacent rows, so they stay on the device that made them.
-        x = jnp.stack(batch.views, axis=1)
-        h, encoder_aux = forward(
-            both_encoder, params["encoder"], aux["encoder"], x.reshape(-1, *x.shape[2:]), train=True, key=key
-        )
-        z, projector_aux = forward(both_projector, params["projector"], aux["projector"], h, train=True)
+        # One forward pass over both views, so BatchNorm statistics cover all 2n images unless separate_views is set.
+        out, new_aux = apply_stack(stack, params, aux, interleave(batch.views), views=sides, key=key)
+        h, z = out["encoder"], out["projector"]
         losses = contrast(z[0::2], z[1::2], options, setup.mesh)
         # Observers, such as the online probe, train on these features; their gradient must not reach the backbone.
         features = jax.lax.stop_gradient(h[0::2])
@@ -129,7 +120,7 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
             # value for uninformative outputs.
             metrics["chance_loss"] = jnp.float32(math.log(len(z) - 1))
         value = scale_gradient(losses.mean(), options.loss_scale)
-        return value, Output({"encoder": encoder_aux, "projector": projector_aux}, metrics, features)
+        return value, Output(new_aux, metrics, features)
 
     def evaluated(params, aux):
         return params["encoder"], aux["encoder"]

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from sslax.networks.heads import BYOLMLP, ClassifierHead, DINOHead, SimCLRProjector
+from sslax.networks.heads import BYOLMLP, ClassifierHead, DINOHead, MLPHead, SimCLRProjector
 from sslax.networks.resnet import Initial, Norm, ResNet, patch_resnet, resnet18, resnet34, resnet50
 from sslax.networks.vit import ViT, ViTOutputs, resize_positions, vit_base, vit_micro, vit_small, vit_tiny
 
@@ -17,6 +17,7 @@ __all__ = [
     "VITS",
     "ClassifierHead",
     "DINOHead",
+    "MLPHead",
     "ResNet",
     "SimCLRProjector",
     "ViT",
@@ -111,7 +112,7 @@ def without_drop_path(module: nn.Module) -> nn.Module:
 def with_views(module: nn.Module, views: int) -> nn.Module:
     """The same network for batches with `views` adjacent rows per image: in training BatchNorm normalises each view by its own
     statistics, as one forward pass per view would, and the running statistics are updated with one view after another."""
-    own = isinstance(module, ResNet | SimCLRProjector | BYOLMLP | DINOHead)
+    own = isinstance(module, ResNet | SimCLRProjector | BYOLMLP | DINOHead | MLPHead)
     return module.clone(views=views) if own else module
 
 

@@ -106,6 +106,47 @@ class BYOLMLP(nn.Module):
         return make_dense(self.initial, x.shape[-1], nn.initializers.lecun_normal(), self.dtype)
 
 
+class MLPHead(nn.Module):
+    """An MLP of Dense, BatchNorm and ReLU, as most releases in torch build their projectors and predictors.
+
+    Attributes:
+      hidden: width of the hidden layers.
+      features: width of the output.
+      layers: Dense layers; 0 is no head (the identity), 1 a linear map.
+      hidden_bias: give the hidden layers a bias, which BatchNorm removes again.
+      last_bias: give the last layer a bias.
+      last_norm: BatchNorm after the last layer: "none", "plain" (neither scale nor offset) or "affine".
+      initial: "torch", torch's default for each layer, or "release", which is lecun_normal with biases of 0.
+      views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
+      dtype: of the computation; the output is float32.
+    """
+
+    hidden: int = 2048
+    features: int = 256
+    layers: int = 2
+    hidden_bias: bool = False
+    last_bias: bool = False
+    last_norm: Literal["none", "plain", "affine"] = "none"
+    initial: Initial = "torch"
+    views: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"], train: bool = False) -> Float[Array, "n z"]:
+        norm = functools.partial(BatchNorm, views=self.views, dtype=self.dtype)
+        for index in range(self.layers):
+            last = index == self.layers - 1
+            dense = make_dense(self.initial, x.shape[-1], nn.initializers.lecun_normal(), self.dtype)
+            bias = self.last_bias if last else self.hidden_bias
+            x = dense(self.features if last else self.hidden, use_bias=bias)(x)
+            if not last:
+                x = norm()(x, train, relu=True)
+            elif self.last_norm != "none":
+                affine = self.last_norm == "affine"
+                x = norm(use_bias=affine, use_scale=affine)(x, train)
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 class DINOHead(nn.Module):
     """DINO's projection head: an MLP with GELU to a bottleneck, ℓ2-normalised, and a weight-normed last layer to K logits.
 

@@ -25,6 +25,7 @@ class BatchNorm(nn.Module):
 
     Attributes:
       use_bias: whether to learn an offset.
+      use_scale: whether to learn a scale.
       scale_init: initializer of the scale.
       momentum: weight of the old value in the running average; torch's "momentum 0.1" is 0.9 here.
       epsilon: added to the variance.
@@ -34,6 +35,7 @@ class BatchNorm(nn.Module):
     """
 
     use_bias: bool = True
+    use_scale: bool = True
     scale_init: nn.initializers.Initializer = nn.initializers.ones
     momentum: float = 0.9
     epsilon: float = 1e-5
@@ -50,7 +52,8 @@ class BatchNorm(nn.Module):
         relu: bool = False,
     ) -> Float[Array, "n *size c"]:
         channels = x.shape[-1]
-        scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
+        ones = jnp.ones((channels,), jnp.float32)
+        scale = self.param("scale", self.scale_init, (channels,), jnp.float32) if self.use_scale else ones
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32) if self.use_bias else None
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)

@@ -77,7 +77,7 @@ def build_for(config: Config, *, images: int, canvas: int, devices: Sequence[jax
     if config.fsdp:
         method = gathering(method, mesh)
     schedule = make_schedule(config, steps_per_epoch)
-    tx = method.optimizer(make_optimizer(config, schedule, steps))
+    tx = method.optimizer(make_optimizer(config, schedule, steps, method.constant_rate))
     return Built(method, tx, schedule, mesh, steps, steps_per_epoch, (size, size, 3), backbone)
 
 
@@ -134,8 +134,41 @@ def compute_dtype(precision: str) -> jnp.dtype:
     return jnp.dtype(precision)
 
 
-def make_optimizer(config: Config, schedule: optim.Schedule, steps: int) -> optax.GradientTransformation:
-    """The configured optimiser with the learning-rate `schedule`, for a run of `steps` steps."""
+def make_optimizer(
+    config: Config,
+    schedule: optim.Schedule,
+    steps: int,
+    constant_rate: Callable[[PyTree], PyTree] | None = None,
+) -> optax.GradientTransformation:
+    """The configured optimiser with the learning-rate `schedule`, for a run of `steps` steps.
+
+    `optim.bias_lr` gives biases and the parameters of norms a schedule of the same shape. `constant_rate`, params -> tree of
+    booleans, marks parameters that keep the peak learning rate.
+    """
+    o = config.optim
+    if o.bias_lr is None and constant_rate is None:
+        return _optimizer(config, schedule, steps)
+    peak = optim.scaled_learning_rate(o.lr, config.batch_size, rule=o.lr_scaling)
+    ratio = 1.0 if o.bias_lr is None else o.bias_lr / o.lr
+    rates = {
+        "kernels": schedule,
+        "others": lambda step: ratio * schedule(step),
+        "constant kernels": optax.constant_schedule(peak),
+        "constant others": optax.constant_schedule(ratio * peak),
+    }
+
+    def label(params):
+        constant = jax.tree.map(lambda _: False, params) if constant_rate is None else constant_rate(params)
+        return jax.tree.map(
+            lambda kernel, held: ("constant " if held else "") + ("kernels" if kernel else "others"),
+            optim.kernels_only(params),
+            constant,
+        )
+
+    return optax.partition({name: _optimizer(config, rate, steps) for name, rate in rates.items()}, label)
+
+
+def _optimizer(config: Config, schedule: optim.Schedule, steps: int) -> optax.GradientTransformation:
     o = config.optim
     mask = (lambda params: jax.tree.map(lambda _: True, params)) if o.decay_all else optim.kernels_only
     if o.name == "adamw":

@@ -1,4 +1,4 @@
-"""The fine-tuning script on a run of a few steps and a folder of colours: what it writes, what it refuses, how it stops."""
+"""The finetune command on a short run and a folder of coloured images: its output, wrong options, and stopping."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from sslax.runs import RunDir
 from sslax.training import build, fit
 from tests import tiny
 
-# Names that would be markup, mathematics or a tag, if they were not text; the last has a single image to learn from.
+# Names that could be interpreted as markup, mathematics or a tag; the last class has a single training image.
 COLOURS = {"$x^2$": (200, 30, 30), "[red]": (30, 200, 30), "<b>": (30, 30, 200), "rare": (200, 200, 30)}
 TRAINING = FinetuneOptions(steps=20, batch_size=16, lr=1e-2, eval_every=5, crop_area=(0.8, 1.0))
 
@@ -53,11 +53,11 @@ def options(finished, folder, **changes):
 
 @pytest.fixture(scope="module")
 def done(finished, folder):
-    """The fine-tuning in its own folder, and its exit code."""
+    """The folder of a fine-tuning, and its exit code."""
     return finished / "finetuned", terminal.exit_code(lambda: finetune.finetune(options(finished, folder), command="x"))
 
 
-def test_what_it_writes(done, folder):
+def test_the_output_folder_is_complete(done, folder):
     out, code = done
     assert code == terminal.DONE
     names = {"config.json", "data.json", "metrics.jsonl", "weights.safetensors", "result.json", "report.html"}
@@ -70,7 +70,7 @@ def test_what_it_writes(done, folder):
 
     result = json.loads((out / "result.json").read_text())
     assert result["classes"] == sorted(COLOURS)
-    # A quarter of sixteen, of three classes; the single image stays in training.
+    # A quarter of sixteen images for each of three classes; the single image stays in training.
     assert result["images"] == {"training": 37, "validation": 12, "test": 24}
     best = [line for line in lines if line["best"]][-1]
     assert (result["validation"], result["kept_step"]) == (best["validation"], best["step"])
@@ -79,16 +79,16 @@ def test_what_it_writes(done, folder):
     assert result["test"] == np.trace(confusion) / 24
     for label, row in enumerate(result["per_class"]):
         assert row["recall"] == confusion[label, label] / 6
-    # Three colours are easily told apart.
+    # Three colours are easy to classify.
     assert result["test"] >= 0.7
 
     page = (out / "report.html").read_text()
     for said in (f"{100 * result['test']:.1f} % of the test images", "Confusion", "Mistakes", "&lt;b&gt;", "$x^2$"):
         assert said in page
-    assert "too few images to spare one for validation have all of them in training: rare." in page
+    assert "too few images to hold one out, so validation has none of them: rare." in page
 
 
-def test_the_weights_file_alone_is_the_classifier(done, folder):
+def test_the_weights_file_alone_is_a_complete_classifier(done, folder):
     out, _ = done
     result = json.loads((out / "result.json").read_text())
     classifier = load_classifier(out / "weights.safetensors")
@@ -97,16 +97,16 @@ def test_the_weights_file_alone_is_the_classifier(done, folder):
     assert set(classifier(data.test.images)) <= set(COLOURS)
     _, metadata = load_safetensors(out / "weights.safetensors")
     assert metadata["method"] == "simclr"
-    with pytest.raises(InputError, match="data is digits, whose classes"):
+    with pytest.raises(InputError, match="data is digits, but its classes"):
         classifier.accuracy(open_dataset("digits", limit=20))
 
 
-def test_the_same_again_is_done_and_other_options_are_refused(done, finished, folder, capsys):
+def test_a_second_run_shows_the_result_and_other_options_are_refused(done, finished, folder, capsys):
     before = (done[0] / "weights.safetensors").read_bytes()
     assert terminal.exit_code(lambda: finetune.finetune(options(finished, folder))) == terminal.DONE
     said = capsys.readouterr().out
-    assert "finetuned is done; another --out starts anew." in said
-    # The table once more, with names as they are.
+    assert "finetuned is done; to train again, give another --out." in said
+    # The table is shown again, with unescaped names.
     assert all(name in said for name in COLOURS)
     other = options(finished, folder, labels=0.5)
     assert terminal.exit_code(lambda: finetune.finetune(other)) == terminal.INPUT
@@ -116,7 +116,7 @@ def test_the_same_again_is_done_and_other_options_are_refused(done, finished, fo
     assert (done[0] / "weights.safetensors").read_bytes() == before
 
 
-def test_ctrl_c_leaves_nothing(finished, folder, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_leaves_no_files(finished, folder, tmp_path, monkeypatch, capsys):
     append = RunDir.append
 
     def interrupted(self, line):
@@ -130,16 +130,16 @@ def test_ctrl_c_leaves_nothing(finished, folder, tmp_path, monkeypatch, capsys):
         assert terminal.exit_code(lambda: finetune.finetune(mine)) == terminal.INTERRUPTED
     finally:
         signal.signal(signal.SIGINT, before)
-    assert "Nothing of this fine-tuning was kept; the same command begins it again." in capsys.readouterr().err
+    assert "Nothing of this fine-tuning was kept; run the same command to start again." in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_from_scratch_and_without_validation(finished, capsys):
-    # The run's own data: digits, a share of their labels too small for validation.
+def test_training_from_scratch_without_validation_images(finished, capsys):
+    # The data of the run (digits), with too few labels for validation.
     few = Options(run=str(finished), labels=0.01, epochs=1, from_scratch=True, training=TRAINING)
     assert terminal.exit_code(lambda: finetune.finetune(few)) == terminal.DONE
     said = capsys.readouterr().out
-    assert "No validation images are held out, as no class has images enough" in said
+    assert "No validation images are held out, because no class has enough images" in said
     result = json.loads((finished / "from-scratch" / "result.json").read_text())
     assert (result["validation"], result["kept_step"]) == (None, 20)
     assert "No validation images were held out" in (finished / "from-scratch" / "report.html").read_text()
@@ -158,14 +158,17 @@ def _training(**changes):
         ({"seed": -1}, "seed is -1; it must be at least 0."),
         (_training(lr=0.0), "training.lr is 0.0; it must be a finite number above 0."),
         (_training(flip=2.0), "training.flip is 2.0; it must be a probability in [0, 1]."),
-        (_training(layer_decay=0.7), "training.layer_decay is 0.7, but the network is a ResNet, which has no blocks"),
+        (
+            _training(layer_decay=0.7),
+            "training.layer_decay is 0.7, but the network is a ResNet; training.layer_decay must",
+        ),
         ({"run": "no/such"}, "RUN is no/such, which is not a run; it must be a folder that sslax pretrain wrote."),
         ({"data": "folder:{tmp}/flat"}, "no labels or no test split; both are needed"),
         ({"data": "folder:{tmp}/one"}, "which has one class (only); there must be at least 2."),
         ({"out": "{tmp}/one"}, "out is {tmp}/one, which holds files but no run; it must be a new or an empty folder."),
     ],
 )
-def test_what_it_cannot_work_with(finished, folder, tmp_path, changes, said, capsys, monkeypatch):
+def test_wrong_options_are_input_errors(finished, folder, tmp_path, changes, said, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("flat", "one/only"):
         (tmp_path / name).mkdir(parents=True)
@@ -180,7 +183,7 @@ def test_what_it_cannot_work_with(finished, folder, tmp_path, changes, said, cap
     assert not (tmp_path / "out").exists()
 
 
-def test_a_class_without_training_images(monkeypatch):
+def test_a_class_without_training_images_is_an_input_error(monkeypatch):
     data = open_dataset("digits", limit=20)
     keep = np.flatnonzero(data.train.labels != 3)
     lacking = dataclasses.replace(data, train=finetune.part(data.train, keep))
@@ -189,7 +192,7 @@ def test_a_class_without_training_images(monkeypatch):
         finetune.open_classes(None, finetune.Options("run", data="digits"))
 
 
-def test_of_many_classes_the_worst_are_shown(capsys):
+def test_with_many_classes_only_the_worst_are_shown(capsys):
     classes = [f"class {i}" for i in range(30)]
     rows = [
         {"class": name, "precision": 0.5, "recall": 0.5, "f1": i / 30 if i else None, "support": 3}
@@ -201,16 +204,19 @@ def test_of_many_classes_the_worst_are_shown(capsys):
     said = capsys.readouterr().out
     assert "the 10 classes of 30 with the lowest F1" in said
     assert [name for name in classes if f"{name} " in said] == classes[1:11]
-    assert "Weights of step 3, with 50.0 % on the 4 validation images; training stopped early, after step 5." in said
+    assert (
+        "Kept the weights of step 3, with 50.0 % accuracy on the 4 validation images; training stopped early, after step 5."
+        in said
+    )
 
 
-def test_epochs_are_steps_and_at_least_those_named():
+def test_epochs_give_the_number_of_steps_but_not_fewer_than_training_steps():
     few = Options(run="", epochs=3, training=FinetuneOptions(steps=10, batch_size=8))
     assert finetune.steps_of(few, 100) == 38
     assert finetune.steps_of(few, 4) == 10
 
 
-def test_a_dry_run_tells_what_it_takes_and_writes_nothing(finished, folder, tmp_path, capsys):
+def test_a_dry_run_shows_the_estimate_and_writes_nothing(finished, folder, tmp_path, capsys):
     dry = options(finished, folder, out=str(tmp_path / "out"), dry_run=True)
     assert terminal.exit_code(lambda: finetune.finetune(dry)) == terminal.DONE
     said = capsys.readouterr().out

@@ -1,8 +1,14 @@
 """The resident and the streamed feed: the same images in the same order, and the transfers between devices."""
 
 import multiprocessing
+import os
+import pathlib
 import re
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import jax
 import numpy as np
@@ -17,6 +23,7 @@ from sslax.errors import InputError
 from sslax.training import data_mesh
 from tests.data.images import write_folder
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 N, BATCH = 61, 16
 STEPS = N // BATCH
 
@@ -99,8 +106,58 @@ def test_streamed_batches_equal_resident_batches(spec, split, taker):
 
 
 def test_worker_processes_read_the_same(spec):
+    """Also while they get the signals that SLURM and a terminal send to all processes, from their start on."""
     lazy = open_lazily(spec, canvas=8).train
-    _same(_streamed(lazy, start=2, workers=2), _streamed(lazy, start=2))
+    expected, done, signalled = _streamed(lazy, start=2), threading.Event(), set()
+
+    def disturb():
+        while not done.wait(0.02):
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGTERM)
+                os.kill(child.pid, signal.SIGINT)
+                signalled.add(child.pid)
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        _same(_streamed(lazy, start=2, workers=2), expected)
+    finally:
+        done.set()
+        thread.join()
+    assert len(signalled) == 2
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
+
+
+def runs(process):
+    """Whether it is there, and not just not waited for by whoever has inherited it."""
+    try:
+        return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_worker_ends_with_a_process_that_is_killed(spec, tmp_path):
+    (tmp_path / "reads.py").write_text(f"""
+import multiprocessing, numpy, time
+from sslax.data import open_lazily
+from sslax.data.stream import Once, read_batches
+if __name__ == "__main__":
+    split = open_lazily({spec!r}, canvas=8).train
+    batches = read_batches(split, Once(numpy.tile(numpy.arange({N}), 100), 4), workers=1)
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+""")
+    command, environment = [sys.executable, str(tmp_path / "reads.py")], dict(os.environ, PYTHONPATH=str(ROOT))
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as reader:
+        (worker,) = reader.stdout.readline().split()
+        assert runs(worker)
+        reader.kill()
+    deadline = time.monotonic() + 20
+    while runs(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_split_in_memory_is_not_sent_to_workers(split):

@@ -185,6 +185,23 @@ def _check_hold(a, result):
             np.testing.assert_array_equal(update[name], 0 if held else -gradient)
 
 
+def _freeze(tree):
+    gradients, params = tree
+    tx = optim.freeze(optax.adamw(1.0), lambda params: dict.fromkeys(params, False) | {"b": True})
+    return first_update(tx, gradients, params)
+
+
+def _check_freeze(a, result):
+    finite(*result.values())
+    np.testing.assert_array_equal(result["b"], 0)
+    assert (np.asarray(result["w"]) != 0).any() or not np.asarray(a["tree"][0]["w"]).any()
+
+
+def _check_named(a, result):
+    whole = "head" in a["names"]
+    assert result == {"head": {"w": whole or "w" in a["names"], "b": True}, "w": "w" in a["names"]}
+
+
 def _check_kernels_only(a, result):
     assert result == {name: np.ndim(leaf) > 1 for name, leaf in a["params"].items()}
 
@@ -271,6 +288,12 @@ CASES = {
         st.fixed_dictionaries({"max_norm": scalars(1e-3, 1.0, 1e3), "gradients": trees()}),
         _check_clip,
         {"max_norm": bad_positive},
+    ),
+    "optim.freeze": Case(_freeze, st.fixed_dictionaries({"tree": trees(2, scales=(1.0, 1e4))}), _check_freeze),
+    "optim.named": Case(
+        lambda *, names: optim.named(*names)({"head": {"w": 1.0, "b": 2.0}, "w": 3.0}),
+        st.fixed_dictionaries({"names": st.sampled_from([("b",), ("b", "head"), ("w", "b", "head")])}),
+        _check_named,
     ),
     "optim.hold": Case(
         _hold,

@@ -12,7 +12,8 @@ from sslax.augment import DINOViews
 from sslax.config import check
 from sslax.errors import InputError
 from sslax.methods import Batch
-from sslax.methods.dino import DINO, crop_logits, teacher_temperatures
+from sslax.methods.dino import DINO, teacher_temperatures
+from sslax.methods.stack import apply_to_crops
 from sslax.training import build
 from tests import tiny
 
@@ -43,11 +44,11 @@ def test_each_size_of_crops_draws_by_a_key_of_its_own(monkeypatch):
         keys.append(key)
         return x.reshape(len(x), -1)[:, :2], statistics
 
-    monkeypatch.setattr(sys.modules[crop_logits.__module__], "forward", forward)
+    monkeypatch.setattr(sys.modules[apply_to_crops.__module__], "forward", forward)
     parts = {"encoder": {}, "head": {}}
     sizes = [jnp.zeros((3, 2, side, side, 3)) for side in (8, 4)]
     for key in (jax.random.key(2), None):
-        crop_logits("encoder", "head", parts, parts, sizes, key)
+        apply_to_crops({"encoder": "encoder", "head": "head"}, parts, parts, sizes, key=key)
     large, small, head, *teacher = keys
     assert (jax.random.key_data(large) != jax.random.key_data(small)).any()
     assert [head, *teacher] == [None] * 4

@@ -17,7 +17,7 @@ from sslax.losses import byol as byol_loss
 from sslax.losses import nt_xent
 from sslax.methods import METHODS, Batch
 from sslax.methods.base import scale_gradient
-from sslax.methods.dino import crop_logits
+from sslax.methods.stack import apply_to_crops
 from sslax.networks import BYOLMLP, DINOHead, ResNet, SimCLRProjector, forward, init
 from sslax.training import build
 from sslax.training.build import make_schedule
@@ -112,13 +112,13 @@ def test_separate_crops_of_dino_have_statistics_of_their_own():
     params["head"], statistics["head"] = init(head, jax.random.key(6), features)
 
     resolutions = [jnp.stack(crops[:2], axis=1), crops[2][:, None]]
-    run = jax.jit(functools.partial(crop_logits, encoder, head, separate=True))
-    logits, _, after = run(params, statistics, resolutions)
+    run = jax.jit(functools.partial(apply_to_crops, {"encoder": encoder, "head": head}, separate=True))
+    outputs, after = run(params, statistics, resolutions)
     now = dict(statistics)
     for place, crop in enumerate(crops):
         h, now["encoder"] = forward(encoder, params["encoder"], now["encoder"], crop, train=True)
         y, now["head"] = forward(head, params["head"], now["head"], h, train=True)
-        np.testing.assert_allclose(logits[place], y, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(outputs["head"][place], y, rtol=1e-4, atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), after, now)
 
 

@@ -1,4 +1,4 @@
-"""The sections that not every run has: alarms, attention, and the curves of the collapse watch."""
+"""The optional sections: alarms, attention, and the curves of the collapse watch."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ import pytest
 from tests.report.pages import decode, full_report, metrics, watched, write
 
 
-def test_alarms_stand_at_the_top_after_the_summary(tmp_path):
+def test_alarms_follow_the_summary_at_the_top(tmp_path):
     page = write(tmp_path, **full_report())
     header = re.search("<header>.*</header>", page.source, re.DOTALL).group()
     places = [header.index(text) for text in ("SimCLR on digits.", 'role="alert"', "Outputs are", "Features", "Held")]
@@ -20,7 +20,7 @@ def test_alarms_stand_at_the_top_after_the_summary(tmp_path):
     assert text == "Collapse watchOutputs are uniform.Features are constant."
 
 
-def test_alarms_can_be_read_in_the_light_and_in_the_dark(tmp_path):
+def test_alarms_have_enough_contrast_in_light_and_dark_mode(tmp_path):
     page = write(tmp_path, alarms=("Outputs are uniform.",))
     (css,) = page.texts("style")
     light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
@@ -32,14 +32,14 @@ def test_alarms_can_be_read_in_the_light_and_in_the_dark(tmp_path):
         linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
         return linear @ np.array([0.2126, 0.7152, 0.0722])
 
-    # The contrast that WCAG 2 asks of text, 4.5, and of what is drawn, 3.
+    # The contrasts that WCAG 2 requires: 4.5 for text, 3 for graphics.
     for scheme in (light, dark):
         for front, back, least in (("ink", "alarm-page", 4.5), ("alarm", "alarm-page", 4.5), ("alarm", "page", 3)):
             one, other = sorted((luminance(scheme, front), luminance(scheme, back)))
             assert (other + 0.05) / (one + 0.05) >= least, (front, back)
 
 
-def test_attention_is_shown_a_head_a_row(tmp_path):
+def test_attention_has_one_row_per_head(tmp_path):
     fields = full_report()
     page = write(tmp_path, attention=fields["attention"], attention_names=fields["attention_names"])
     assert page.texts("h2").index("Attention of the [CLS] token") == page.texts("h2").index("What the network saw") + 1
@@ -48,11 +48,11 @@ def test_attention_is_shown_a_head_a_row(tmp_path):
         np.testing.assert_array_equal(decode(attributes["src"]), fields["attention"][row, column])
         assert attributes["alt"] == ("image", "head 1", "head 2")[column]
     assert [row[0][0] for row in page.table("views")] == ["image", "head 1", "head 2"]
-    caption = "Where the last block's [CLS] token looks, a head a row: brighter is more."
+    caption = "Attention of the [CLS] token in the last block, one row per head: brighter means more attention."
     assert page.texts("p").count(caption) == 1
 
 
-def test_too_many_images_of_attention_are_cut_and_said(tmp_path):
+def test_too_many_attention_images_are_cut_with_a_note(tmp_path):
     page = write(tmp_path, attention=np.zeros((13, 2, 64, 64, 3), np.uint8), attention_names=("image", "head 1"))
     assert len(page.all("img", "view")) == 2 * 12
     assert any(text.endswith("The first 12 of 13 images are shown.") for text in page.texts("p"))
@@ -66,13 +66,13 @@ def test_too_many_images_of_attention_are_cut_and_said(tmp_path):
         {"attention": np.zeros((2, 0, 64, 64, 3), np.uint8)},
     ],
 )
-def test_without_attention_or_alarms_nothing_is_said_of_them(tmp_path, fields):
+def test_missing_attention_and_alarms_are_not_mentioned(tmp_path, fields):
     body = write(tmp_path, **fields).source.split("</style>")[1]
     assert body == write(tmp_path).source.split("</style>")[1]
     assert not re.search(r"attention|alert|collapse", body.lower())
 
 
-def test_what_the_collapse_watch_logged_is_drawn_and_explained(tmp_path):
+def test_collapse_metrics_are_drawn_and_explained(tmp_path):
     page = write(tmp_path, metrics=watched(metrics()))
     assert [a["alt"].split(" over")[0] for a, _ in page.all("img", "drawn")] == [
         "Curve of the loss",
@@ -80,11 +80,11 @@ def test_what_the_collapse_watch_logged_is_drawn_and_explained(tmp_path):
         "Curves of the targets' entropy and of the KL divergence",
         "Curve of the spread of the features",
     ]
-    (said,) = [text for text in page.texts("p") if "Effective rank" in text]
+    (said,) = [text for text in page.texts("p") if "effective rank" in text]
     assert said == (
-        "A KL that stays at 0 means collapse: to uniform outputs where the entropy is ln\u00a0K, to one dimension where "
-        "it is 0. A feature spread of 1 means directions spread evenly over the sphere, 0 the same one for every image. "
-        "Effective rank of the features 10 at first, 69 at epoch 100."
+        "A KL that stays at 0 means collapse: to uniform outputs if the entropy is ln\u00a0K, to one dimension if it is 0. "
+        "A feature spread of 1 means that directions are spread evenly over the sphere; 0 means the same direction for every "
+        "image. The effective rank of the features is 10 at first and 69 at epoch 100."
     )
 
 
@@ -97,7 +97,7 @@ def test_what_the_collapse_watch_logged_is_drawn_and_explained(tmp_path):
         ({"target_entropy": 1.0}, 2, None),
         ({"target_entropy": 1.0, "kl": 0.0}, 2, "A KL that stays"),
         ({"feature_std": 0.0}, 2, "A feature spread of 1 means"),
-        ({"effective_rank": 8}, 1, "Effective rank of the features 8 at first, 8 at epoch 1."),
+        ({"effective_rank": 8}, 1, "The effective rank of the features is 8 at first and 8 at epoch 1."),
         ({"feature_std": math.nan}, 1, "1 logged value of feature_std is not finite and left out."),
         ({"kl": math.inf, "target_entropy": 1.0}, 2, "1 logged value of kl is not finite and left out."),
     ],
@@ -107,6 +107,6 @@ def test_only_what_was_logged_is_drawn(tmp_path, found, figures, said):
     assert len(page.all("figure")) == figures
     (section,) = re.findall(r"<h2>Training</h2>(.*?)</section>", page.source, re.DOTALL)
     loss, *watch = re.findall("<p>(.*?)</p>", section)
-    assert loss.startswith("Loss 2 at first")
+    assert loss.startswith("The loss is 2 at first")
     assert len(watch) == (said is not None)
     assert all(text.startswith(said) for text in watch)

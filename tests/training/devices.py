@@ -40,7 +40,7 @@ def build_wide(config, data, devices):
     method = method._replace(init=lambda key, shape: wide(init(key, shape)))
     if config.fsdp:
         method = sharding.gathering(method, built.mesh)
-    tx = method.optimizer(make_optimizer(config, built.schedule, built.steps))
+    tx = method.optimizer(make_optimizer(config, built.schedule, built.steps, method.constant_rate))
     return built._replace(method=method, tx=tx)
 
 
