@@ -1,6 +1,6 @@
 """Test the collapse watch on broken and healthy runs: `python -m experiments.collapses`.
 
-Five runs on digits are broken on purpose, in ways that collapse according to the papers; ten healthy runs differ in method and
+Some runs on digits are broken on purpose, in ways that collapse according to the papers; ten healthy runs differ in method and
 seed. Each run takes 300 steps. The table shows the mode and step of the watch's alarm, and the kNN accuracy of the features
 beside that of the untrained network: a broken run need not collapse at this scale, and then there is nothing to detect.
 """
@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from sslax.files import expanded
 from sslax.recipes import CONFIGS
 from sslax.runs import RunDir
 from sslax.training import Embedder, build, fit, measure, start_state
+from sslax.training.watch import WINDOW
 
 STEPS = 300
 
@@ -34,11 +36,14 @@ class Options:
     """Folder for the runs, and for the summary collapses.json."""
     seeds: int = 10
     """Number of healthy runs, which alternate between the methods."""
+    only: tuple[str, ...] = ()
+    """Parts of names: run only those with one of them in their names; empty means all runs."""
 
 
 def broken() -> dict[str, tuple[Config, str]]:
-    """The five broken runs by name, each with the mode of collapse that the papers predict."""
+    """The broken runs by name, each with the mode of collapse that the papers predict."""
     dino, byol = CONFIGS["dino-digits"], CONFIGS["byol-digits"]
+    simsiam, barlow_twins, vicreg = (CONFIGS[f"{name}-digits"] for name in ("simsiam", "barlow-twins", "vicreg"))
 
     def changed(config: Config, **options: Any) -> Config:
         return dataclasses.replace(config, method=dataclasses.replace(config.method, **options))
@@ -52,6 +57,10 @@ def broken() -> dict[str, tuple[Config, str]]:
             changed(byol, predictor_hidden=0, decay=0.0, decay_schedule="constant"),
             "constant features",
         ),
+        "SimSiam without stop-gradient": (changed(simsiam, stop_gradient=False), "constant features"),
+        "SimSiam without predictor": (changed(simsiam, predictor_hidden=0), "constant features"),
+        "Barlow Twins, λ = 0": (changed(barlow_twins, off_diagonal=0.0), "redundant dimensions"),
+        "VICReg without variance": (changed(vicreg, variance=0.0), "constant features"),
     }
 
 
@@ -81,12 +90,22 @@ def watch(config: Config, folder: pathlib.Path) -> dict[str, Any]:
     lines = run.metrics()
     alarms = [line for line in lines if "collapse" in line]
     kept = ("loss", "feature_std", "projection_std", "largest_share", "target_entropy", "kl", "target_largest")
+    kept += ("positive_cosine", "negative_cosine", "on_diagonal", "off_diagonal")
+    kept += ("invariance", "variance", "covariance")
+    watched = [line for line in lines if line["step"] >= WINDOW]
     return {
         "mode": alarms[0]["collapse"] if alarms else None,
         "step": alarms[0]["step"] if alarms else None,
         "knn20": worth,
         "last": {name: lines[-1][name] for name in kept if name in lines[-1]},
+        "range": {name: extremes(line[name] for line in watched) for name in kept if name in lines[-1]},
     }
+
+
+def extremes(values: Iterable[float]) -> list[float]:
+    """The least and the largest of some numbers."""
+    numbers = list(values)
+    return [min(numbers), max(numbers)]
 
 
 def run(options: Options) -> None:
@@ -97,7 +116,9 @@ def run(options: Options) -> None:
     table = Table(title=f"the collapse watch over {STEPS} steps of digits")
     for title in ("run", "predicted", "alarm", "at step", "kNN k=20", "untrained"):
         table.add_column(title)
-    for name, (config, expected) in [*runs.items(), *((n, (c, None)) for n, c in healthy(options.seeds).items())]:
+    chosen = [*runs.items(), *((n, (c, None)) for n, c in healthy(options.seeds).items())]
+    chosen = [(n, pair) for n, pair in chosen if not options.only or any(part in n for part in options.only)]
+    for name, (config, expected) in chosen:
         found = watch(config, out / name.replace(" ", "-").replace(",", ""))
         rows.append({"run": name, "foretold": expected, **found})
         numbers = [f"{100 * found['knn20'][key]:.1f}" for key in ("trained", "untrained")]

@@ -3,31 +3,43 @@
 from collections.abc import Callable
 from typing import Any
 
+from sslax.methods.barlow_twins import BarlowTwins, barlow_twins
 from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, project_with, spread
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
 from sslax.methods.simclr import SimCLR, simclr
+from sslax.methods.simsiam import SimSiam, simsiam
+from sslax.methods.vicreg import VICReg, vicreg
 
 __all__ = [
     "BYOL",
     "DINO",
     "METHODS",
+    "BarlowTwins",
     "Batch",
     "Method",
     "Output",
     "Setup",
     "SimCLR",
+    "SimSiam",
+    "VICReg",
     "attention_with",
+    "barlow_twins",
     "byol",
     "dino",
     "embed_with",
     "project_with",
     "simclr",
+    "simsiam",
     "spread",
+    "vicreg",
 ]
 
 METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     SimCLR.NAME: simclr,
     BYOL.NAME: byol,
     DINO.NAME: dino,
+    SimSiam.NAME: simsiam,
+    BarlowTwins.NAME: barlow_twins,
+    VICReg.NAME: vicreg,
 }

@@ -1,6 +1,7 @@
 """The named configurations, METHOD-DATASET, a file for each method."""
 
 from sslax.config import Config
+from sslax.recipes.barlow_twins import BARLOW_TWINS_DIGITS
 from sslax.recipes.byol import (
     BYOL_CIFAR10,
     BYOL_CIFAR100,
@@ -26,6 +27,8 @@ from sslax.recipes.simclr import (
     SIMCLR_IMAGENETTE,
     SIMCLR_STL10,
 )
+from sslax.recipes.simsiam import SIMSIAM_DIGITS
+from sslax.recipes.vicreg import VICREG_DIGITS
 
 # The first is what the script takes where none is named.
 CONFIGS: dict[str, Config] = {
@@ -48,9 +51,13 @@ CONFIGS: dict[str, Config] = {
     "dino-imagenet": DINO_IMAGENET,
     "dino-cifar100": DINO_CIFAR100,
     "dino-stl10": DINO_STL10,
+    "simsiam-digits": SIMSIAM_DIGITS,
+    "barlow-twins-digits": BARLOW_TWINS_DIGITS,
+    "vicreg-digits": VICREG_DIGITS,
 }
 
 __all__ = [
+    "BARLOW_TWINS_DIGITS",
     "BYOL_CIFAR10",
     "BYOL_CIFAR100",
     "BYOL_DIGITS",
@@ -71,4 +78,6 @@ __all__ = [
     "SIMCLR_IMAGENET",
     "SIMCLR_IMAGENETTE",
     "SIMCLR_STL10",
+    "SIMSIAM_DIGITS",
+    "VICREG_DIGITS",
 ]

@@ -16,7 +16,7 @@ FLAGS = ["--epochs", "2", "--network.width", "4", "--eval-every", "0", "--optim.
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    path = tmp_path_factory.mktemp("user") / "simsiam.py"
+    path = tmp_path_factory.mktemp("user") / "dcl.py"
     path.write_text(code, encoding="utf-8")
     return path
 
@@ -43,13 +43,14 @@ def run(program, *flags):
 def test_the_pages_method_trains_and_resumes(program):
     first = run(program, *FLAGS)
     assert first.returncode == 0, first.stderr
-    folder = program.parent / "runs" / "simsiam-digits"
+    folder = program.parent / "runs" / "dcl-digits"
     config = json.loads((folder / "config.json").read_text())
-    assert config["method"]["name"] == "simsiam"
+    assert config["method"]["name"] == "dcl"
     assert set(json.loads((folder / "result.json").read_text())) == {"raw_pixels", "untrained", "pretrained"}
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [5, 10]
-    assert all(-1 <= json.loads(line)["loss"] <= 1 for line in lines)
+    # Cosines over a temperature of 0.1 move the loss by at most 20 from that of outputs that say nothing.
+    assert all(abs(json.loads(line)["loss"] - json.loads(line)["chance_loss"]) <= 20 for line in lines)
     assert "view 1" in (folder / "report.html").read_text()
 
     # As if it had died just before its end: finished steps are not repeated.

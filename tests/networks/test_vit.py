@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sslax.export import from_torch
+from sslax.export import from_torch, to_torch
 from sslax.networks import BACKBONES, DINOHead, ViT, build_backbone, forward, init, resize_positions, vit_micro
-from sslax.networks.vit import fused_attention
+from sslax.networks.attention import fused_attention
 
 
 def dense(state, name):
@@ -84,6 +84,65 @@ def test_vit_gradients_golden(released):
         (gradients[last]["fc2"]["bias"], f"blocks.{model.depth - 1}.mlp.fc2.bias"),
     ):
         close(actual, g[f"grad|{name}"], 2e-5)
+
+
+LATER = {
+    "vit_dinov2_0": {"mlp_ratio": 4.0},
+    "vit_dinov2_1": {"mlp_ratio": 4.0, "registers": 4},
+    "vit_dinov2_2": {"mlp_ratio": 128 / 48, "registers": 4, "mlp": "swiglu"},
+    "vit_dinov3_0": {"mlp_ratio": 4.0, "registers": 4, "qkv_bias": False, "positions": "rope"},
+    "vit_dinov3_1": {"mlp_ratio": 3.0, "registers": 4, "mlp": "swiglu", "positions": "rope"},
+}
+
+
+@pytest.fixture(scope="module", params=LATER)
+def later(request, golden):
+    """DINOv2's and DINOv3's backbones, small, with timm's weights and tokens."""
+    g = golden(request.param)
+    h = g["hyper"]
+    options = {"positions": "antialiased"} | LATER[request.param]
+    model = ViT(
+        image_size=h["img_size"],
+        patch_size=h["patch_size"],
+        width=h["embed_dim"],
+        depth=h["depth"],
+        heads=h["num_heads"],
+        layer_scale=1e-5,
+        norm_epsilon=h["layer_norm_eps"],
+        **options,
+    )
+    example = jnp.zeros((1, h["img_size"], h["img_size"], 3))
+    like = jax.eval_shape(lambda key: init(model, key, example), jax.random.key(0))
+    params, _ = from_torch(model, state_of(g), like_params=like[0], like_stats=like[1])
+    return g, model, params
+
+
+def test_dinov2_and_dinov3_golden_at_two_sizes(later):
+    g, model, params = later
+    run = jax.jit(lambda x: forward(model, params, {}, x, train=False, outputs=True)[0])
+    for size in [name.removeprefix("x_") for name in g if name.startswith("x_")]:
+        outputs = run(jnp.asarray(g[f"x_{size}"]))
+        close(outputs.tokens, g[f"tokens_{size}"], 2e-5)
+        np.testing.assert_array_equal(outputs.features, outputs.tokens[:, 0])
+        patches = (int(size) // model.patch_size) ** 2
+        assert outputs.tokens.shape[1] == model.prefix + patches
+    exported = to_torch(model, params, {})
+    assert exported.keys() == state_of(g).keys()
+    for name, array in state_of(g).items():
+        np.testing.assert_array_equal(exported[name], array)
+
+
+def test_dinov2_gradients_golden(later):
+    g, model, params = later
+    if "v" not in g:
+        pytest.skip("there are no gradients of DINOv3")
+    x, v = jnp.asarray(g[f"x_{model.image_size}"]), jnp.asarray(g["v"])
+    gradients = jax.jit(jax.grad(lambda p: (forward(model, p, {}, x, train=False)[0] @ v).sum()))(params)
+    found, wanted = to_torch(model, gradients, {}), state_of(g, "grad")
+    assert found.keys() == wanted.keys()
+    # A tensor's gradient against the largest of its kind: those behind a layer scale of 1e-5 are as small.
+    for name, gradient in wanted.items():
+        close(found[name], gradient, 2e-5)
 
 
 def test_fused_attention_equals_the_explicit_form():

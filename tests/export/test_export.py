@@ -191,11 +191,16 @@ def test_another_architecture_is_reported_by_its_first_tensors():
     assert "ResNet: missing layer1.0.conv1.weight, bn1.running_var; build" in sentence(load, backbone, tensors)
 
 
-def test_two_networks_in_one_file_are_an_input_error():
+def test_the_network_that_fits_is_taken_and_two_are_an_error():
     tensors = to_torch(BACKBONES["vit"], *weights(BACKBONES["vit"]))
-    text = sentence(load, BACKBONES["vit"], tensors | {"module.norm.bias": tensors["norm.bias"]})
+    student = {f"student.module.backbone.{name}": array for name, array in tensors.items()}
+    other = {f"teacher.backbone.{name}": array + 1 for name, array in tensors.items()}
+    del other["teacher.backbone.norm.bias"]
+    params, _ = load(BACKBONES["vit"], student | other | {"teacher.dino_head.mlp.0.weight": np.zeros((2, 2))})
+    np.testing.assert_array_equal(params["norm"]["bias"], tensors["norm.bias"])
+    text = sentence(load, BACKBONES["vit"], student | {f"encoder_q.{name}": a for name, a in tensors.items()})
     assert text == (
-        "tensors hold both norm.bias and module.norm.bias, which are the same name without their prefixes; "
+        "tensors hold 2 networks that fit, with the prefixes 'student.module.backbone.' and 'encoder_q.'; "
         "give the tensors of a single network."
     )
 
