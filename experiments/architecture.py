@@ -1,6 +1,6 @@
-"""Writes docs/architecture.md: what each folder is for, which folders it needs, and the way of a batch.
+"""Write docs/architecture.md: the purpose of each folder, the folders that it imports, and the path of a batch.
 
-`python -m experiments.architecture`. The drawing and the sentences are read from the code's own imports and docstrings.
+`python -m experiments.architecture`. The graph and the sentences come from the imports and docstrings of the code.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Writes docs/results.md, ours beside what is published, from results/reproduced: `python -m experiments.results_page`."""
+"""Write docs/results.md, our results with the published ones, from results/reproduced: `python -m experiments.results_page`."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ seeds are shown as mean ± standard deviation.
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The page on published results."""
+    """Write the page on published results."""
 
     results: str = "results/reproduced"
     """Folder with the figures."""
@@ -154,7 +154,7 @@ def page(results: Sequence[Mapping[str, Any]], published: Mapping[str, Published
 
 
 def write(path: pathlib.Path, folder: pathlib.Path, published: Mapping[str, Published] = PUBLISHED) -> None:
-    """Bring the page up to date."""
+    """Update the page."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page(read(folder), published))
 

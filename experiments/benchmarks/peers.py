@@ -79,8 +79,8 @@ def last_line(done: _Done, side: str) -> dict[str, Any]:
             return dict(json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
         pass
-    said = f": {done.stderr.strip().splitlines()[-1]}" if (done.stderr or "").strip() else "; its own words are above"
-    raise InputError(f"{side} ended with exit code {done.returncode} and no result{said}.")
+    said = f": {done.stderr.strip().splitlines()[-1]}" if (done.stderr or "").strip() else "; its output is above"
+    raise InputError(f"{side} ended with exit code {done.returncode} and without a result{said}.")
 
 
 class Sides:

@@ -157,7 +157,7 @@ def test_a_failing_side_gives_one_sentence(images, tmp_path, capfd):
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err.endswith(
-        "error: lightly's side ended with exit code 1 and no result; its own words are above.\n"
+        "error: lightly's side ended with exit code 1 and without a result; its output is above.\n"
     )
 
 
