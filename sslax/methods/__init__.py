@@ -6,17 +6,23 @@ from typing import Any
 from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, project_with, spread
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
+from sslax.methods.moco_v3 import MoCoV3
+from sslax.methods.nnclr import NNCLR
 from sslax.methods.simclr import SimCLR, simclr
+from sslax.methods.swav import SwAV
 
 __all__ = [
     "BYOL",
     "DINO",
     "METHODS",
+    "NNCLR",
     "Batch",
     "Method",
+    "MoCoV3",
     "Output",
     "Setup",
     "SimCLR",
+    "SwAV",
     "attention_with",
     "byol",
     "dino",
