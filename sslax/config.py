@@ -69,6 +69,8 @@ class OptimizerConfig:
     """How the batch scales the rate: none, lr·batch/256 (linear) or lr·√batch (sqrt)."""
     warmup_epochs: float = 10.0
     """Epochs of linear warmup."""
+    start_lr: float = 0.0
+    """Learning rate that the warmup starts from; not scaled by the batch."""
     end_lr: float = 0.0
     """Learning rate that the cosine goes to; not scaled by the batch."""
     warmup: Literal["step", "dino"] = "step"
@@ -85,6 +87,10 @@ class OptimizerConfig:
     """Momentum of SGD and LARS, b1 of AdamW."""
     lr_after_momentum: bool = False
     """LARS: multiply by the learning rate after the momentum (BYOL) rather than before it (SimCLR)."""
+    trust_coefficient: float = 1e-3
+    """LARS: η, the length of a step over the parameters' own at a learning rate of 1."""
+    clip_trust: bool = False
+    """LARS: clip the learning rate at each tensor's own instead of multiplying the two, as LARC does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,7 +256,10 @@ def check(config: Config) -> None:
         raise InputError(f"optim.bias_lr is {optim.bias_lr}; it must be a finite number above 0.")
     _at_least("optim.weight_decay", optim.weight_decay, 0)
     _at_least("optim.warmup_epochs", optim.warmup_epochs, 0)
+    _at_least("optim.start_lr", optim.start_lr, 0)
     _at_least("optim.end_lr", optim.end_lr, 0)
+    if not 0 < optim.trust_coefficient < float("inf"):
+        raise InputError(f"optim.trust_coefficient is {optim.trust_coefficient}; it must be a finite number above 0.")
     if optim.end_weight_decay is not None:
         _at_least("optim.end_weight_decay", optim.end_weight_decay, 0)
         if optim.name != "adamw":
