@@ -7,6 +7,20 @@ from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data.known import KNOWN
 from sslax.methods import BarlowTwins
 from sslax.recipes import lightly
+from sslax.recipes.byol import BYOL_DIGITS
+
+# sslax pretrain barlow-twins-digits
+#
+# Barlow Twins for a first look, with BYOL's views, network and optimiser for the digits.
+BARLOW_TWINS_DIGITS = dataclasses.replace(
+    BYOL_DIGITS,
+    method=BarlowTwins(
+        views=BYOL_DIGITS.method.views,
+        projector_hidden=256,
+        projector_dim=256,
+        off_diagonal=0.02,
+    ),
+)
 
 # sslax pretrain barlow-twins-cifar10 --data folder:PATH
 #
@@ -94,6 +108,7 @@ BARLOW_TWINS_STL10 = dataclasses.replace(
 )
 
 CONFIGS: dict[str, Config] = {
+    "barlow-twins-digits": BARLOW_TWINS_DIGITS,
     "barlow-twins-cifar10": BARLOW_TWINS_CIFAR10,
     "barlow-twins-imagenette": BARLOW_TWINS_IMAGENETTE,
     "barlow-twins-imagenet": BARLOW_TWINS_IMAGENET,

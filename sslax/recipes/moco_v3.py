@@ -7,6 +7,18 @@ from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data.known import KNOWN
 from sslax.methods import MoCoV3
 from sslax.recipes import solo
+from sslax.recipes.byol import BYOL_DIGITS
+
+# sslax pretrain moco-v3-digits
+#
+# MoCo v3 for a first look, with the views, network and optimiser of byol-digits.
+MOCO_V3_DIGITS = dataclasses.replace(
+    BYOL_DIGITS,
+    epochs=75,
+    method=MoCoV3(
+        views=BYOL_DIGITS.method.views, projector_hidden=256, projector_dim=64, predictor_hidden=256, temperature=0.2
+    ),
+)
 
 # sslax pretrain moco-v3-cifar10 --data folder:PATH
 #
@@ -85,6 +97,7 @@ MOCO_V3_STL10 = dataclasses.replace(
 )
 
 CONFIGS: dict[str, Config] = {
+    "moco-v3-digits": MOCO_V3_DIGITS,
     "moco-v3-cifar10": MOCO_V3_CIFAR10,
     "moco-v3-imagenette": MOCO_V3_IMAGENETTE,
     "moco-v3-imagenet": MOCO_V3_IMAGENET,

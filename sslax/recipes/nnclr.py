@@ -7,6 +7,18 @@ from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data.known import KNOWN
 from sslax.methods import NNCLR
 from sslax.recipes import lightly
+from sslax.recipes.byol import BYOL_DIGITS
+
+# sslax pretrain nnclr-digits
+#
+# NNCLR for a first look, with the views, network and optimiser of byol-digits.
+NNCLR_DIGITS = dataclasses.replace(
+    BYOL_DIGITS,
+    epochs=75,
+    method=NNCLR(
+        views=BYOL_DIGITS.method.views, projector_hidden=256, projector_dim=64, predictor_hidden=256, queue=1024
+    ),
+)
 
 # sslax pretrain nnclr-cifar10 --data folder:PATH
 #
@@ -87,6 +99,7 @@ NNCLR_STL10 = dataclasses.replace(
 )
 
 CONFIGS: dict[str, Config] = {
+    "nnclr-digits": NNCLR_DIGITS,
     "nnclr-cifar10": NNCLR_CIFAR10,
     "nnclr-imagenette": NNCLR_IMAGENETTE,
     "nnclr-imagenet": NNCLR_IMAGENET,

@@ -7,6 +7,20 @@ from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data.known import KNOWN
 from sslax.methods import SimSiam
 from sslax.recipes import lightly
+from sslax.recipes.simclr import SIMCLR_DIGITS
+
+# sslax pretrain simsiam-digits
+#
+# SimSiam for a first look, with SimCLR's views, network and optimiser for the digits.
+SIMSIAM_DIGITS = dataclasses.replace(
+    SIMCLR_DIGITS,
+    method=SimSiam(
+        views=SIMCLR_DIGITS.method.views,
+        projector_hidden=256,
+        projector_dim=256,
+        predictor_hidden=64,
+    ),
+)
 
 # `SimSiamTransform` of lightly, and the release's: SimCLR's at half its strength, crops of a fifth of the image and more.
 _VIEWS_32 = dataclasses.replace(lightly.VIEWS_32, crop_area=(0.2, 1.0))
@@ -102,6 +116,7 @@ SIMSIAM_STL10 = dataclasses.replace(
 )
 
 CONFIGS: dict[str, Config] = {
+    "simsiam-digits": SIMSIAM_DIGITS,
     "simsiam-cifar10": SIMSIAM_CIFAR10,
     "simsiam-imagenette": SIMSIAM_IMAGENETTE,
     "simsiam-imagenet": SIMSIAM_IMAGENET,

@@ -7,6 +7,17 @@ from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data.known import KNOWN
 from sslax.methods import SwAV
 from sslax.recipes import lightly
+from sslax.recipes.byol import BYOL_DIGITS
+from sslax.recipes.dino import DINO_DIGITS
+
+# sslax pretrain swav-digits
+#
+# SwAV for a first look: the network and optimiser of byol-digits, the crops of dino-digits.
+SWAV_DIGITS = dataclasses.replace(
+    BYOL_DIGITS,
+    epochs=75,
+    method=SwAV(views=DINO_DIGITS.method.views, projector_hidden=256, projector_dim=64, prototypes=64),
+)
 
 # `SwaVTransform` of lightly at half its strength, without blur: two crops of 32 pixels.
 _VIEWS_32 = DINOViews(
@@ -120,6 +131,7 @@ SWAV_STL10 = dataclasses.replace(
 )
 
 CONFIGS: dict[str, Config] = {
+    "swav-digits": SWAV_DIGITS,
     "swav-cifar10": SWAV_CIFAR10,
     "swav-imagenette": SWAV_IMAGENETTE,
     "swav-imagenet": SWAV_IMAGENET,

@@ -7,6 +7,19 @@ from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data.known import KNOWN
 from sslax.methods import VICReg
 from sslax.recipes import lightly, solo
+from sslax.recipes.byol import BYOL_DIGITS
+
+# sslax pretrain vicreg-digits
+#
+# VICReg for a first look, with BYOL's views, network and optimiser for the digits.
+VICREG_DIGITS = dataclasses.replace(
+    BYOL_DIGITS,
+    method=VICReg(
+        views=BYOL_DIGITS.method.views,
+        projector_hidden=256,
+        projector_dim=256,
+    ),
+)
 
 # sslax pretrain vicreg-cifar10 --data folder:PATH
 #
@@ -117,6 +130,7 @@ VICREG_STL10 = dataclasses.replace(
 )
 
 CONFIGS: dict[str, Config] = {
+    "vicreg-digits": VICREG_DIGITS,
     "vicreg-cifar10": VICREG_CIFAR10,
     "vicreg-imagenette": VICREG_IMAGENETTE,
     "vicreg-imagenet": VICREG_IMAGENET,

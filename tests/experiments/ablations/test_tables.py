@@ -47,7 +47,7 @@ def test_rows_that_need_colours_are_left_out_of_gray_digits(table):
     assert applicable(table, SCALES["cifar10"]) == table.settings("cifar10")
 
 
-@pytest.mark.parametrize("name", ["simclr", "byol", "dino"])
+@pytest.mark.parametrize("name", SCALES["digits"].configs)
 def test_flags_are_the_scripts(name):
     """A row's changes as they stand on the page, given to the script, are the same configuration."""
     base = SCALES["digits"].configs[name]
