@@ -1,4 +1,4 @@
-"""All tables, in the order in which they are listed and stand on the page."""
+"""All tables, in the order of the list and of the page."""
 
 from experiments.ablations import (
     barlow_lambda,

@@ -1,4 +1,4 @@
-"""The scales that a table can be run at: what each method's base configuration is, on which images, for how long."""
+"""The scales of the tables: the base configuration of each method, its images and its length."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ ScaleName = Literal["digits", "cifar10-cpu", "cifar10", "imagenette"]
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Where a table is run.
+    """A scale at which a table can be run.
 
     Attributes:
-      name: as on the command line.
+      name: name on the command line.
       about: images, network and machine, in a few words.
       configs: the base configuration of each method.
       photographs: whether the images have colours and objects.
-      resplit: whether each seed holds out other images, since the set has no test split of its own.
+      resplit: whether each seed holds out different images, because the set has no test split.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Scale:
     resplit: bool = False
 
 
-# The optimiser of the BYOL paper, at a rate for small batches.
+# The optimiser of the BYOL paper, with a learning rate for small batches.
 LARS: dict[str, Any] = {
     "optim.name": "lars",
     "optim.lr": 0.5,
@@ -41,12 +41,13 @@ LARS: dict[str, Any] = {
     "optim.lr_after_momentum": True,
 }
 
-# What no run of a grid needs: kNN along the way, and more than the last checkpoint.
+# Runs of a grid need no kNN during training, and only the last checkpoint.
 _LEAN: dict[str, Any] = {"eval_every": 0, "keep_checkpoints": 1, "online_probe": False}
 
 
 def _digits() -> Scale:
-    # Twice the steps of a batch of 256 in the same time; and DINO on a ResNet, which learns in a third of a ViT's.
+    # In the same time, this batch size gives twice the steps of 256. DINO uses a ResNet, which learns three times as fast as
+    # a ViT.
     half: dict[str, Any] = {"epochs": 40, "batch_size": 128}
     own = {
         "simclr": half,
@@ -63,8 +64,8 @@ def _digits() -> Scale:
     return Scale("digits", about, configs, photographs=False, resplit=True)
 
 
-# What the tables on photographs of 32 pixels are measured with. The named configurations follow benchmarks of other codebases,
-# and a table must not move with them.
+# The base configurations of the tables on photographs of 32 pixels. They are separate from the named configurations, which
+# follow benchmarks of other codebases, so that the tables do not change with them.
 _PLAIN = BYOLViews(size=32, saturation=0.4, semantics="torchvision", blur=(0.0, 0.0), solarize=(0.0, 0.0))
 _PHOTOGRAPHS: dict[str, Any] = {
     "simclr": SimCLR(views=SimCLRViews.small(32), temperature=0.5, projector_layers=3),
@@ -137,7 +138,7 @@ def _cifar10_cpu() -> Scale:
 
 def _cifar10() -> Scale:
     own = {"epochs": 100, "batch_size": 512, "network": NetworkConfig(name="resnet18")}
-    # Each with the optimiser of a recipe, and BYOL's gradient as large as it is there.
+    # Each uses the optimiser of a recipe; BYOL's gradient has the same scale as in its recipe.
     named = {name: f"{name}-cifar10" for name in _PHOTOGRAPHS} | {"simclr": "simclr-cifar10-long"}
     methods = _PHOTOGRAPHS | {"byol": dataclasses.replace(_PHOTOGRAPHS["byol"], loss_scale=0.25)}
     configs = {
@@ -154,12 +155,12 @@ def _imagenette() -> Scale:
 
 def _lean(config: Config, changes: Mapping[str, Any], *, log_every: int) -> Config:
     config = changed(config, {**changes, **_LEAN, "log_every": log_every})
-    # A run of minutes is saved at its end, and where it is stopped; a long one as it goes.
+    # A run of a few minutes is saved at its end, or when it is stopped; a long run also during training.
     return changed(config, {"checkpoint_every": config.epochs if config.epochs <= 50 else 20})
 
 
 def rate_for_batch(config: Config, batch: int) -> dict[str, float]:
-    """Adam's rate by the root of the batch; the others' are scaled by their configurations, or here in proportion."""
+    """The learning rate: Adam's scales with the root of the batch; others scale in their configuration, or here linearly."""
     optim = config.optim
     if optim.name == "adamw":
         return {"optim.lr": optim.lr * (batch / 256) ** 0.5}

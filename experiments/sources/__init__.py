@@ -1,4 +1,4 @@
-"""What each named configuration follows, number by number; `python -m experiments.audit` compares them."""
+"""The source of each named configuration, number by number; `python -m experiments.audit` compares them."""
 
 from experiments.sources import barlow_twins, byol, dino, moco_v3, nnclr, simclr, simsiam, swav, vicreg
 from experiments.sources.rows import Row, Source

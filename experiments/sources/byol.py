@@ -25,7 +25,7 @@ BYOL_CIFAR10 = (
         {"factor of the paper's loss": 0.25, "negatives": 0.0},
     ),
     *lightly.OPTIMISER,
-    # At that revision BYOL has SimCLR's transform.
+    # At that revision BYOL uses SimCLR's transform.
     *lightly.SIMCLR_VIEWS,
     *lightly.EVALUATION,
 )

@@ -43,18 +43,18 @@ def feature_width(config: Config) -> int:
 
 
 def bottleneck(config: Config) -> bool:
-    """Whether the backbone's blocks are bottlenecks, four times as wide at their end."""
+    """Whether the backbone's blocks are bottlenecks, with outputs four times as wide."""
     return config.network.name == "resnet50"
 
 
 def simclr_head(config: Config) -> tuple[int, ...]:
-    """Widths of SimCLR's head, its input first."""
+    """Widths of SimCLR's head, with its input first."""
     width = feature_width(config)
     return (width,) * max(config.method.projector_layers, 1) + (config.method.projector_dim,)
 
 
 def mlp_head(which: str) -> Callable[[Config], Any]:
-    """Widths of a projector or a predictor, its input first; none where there is no predictor."""
+    """Widths of a projector or a predictor, with its input first; empty without a predictor."""
 
     def reader(config: Config) -> tuple[int, ...]:
         m = config.method
@@ -79,6 +79,6 @@ def heads_start(config: Config) -> str:
 
 
 def dino_head(config: Config) -> tuple[int, ...]:
-    """Widths of DINO's head, its input first and K last."""
+    """Widths of DINO's head, with its input first and K last."""
     m = config.method
     return (feature_width(config), *(m.head_hidden,) * (m.head_layers - 1), m.head_bottleneck, m.prototypes)

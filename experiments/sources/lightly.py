@@ -1,4 +1,4 @@
-"""The numbers of lightly's benchmarks, each at the revision that its table was measured with."""
+"""The numbers of lightly's benchmarks, each at the revision at which its table was measured."""
 
 from experiments.sources.heads import CONVOLUTIONS, TORCH_UNIFORM
 from experiments.sources.reading import COVERED
@@ -84,7 +84,7 @@ SIMCLR_VIEWS = (
 EVALUATION = (Row("evaluation view", "the whole image", "test_transforms"),)
 HEADS_START = Row("heads start from", TORCH_UNIFORM, "lightly/models/modules/heads.py: nn.Linear")
 
-# Imagenette: what the other file has otherwise.
+# Imagenette: only the values that differ from the CIFAR-10 file.
 IMAGENETTE_TRAINED = (
     *rows("the table at the top", {"images": "imagenette", "epochs": 800, "batch size": 256}),
     Row("steps", 800 * 36, "get_data_loaders: drop_last"),

@@ -1,7 +1,7 @@
-"""What a row of the audit compares, read from a configuration: each a function of it, by the row's name.
+"""Read the numbers that the audit compares from a configuration: one function per row name.
 
-Numbers are those that a run has: the learning rate after scaling, a view's probabilities by branch, the widths that a head has
-on its backbone. Branches that agree have one value, others a tuple in the order of the views.
+Numbers are those of a run: the learning rate after scaling, a view's probabilities by branch, the widths of a head on its
+backbone. Branches that agree have one value; otherwise the value is a tuple in the order of the views.
 """
 
 import functools
@@ -26,7 +26,7 @@ from sslax.data.known import KNOWN
 from sslax.networks import patch_side
 from sslax.optim import scaled_learning_rate
 
-# Training images of each set, STL-10's the unlabelled ones.
+# Training images of each set; for STL-10 the unlabelled images.
 IMAGES = {name.removesuffix("2012"): known.unlabelled or known.train for name, known in KNOWN.items()}
 
 COVERED = {True: "everything", False: "weights of two dimensions and more"}
@@ -35,12 +35,12 @@ Reader = Callable[[Config], Any]
 
 
 def images(config: Config) -> str:
-    """The name of the set: `folder:data/cifar10` and `tfds:cifar10` are both cifar10."""
+    """The name of the set: cifar10 for both `folder:data/cifar10` and `tfds:cifar10`."""
     return re.split(r"[:/]", config.data.removeprefix("tfds:").removesuffix(":unlabelled"))[-1]
 
 
 def steps(config: Config) -> int:
-    """Steps of the whole run; epochs are whole batches."""
+    """Steps of the whole run; an epoch has only full batches."""
     return config.epochs * (IMAGES[images(config)] // config.batch_size)
 
 
@@ -59,7 +59,7 @@ def stem(config: Config) -> str:
 
 
 def of_branches(read: Callable[[Branch], Any], chosen: Callable[[Branch], bool] = lambda _: True) -> Reader:
-    """A number of the branches that are `chosen`: one where they agree, else one for each; None where there is none."""
+    """A value of the `chosen` branches: one if they agree, otherwise one per branch; None if no branch is chosen."""
 
     def reader(config: Config) -> Any:
         values = [read(branch) for branch in _branches(config.method.views) if chosen(branch)]
@@ -71,7 +71,7 @@ def of_branches(read: Callable[[Branch], Any], chosen: Callable[[Branch], bool] 
 
 
 def blurred(branch: Branch) -> bool:
-    """Whether the branch has a blur at all."""
+    """Whether the branch has a blur."""
     return bool(branch.blur > 0)
 
 
@@ -101,7 +101,7 @@ def warmup(config: Config) -> str:
 
 
 def teacher_temperature(config: Config) -> Any:
-    """τ_t: a number, or what it rises from and to, and in how many epochs."""
+    """τ_t: a number, or its start, its final value and its epochs of warmup."""
     m = config.method
     if not m.teacher_temperature_epochs:
         return m.teacher_temperature
@@ -109,7 +109,7 @@ def teacher_temperature(config: Config) -> Any:
 
 
 def field(path: str) -> Reader:
-    """The field of that path."""
+    """Reads the field at `path`."""
 
     def reader(config: Config) -> Any:
         value: Any = config
@@ -121,7 +121,7 @@ def field(path: str) -> Reader:
 
 
 def constant(value: Any) -> Reader:
-    """What holds of the library whatever the configuration."""
+    """Reads a value that is the same for every configuration of the library."""
     return lambda config: value
 
 

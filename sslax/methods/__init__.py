@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from sslax.methods.barlow_twins import BarlowTwins
+from sslax.methods.barlow_twins import BarlowTwins, barlow_twins
 from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, project_with, spread
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
 from sslax.methods.moco_v3 import MoCoV3
 from sslax.methods.nnclr import NNCLR
 from sslax.methods.simclr import SimCLR, simclr
-from sslax.methods.simsiam import SimSiam
+from sslax.methods.simsiam import SimSiam, simsiam
 from sslax.methods.swav import SwAV
-from sslax.methods.vicreg import VICReg
+from sslax.methods.vicreg import VICReg, vicreg
 
 __all__ = [
     "BYOL",
@@ -30,16 +30,22 @@ __all__ = [
     "SwAV",
     "VICReg",
     "attention_with",
+    "barlow_twins",
     "byol",
     "dino",
     "embed_with",
     "project_with",
     "simclr",
+    "simsiam",
     "spread",
+    "vicreg",
 ]
 
 METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     SimCLR.NAME: simclr,
     BYOL.NAME: byol,
     DINO.NAME: dino,
+    SimSiam.NAME: simsiam,
+    BarlowTwins.NAME: barlow_twins,
+    VICReg.NAME: vicreg,
 }

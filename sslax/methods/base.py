@@ -173,7 +173,7 @@ def attention_with(
     def attention(params, aux, images, aspects=None):
         x = _evaluation_views(recipe, images, aspects)
         outputs, _ = forward(encoder, *evaluated(params, aux), x, train=False, outputs=True)
-        maps = outputs.attention[:, :, 0, 1:]
+        maps = outputs.attention[:, :, 0, encoder.prefix :]
         side = recipe.size // encoder.patch_size
         return maps.reshape(*maps.shape[:2], side, side)
 

@@ -5,14 +5,33 @@ released `simsiam/builder.py` and `main_simsiam.py`.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from sslax.augment import IMAGENET_MEAN, IMAGENET_STD, SimCLRViews, check_views
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sslax import optim
+from sslax.augment import IMAGENET_MEAN, IMAGENET_STD, SimCLRViews, check_views, make_views
 from sslax.data import MAX_CANVAS
+from sslax.losses import simsiam as simsiam_loss
 from sslax.methods.base import (
+    Batch,
+    Method,
+    Output,
+    Setup,
+    attention_with,
     check_loss_scale,
     check_sizes,
+    embed_with,
+    project_with,
+    scale_gradient,
+    spread,
 )
+from sslax.methods.byol import cosines
+from sslax.methods.stack import apply_stack, init_stack, interleave
+from sslax.networks import MLPHead
+from sslax.numerics import at_least_float32, l2_normalize
 
 if TYPE_CHECKING:
     from sslax.config import Config
@@ -54,3 +73,72 @@ class SimSiam:
         check_views(self.views, config.canvas or MAX_CANVAS)
         check_loss_scale(self.loss_scale)
         check_sizes(self, projector_hidden=1, projector_dim=1, projector_layers=1, predictor_hidden=0)
+
+
+def heads(options: SimSiam, encoder: Any) -> dict[str, MLPHead]:
+    """The projector and the predictor of these options on `encoder`."""
+    return {
+        # The release gives the last layer a bias that does not train. The BatchNorm after it removes any bias.
+        "projector": MLPHead(
+            hidden=options.projector_hidden,
+            features=options.projector_dim,
+            layers=options.projector_layers,
+            last_norm="plain",
+            dtype=encoder.dtype,
+        ),
+        "predictor": MLPHead(
+            hidden=options.predictor_hidden,
+            features=options.projector_dim,
+            layers=2 if options.predictor_hidden else 0,
+            last_bias=True,
+            dtype=encoder.dtype,
+        ),
+    }
+
+
+def simsiam(options: SimSiam, setup: Setup) -> Method:
+    """SimSiam with these options on `setup.backbone`."""
+    encoder = setup.backbone
+    networks = heads(options, encoder)
+    stack = {"encoder": encoder, **networks}
+
+    def init_networks(key, image_shape):
+        return init_stack(setup, networks, key, image_shape)
+
+    def views(key, images, aspects=None):
+        return make_views(key, images, options.views, aspects=aspects)
+
+    def loss(params, aux, batch: Batch, key, step):
+        # Each view has BatchNorm statistics of its own, as in the release, which runs one forward for each view.
+        out, new_aux = apply_stack(stack, params, aux, interleave(batch.views), views=2, key=key)
+        (z1, z2), (p1, p2) = ((out[name][0::2], out[name][1::2]) for name in ("projector", "predictor"))
+        value = (compare(p1, z2, options) + compare(p2, z1, options)).mean() / 2
+        metrics = {"projection_std": spread(z1), **cosines((p1, p2), (z1, z2))}
+        features = jax.lax.stop_gradient(out["encoder"][0::2])
+        return scale_gradient(value, options.loss_scale), Output(new_aux, metrics, features)
+
+    def evaluated(params, aux):
+        return params["encoder"], aux["encoder"]
+
+    def projected(params, aux):
+        return params["projector"], aux["projector"]
+
+    return Method(
+        init=init_networks,
+        views=views,
+        loss=loss,
+        embed=embed_with(encoder, options.views, evaluated),
+        constant_rate=optim.named("predictor") if options.constant_predictor_rate else None,
+        evaluated=evaluated,
+        attention=attention_with(encoder, options.views, evaluated),
+        project=project_with(encoder, networks["projector"], options.views, evaluated, projected),
+    )
+
+
+def compare(prediction: Float[Array, "n d"], projection: Float[Array, "n d"], options: SimSiam) -> Float[Array, "n"]:
+    """The negative cosine of each prediction with the projection of the other view."""
+    if options.stop_gradient:
+        # The loss itself stops the gradient at the projection.
+        return simsiam_loss(prediction, projection)
+    p, z = (l2_normalize(at_least_float32(x)) for x in (prediction, projection))
+    return -jnp.sum(p * z, axis=-1)

@@ -8,13 +8,27 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from sslax.augment import BYOLViews, check_views
+import jax
+
+from sslax.augment import BYOLViews, check_views, make_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
+from sslax.losses import vicreg_terms
 from sslax.methods.base import (
+    Batch,
+    Method,
+    Output,
+    Setup,
+    attention_with,
     check_loss_scale,
     check_sizes,
+    embed_with,
+    project_with,
+    scale_gradient,
+    spread,
 )
+from sslax.methods.stack import apply_stack, init_stack, interleave
+from sslax.networks import MLPHead
 
 if TYPE_CHECKING:
     from sslax.config import Config
@@ -53,3 +67,53 @@ class VICReg:
         for name in ("invariance", "variance", "covariance"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"method.{name} is {getattr(self, name)}; it must be a finite number of at least 0.")
+
+
+def vicreg(options: VICReg, setup: Setup) -> Method:
+    """VICReg with these options on `setup.backbone`."""
+    encoder = setup.backbone
+    projector = MLPHead(
+        hidden=options.projector_hidden,
+        features=options.projector_dim,
+        layers=options.projector_layers,
+        # As in the release; the BatchNorm after a hidden layer removes the bias again.
+        hidden_bias=True,
+        dtype=encoder.dtype,
+    )
+    stack = {"encoder": encoder, "projector": projector}
+
+    def init_networks(key, image_shape):
+        return init_stack(setup, {"projector": projector}, key, image_shape)
+
+    def views(key, images, aspects=None):
+        return make_views(key, images, options.views, aspects=aspects)
+
+    def loss(params, aux, batch: Batch, key, step):
+        # Each view has BatchNorm statistics of its own, as in the release, which runs one forward for each view.
+        out, new_aux = apply_stack(stack, params, aux, interleave(batch.views), views=2, key=key)
+        z1, z2 = out["projector"][0::2], out["projector"][1::2]
+        # Means over the batch are over all devices, so the terms are those of the global batch.
+        terms = vicreg_terms(z1, z2)
+        # `terms.variance` is the mean over both views: the release's half of their sum.
+        hinge = terms.variance if options.halved else 2 * terms.variance
+        value = options.invariance * terms.invariance + options.variance * hinge + options.covariance * terms.covariance
+        metrics = {"projection_std": spread(z1), **jax.lax.stop_gradient(terms._asdict())}
+        features = jax.lax.stop_gradient(out["encoder"][0::2])
+        return scale_gradient(value, options.loss_scale), Output(new_aux, metrics, features)
+
+    def evaluated(params, aux):
+        return params["encoder"], aux["encoder"]
+
+    def projected(params, aux):
+        return params["projector"], aux["projector"]
+
+    return Method(
+        init=init_networks,
+        views=views,
+        loss=loss,
+        embed=embed_with(encoder, options.views, evaluated),
+        evaluated=evaluated,
+        attention=attention_with(encoder, options.views, evaluated),
+        crosses="the variances and covariances of the projections",
+        project=project_with(encoder, projector, options.views, evaluated, projected),
+    )

@@ -7,8 +7,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from sslax.networks.heads import BYOLMLP, ClassifierHead, DINOHead, MLPHead, SimCLRProjector
+from sslax.networks.positions import resize_positions
 from sslax.networks.resnet import Initial, Norm, ResNet, patch_resnet, resnet18, resnet34, resnet50
-from sslax.networks.vit import ViT, ViTOutputs, resize_positions, vit_base, vit_micro, vit_small, vit_tiny
+from sslax.networks.vit import (
+    ViT,
+    ViTOutputs,
+    vit_base,
+    vit_giant,
+    vit_huge,
+    vit_large,
+    vit_micro,
+    vit_small,
+    vit_tiny,
+)
 
 __all__ = [
     "BACKBONES",
@@ -34,6 +45,9 @@ __all__ = [
     "resnet34",
     "resnet50",
     "vit_base",
+    "vit_giant",
+    "vit_huge",
+    "vit_large",
     "vit_micro",
     "vit_small",
     "vit_tiny",
@@ -42,7 +56,15 @@ __all__ = [
 ]
 
 RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50, "patch-resnet": patch_resnet}
-VITS = {"vit-tiny": vit_tiny, "vit-small": vit_small, "vit-base": vit_base, "vit-micro": vit_micro}
+VITS = {
+    "vit-tiny": vit_tiny,
+    "vit-small": vit_small,
+    "vit-base": vit_base,
+    "vit-large": vit_large,
+    "vit-huge": vit_huge,
+    "vit-giant": vit_giant,
+    "vit-micro": vit_micro,
+}
 BACKBONES = RESNETS | VITS
 
 

@@ -1,4 +1,4 @@
-"""Every named configuration is its source's to the digit, or says why not; a recipe that drifts is found."""
+"""Every named configuration equals its source or states a reason for each difference; a changed recipe fails."""
 
 import dataclasses
 import pathlib
@@ -28,18 +28,18 @@ def ours(verdicts, name):
     return {v.row.what: v.ours for v in verdicts[name]}
 
 
-def test_no_recipe_has_left_its_source():
+def test_no_recipe_differs_from_its_source_without_a_reason():
     assert audit.audit()[1] == []
 
 
-def test_the_page_is_what_the_audit_writes(verdicts):
+def test_the_page_is_up_to_date(verdicts):
     assert PAGE.read_text(encoding="utf-8") == audit.page(verdicts)
 
 
-def test_every_configuration_says_what_it_follows(verdicts):
+def test_every_configuration_has_a_source(verdicts):
     assert list(verdicts) == list(CONFIGS) == list(SOURCES)
     assert [name for name in CONFIGS if name not in FOLLOWING] == [name for name in CONFIGS if name.endswith("-digits")]
-    with pytest.raises(InputError, match=r"^mine has no source; experiments/sources must say what it follows"):
+    with pytest.raises(InputError, match=r"^mine has no source; experiments/sources must have an entry"):
         audit.audit({"mine": CONFIGS["simclr-cifar10"]})
 
 
@@ -67,12 +67,12 @@ def test_the_learning_rates_and_losses_that_were_wrong_once(verdicts):
         ("dino-stl10", "epochs", 800, "epochs is 800; it must be 200"),
     ],
 )
-def test_a_recipe_that_drifts_fails(name, path, value, sentence):
+def test_a_changed_recipe_fails(name, path, value, sentence):
     found = audit.audit({name: changed(CONFIGS[name], {path: value})})[1]
     assert f"{name}: {sentence}." in found
 
 
-def test_a_reason_to_differ_excuses_one_value_and_no_other():
+def test_a_reason_covers_only_one_value():
     source = dataclasses.replace(SOURCES["dino-stl10"], changes={"epochs": (800, "no difference at all")})
     known = SOURCES | {"dino-stl10": source}
     (wrong,) = [w for w in audit.audit({"dino-stl10": CONFIGS["dino-stl10"]}, known)[1] if "epochs" in w.split(":")[1]][
@@ -82,7 +82,7 @@ def test_a_reason_to_differ_excuses_one_value_and_no_other():
 
 
 def fields(part, prefix=""):
-    """(path, value, type) of each field of a dataclass and of those in it."""
+    """(path, value, type) of each field of a dataclass and of nested dataclasses."""
     hints = typing.get_type_hints(type(part))
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
@@ -109,7 +109,7 @@ def others(value, hint):
 
 
 def without_effect(config):
-    """Fields that say nothing in a run of this configuration."""
+    """Fields that have no effect in a run of this configuration."""
     method, views = config.method, config.method.views
     silent = {"method.semi_hard", "method.margin"}
     if not any(branch.blur for branch in views.branches().values()):

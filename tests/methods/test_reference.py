@@ -28,8 +28,19 @@ OPTIONS = {
     "simclr": {},
     "byol": {"decay": 0.8},
     "dino": {"decay": 0.8, "clip": 0.5, "frozen_epochs": 1.0, "teacher_temperature_epochs": 2},
+    "simsiam": {},
+    "barlow-twins": {"off_diagonal": 0.1},
+    "vicreg": {"halved": False},
 }
-VIEWS = {"simclr": {}, "byol": {"solarize": (0.0, 0.0)}, "dino": {"solarize": (0.0, 0.0)}}
+NO_SOLARIZATION = {"solarize": (0.0, 0.0)}
+VIEWS = {
+    "simclr": {},
+    "byol": NO_SOLARIZATION,
+    "dino": NO_SOLARIZATION,
+    "simsiam": {},
+    "barlow-twins": NO_SOLARIZATION,
+    "vicreg": NO_SOLARIZATION,
+}
 FIELDS = {
     "simclr": {
         # Stochastic depth, which draws by the key of the loss.
@@ -49,6 +60,17 @@ FIELDS = {
         ),
         "feed": "resident",
     },
+    "simsiam": {
+        "network": CONVOLUTIONS,
+        "optim": OptimizerConfig(name="sgd", lr=0.5, end_lr=0.1, weight_decay=0.1),
+        "feed": "resident",
+    },
+    "barlow-twins": {
+        "network": CONVOLUTIONS,
+        "optim": OptimizerConfig(name="lars", lr=100.0, bias_lr=0.5, lr_scaling="linear", lr_after_momentum=True),
+        "feed": "resident",
+    },
+    "vicreg": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
 }
 
 
