@@ -89,9 +89,10 @@ def watch(config: Config, folder: pathlib.Path) -> dict[str, Any]:
     }
     lines = run.metrics()
     alarms = [line for line in lines if "collapse" in line]
-    kept = ("loss", "feature_std", "projection_std", "largest_share", "target_entropy", "kl", "target_largest")
-    kept += ("positive_cosine", "negative_cosine", "on_diagonal", "off_diagonal")
-    kept += ("invariance", "variance", "covariance")
+    kept = (
+        *("loss", "feature_std", "projection_std", "largest_share", "target_entropy", "kl", "target_largest"),
+        *("positive_cosine", "negative_cosine", "on_diagonal", "off_diagonal", "invariance", "variance", "covariance"),
+    )
     watched = [line for line in lines if line["step"] >= WINDOW]
     return {
         "mode": alarms[0]["collapse"] if alarms else None,
