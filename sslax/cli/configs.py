@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sslax.cli import terminal
 from sslax.recipes import CONFIGS
-from sslax.recipes.published import PUBLISHED, told
+from sslax.recipes.published import PUBLISHED, Reached, told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,14 +20,19 @@ def table() -> Table:
     """A table with a row for each configuration."""
     rows = Table(title="named configurations")
     rows.add_column("name", no_wrap=True)
-    for title in ("method", "data", "network", "epochs", "batch", "its source reports"):
+    for title in ("method", "data", "network", "epochs", "batch", "its source reports", "reached here"):
         rows.add_column(title, justify="right" if title in ("epochs", "batch") else "left")
     for name, config in CONFIGS.items():
         entry = PUBLISHED.get(name)
         reported = "" if entry is None else f"{'; '.join(map(told, entry.figures))} ({entry.source})"
+        reached = "" if entry is None else "; ".join(map(_reached, entry.reached)) or "not run yet"
         method, network = type(config.method).__name__, config.network.name
-        rows.add_row(name, method, config.data, network, str(config.epochs), str(config.batch_size), reported)
+        rows.add_row(name, method, config.data, network, str(config.epochs), str(config.batch_size), reported, reached)
     return rows
+
+
+def _reached(found: Reached) -> str:
+    return f"{told(found)} after {found.epochs} epochs on {found.device}"
 
 
 def main() -> None:
