@@ -106,14 +106,7 @@ def watch(config: Config, folder: pathlib.Path) -> dict[str, Any]:
     }
     lines = run.metrics()
     alarms = [line for line in lines if "collapse" in line]
-<<<<<<< HEAD
-    kept = (
-        *("loss", "feature_std", "projection_std", "largest_share", "target_entropy", "kl", "target_largest"),
-        *("positive_cosine", "negative_cosine", "on_diagonal", "off_diagonal", "invariance", "variance", "covariance"),
-    )
-=======
     kept = [name for name in KEPT if name in lines[-1]]
->>>>>>> methods-a
     watched = [line for line in lines if line["step"] >= WINDOW]
     return {
         "mode": alarms[0]["collapse"] if alarms else None,

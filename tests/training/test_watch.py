@@ -46,13 +46,9 @@ def test_each_mode_is_named(numbers, mode, said):
     [
         lines(HEALTHY),
         lines(DINO),
-<<<<<<< HEAD
-        # Sharp targets over many dimensions are normal for DINO.
-=======
         lines(TERMS),
         lines(HEALTHY, negative_cosine=0.3),
-        # Sharp targets of many dimensions are what DINO wants.
->>>>>>> methods-a
+        # Sharp targets over many dimensions are normal for DINO.
         lines(DINO, target_entropy=0.01),
         # A nearly uniform target that still distinguishes images is normal at the start of a run.
         lines(DINO, target_entropy=LN_K - 0.05, kl=0.3),
@@ -71,17 +67,10 @@ def test_no_mode_is_named(numbers):
     assert collapse(numbers, warmup_steps=100) is None
 
 
-<<<<<<< HEAD
 def test_uniform_outputs_are_allowed_during_warmup():
-    numbers = lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4)
-    assert collapse(numbers, warmup_steps=250) is None
-    assert collapse(numbers, warmup_steps=150) is not None
-=======
-def test_outputs_may_be_alike_in_the_warmup():
     for numbers in (lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4), lines(TERMS, variance=0.95)):
         assert collapse(numbers, warmup_steps=250) is None
         assert collapse(numbers, warmup_steps=150) is not None
->>>>>>> methods-a
 
 
 def test_observe_equals_the_evaluation_functions():
