@@ -48,6 +48,12 @@ def shifted_logits(logits: Float[Array, "... k"], temperature: Float[Array, ""] 
     return jnp.maximum(jnp.maximum(below, lowest) / temperature, lowest)
 
 
+def log_softmax(logits: Float[Array, "... k"], temperature: Float[Array, ""] | float) -> Float[Array, "... k"]:
+    """log softmax(logits / temperature), finite for all finite logits: a probability of 0 times -∞ would be NaN."""
+    shifted = shifted_logits(logits, temperature)
+    return jnp.maximum(shifted - jnp.log(jnp.exp(shifted).sum(axis=-1, keepdims=True)), lowest_logit(shifted))
+
+
 def lowest_logit(logits: Float[Array, "..."]) -> float:
     """Half of the least number of the array's type: a mean of such, rounded up, is still finite."""
     return float(jnp.finfo(logits.dtype).min / 2)

@@ -1,11 +1,11 @@
-"""Assignments of a batch to prototypes that use all prototypes alike, as SwAV makes its codes."""
+"""SwAV's codes, assignments of a batch to prototypes that use all prototypes alike, and its loss of predicting them."""
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from sslax.checks import as_array, check_count, check_floating, check_positive
-from sslax.numerics import AxisName, at_least_float32, lowest_logit
+from sslax.checks import as_array, check_count, check_floating, check_pair, check_positive, is_concrete, value_range
+from sslax.numerics import AxisName, at_least_float32, log_softmax, lowest_logit
 
 
 def sinkhorn_knopp(
@@ -54,6 +54,45 @@ def sinkhorn_knopp(
         return _log_normalize(_log_normalize(log_q, 0, axis_name), 1)
 
     return jnp.exp(lax.fori_loop(0, iterations, iterate, log_q))
+
+
+def swav(
+    scores: Float[Array, "n k"], codes: Float[Array, "n k"], *, temperature: Float[Array, ""] | float = 0.1
+) -> Float[Array, "n"]:
+    """SwAV's cross-entropy of one crop's distribution over prototypes to another crop's codes.
+
+    `-sum over k of codes_k · log softmax(scores / temperature)_k`. The paper's loss takes the batch mean of
+    `swav(scores[c], codes[a])`, with a one of the two crops that have codes and c any other crop. It is the mean over a of
+    the mean over c.
+
+    Args:
+      scores: inner products of one crop's ℓ2-normalised projections with the prototypes.
+      codes: `sinkhorn_knopp` of another crop's scores; rows in [0, 1] that sum to 1. No gradient flows into them. For SwAV's
+        queue, assign the queue's scores and the batch's together and keep the batch's rows:
+        `sinkhorn_knopp(jnp.concatenate([queue_scores, scores]), temperature=0.05)[-n:]`.
+      temperature: above 0; may be traced.
+
+    Returns:
+      One value a row [n], in nats. float32, or float64 for float64 input.
+
+    Raises:
+      ValueError: on other shapes than two equal [n, k], codes outside [0, 1], or a temperature that is not positive.
+      TypeError: on arrays that are not floating-point.
+
+    References:
+      Caron et al. 2020, arXiv:2006.09882, equations 1 and 2; the released `main_swav.py`.
+    """
+    scores, codes = as_array("scores", scores), as_array("codes", codes)
+    check_pair("scores", scores, "codes", codes)
+    check_positive("temperature", temperature)
+    if is_concrete(codes):
+        low, high = value_range(codes)
+        # Rounded, a code may be a little more than 1.
+        if not 0 <= low <= high < 1.01:
+            raise ValueError(f"codes has values from {low:g} to {high:g}; they must lie in [0, 1].")
+    # A code is what is to be predicted, not a second learner, as the targets of `byol` and `dino`.
+    codes = lax.stop_gradient(at_least_float32(codes))
+    return -jnp.sum(codes * log_softmax(at_least_float32(scores), temperature), axis=-1)
 
 
 def _largest(x: Array, axis: int, axis_name: AxisName | None) -> Array:

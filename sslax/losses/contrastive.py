@@ -10,22 +10,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from sslax.checks import as_array, check_count, check_pair, check_positive, is_concrete, value_range
+from sslax.losses.blocks import dot, first_row, gather, over_blocks, rows_at_a_time
 from sslax.numerics import AxisName, at_least_float32, l2_normalize
-
-# A matrix product of float32 may run in TF32 or bfloat16 on accelerators; at temperature 0.1 that costs the third digit.
-dot = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
-
-# Up to this many logits the dense form is as fast and can be differentiated any number of times (4 MB in float32). On GPU and
-# TPU it takes half a gigabyte.
-_DENSE_LOGITS = {"cpu": 2**20}
-_DENSE_ELSEWHERE = 2**27
-# Side of the square tiles that one CPU works in: a tile and what becomes of it stay in the cache (1 MB). A GPU would spend
-# its time starting their kernels.
-_TILE = 512
-# Logits of one row block: large enough for full matrix-product speed, small enough to stay near a CPU's cache (16 MB). On GPU
-# and TPU a block has to occupy the whole device (256 MB).
-_BLOCK_LOGITS = {"cpu": 2**22}
-_BLOCK_ELSEWHERE = 2**26
 
 
 def nt_xent(
@@ -89,7 +75,7 @@ def nt_xent(
     keys = rows if axis_name is None else rows * lax.psum(1, axis_name)
     # Tiles do half of the products, one after the other; with an axis a device has only its own rows of them.
     tiled = axis_name is None and jax.default_backend() == "cpu"
-    block_size = block_size or _block_size(rows, keys, tiled)
+    block_size = block_size or rows_at_a_time(rows, keys, tiled=tiled)
     if block_size >= rows:
         losses = _dense_rows(z, axis_name)
     elif tiled:
@@ -97,17 +83,6 @@ def nt_xent(
     else:
         losses = _blocked_rows(z, axis_name, block_size)
     return losses.mean(axis=0)
-
-
-def _block_size(rows: int, keys: int, tiled: bool) -> int:
-    """How many rows of logits the backend holds at a time; all of them is the dense form."""
-    backend = jax.default_backend()
-    if rows * keys <= _DENSE_LOGITS.get(backend, _DENSE_ELSEWHERE):
-        return rows
-    if tiled:
-        return _TILE
-    # Multiples of 8 keep the rows of a block aligned to vector registers.
-    return max(128, _BLOCK_LOGITS.get(backend, _BLOCK_ELSEWHERE) // keys // 8 * 8)
 
 
 def check_products(z: Float[Array, "2 n d"], temperature: Float[Array, ""] | float) -> None:
@@ -121,14 +96,9 @@ def check_products(z: Float[Array, "2 n d"], temperature: Float[Array, ""] | flo
             )
 
 
-def _gather(z: Array, axis_name: AxisName | None) -> Array:
-    """[2, n, ...] of every device as [2, N, ...]; its transpose sums what all devices owe to the rows of this one."""
-    return z if axis_name is None else lax.all_gather(z, axis_name, axis=1, tiled=True)
-
-
 def _own_index(n: int, total: int, axis_name: AxisName | None) -> Array:
     """Where the 2n rows of this device stand among the 2·total gathered ones: views first, then images."""
-    start = 0 if axis_name is None else lax.axis_index(axis_name) * n
+    start = first_row(n, axis_name)
     return (jnp.arange(2)[:, None] * total + start + jnp.arange(n)[None, :]).reshape(-1)
 
 
@@ -146,23 +116,10 @@ def _positive_logits(z: Array) -> Array:
 
 def _dense_rows(z: Array, axis_name: AxisName | None) -> Array:
     _, n, d = z.shape
-    keys = _gather(z, axis_name)
+    keys = gather(z, axis_name, axis=1)
     own = _own_index(n, keys.shape[1], axis_name)
     partition = _log_partition(z.reshape(-1, d), keys.reshape(-1, d), own)
     return partition.reshape(2, n) - _positive_logits(z)
-
-
-def _over_blocks(function, block_size: int, *rows: Array) -> Array:
-    """`function` on blocks of rows one after another; the last block is filled with zeros, whose results are cut off."""
-    count = rows[0].shape[0]
-    blocks = -(-count // block_size)
-
-    def split(x):
-        x = jnp.pad(x, [(0, blocks * block_size - count)] + [(0, 0)] * (x.ndim - 1))
-        return x.reshape(blocks, block_size, *x.shape[1:])
-
-    out = lax.map(lambda block: function(*block), tuple(split(x) for x in rows))
-    return out.reshape(blocks * block_size, *out.shape[2:])[:count]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -172,10 +129,10 @@ def _blocked_rows(z: Array, axis_name: AxisName | None, block_size: int) -> Arra
 
 def _blocked_forward(z, axis_name, block_size):
     _, n, d = z.shape
-    gathered = _gather(z, axis_name)
+    gathered = gather(z, axis_name, axis=1)
     keys = gathered.reshape(-1, d)
     own = _own_index(n, gathered.shape[1], axis_name)
-    partition = _over_blocks(
+    partition = over_blocks(
         lambda queries, own: _log_partition(queries, keys, own), block_size, z.reshape(-1, d), own
     ).reshape(2, n)
     return partition - _positive_logits(z), (z, keys, partition)
@@ -189,7 +146,7 @@ def _blocked_backward(axis_name, block_size, residuals, cotangent):
     """
     z, keys, partition = residuals
     _, n, d = z.shape
-    everyone = _gather(jnp.stack([partition, cotangent], axis=-1), axis_name)
+    everyone = gather(jnp.stack([partition, cotangent], axis=-1), axis_name, axis=1)
     total = everyone.shape[1]
     all_partition, all_cotangent = everyone.reshape(-1, 2).T
 
@@ -201,7 +158,7 @@ def _blocked_backward(axis_name, block_size, residuals, cotangent):
         itself = jnp.arange(2 * total)[None, :] == own[:, None]
         return dot(jnp.where(itself, 0, weights), keys)
 
-    gradient = _over_blocks(
+    gradient = over_blocks(
         weighted_keys,
         block_size,
         z.reshape(-1, d),

@@ -1,17 +1,12 @@
 """What lies between BYOL's loss and SimCLR's: BYOL's distance and, by a weight, a log-sum-exp over negatives."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from sslax.checks import as_array, check_pair, check_positive, check_probability, is_concrete
+from sslax.losses.blocks import dot
 from sslax.numerics import at_least_float32, l2_normalize
-
-# As in `contrastive`: TF32 or bfloat16 would cost digits at small temperatures.
-_dot = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 
 def byol_contrastive(
@@ -69,7 +64,7 @@ def byol_contrastive(
         return distances
 
     negatives, temperature = jnp.asarray(negatives, p1.dtype), jnp.asarray(temperature, p1.dtype)
-    logits = _dot(jnp.concatenate([p1, p2]), jnp.concatenate([t1, t2]).T) / temperature
+    logits = dot(jnp.concatenate([p1, p2]), jnp.concatenate([t1, t2]).T) / temperature
     # A view's prediction of its own target is no pair at all.
     logits = jnp.where(jnp.eye(len(logits), dtype=bool), -jnp.inf, logits)
     partitions = jax.nn.logsumexp(logits, axis=1).reshape(2, -1).sum(axis=0)

@@ -1,11 +1,11 @@
-"""Losses of networks that learn from a moving average of themselves: BYOL's and DINO's, and DINO's centre."""
+"""Losses of networks that learn from themselves or their moving average: BYOL's, SimSiam's and DINO's, and DINO's centre."""
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from sslax.checks import as_array, check_floating, check_pair, check_positive, check_probability
-from sslax.numerics import AxisName, at_least_float32, l2_normalize, lowest_logit, shifted_logits
+from sslax.numerics import AxisName, at_least_float32, l2_normalize, log_softmax, shifted_logits
 
 
 def byol(prediction: Float[Array, "n d"], target: Float[Array, "n d"]) -> Float[Array, "n"]:
@@ -35,6 +35,34 @@ def byol(prediction: Float[Array, "n d"], target: Float[Array, "n d"]) -> Float[
     # As a difference, where the two agree nothing is lost to the subtraction of two numbers near 2.
     difference = l2_normalize(at_least_float32(prediction)) - l2_normalize(at_least_float32(target))
     return jnp.sum(difference * difference, axis=-1)
+
+
+def simsiam(prediction: Float[Array, "n d"], projection: Float[Array, "n d"]) -> Float[Array, "n"]:
+    """SimSiam's loss of one direction: the negative cosine, `-cos(prediction, projection)`.
+
+    The paper's loss is half of both directions, `(simsiam(p1, z2) + simsiam(p2, z1)) / 2`, and takes the batch mean. It is
+    `byol / 2 - 1`.
+
+    Args:
+      prediction: the predictor's output of one view; need not be normalised.
+      projection: the projector's output of the other view, of the same network. No gradient flows into it.
+
+    Returns:
+      One value a row [n], in [-1, 1]. float32, or float64 for float64 input.
+
+    Raises:
+      ValueError: on other shapes than two equal [n, d].
+      TypeError: on arrays that are not floating-point.
+
+    References:
+      Chen and He 2021, arXiv:2011.10566, equations 1 to 4; the released `main_simsiam.py`. A row of zeros, which has no
+      direction, has cosine 0 to all.
+    """
+    prediction, projection = as_array("prediction", prediction), as_array("projection", projection)
+    check_pair("prediction", prediction, "projection", projection)
+    # Without it, as the paper's section 4.1 shows, the network collapses to a constant at once.
+    projection = lax.stop_gradient(projection)
+    return -jnp.sum(l2_normalize(at_least_float32(prediction)) * l2_normalize(at_least_float32(projection)), axis=-1)
 
 
 def dino(
@@ -72,9 +100,7 @@ def dino(
     check_positive("student_temperature", student_temperature)
     check_positive("teacher_temperature", teacher_temperature)
     student, teacher, center = at_least_float32(student), at_least_float32(teacher), at_least_float32(center)
-    shifted = shifted_logits(student, student_temperature)
-    # Bounded, as the teacher's probability of 0 times a logarithm of -∞ would be NaN.
-    log_p = jnp.maximum(shifted - jnp.log(jnp.exp(shifted).sum(axis=-1, keepdims=True)), lowest_logit(shifted))
+    log_p = log_softmax(student, student_temperature)
     # The teacher is an average of students, not a learner: with a gradient it would meet the student half way.
     weights = lax.stop_gradient(jnp.exp(shifted_logits(teacher - center[None, None], teacher_temperature)))
     q = weights / weights.sum(axis=-1, keepdims=True)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from sslax.checks import as_array, check_at_least, check_pair, check_positive
-from sslax.losses.contrastive import check_products, dot
+from sslax.losses.blocks import dot
+from sslax.losses.contrastive import check_products
 from sslax.numerics import at_least_float32, l2_normalize
 
 

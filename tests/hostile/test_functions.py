@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hostile import augment_ops, augment_views, evaluation, losses, optim
+from tests.hostile import augment_ops, augment_views, evaluation, losses, losses_siamese, optim
 
-CASES = losses.CASES | augment_ops.CASES | augment_views.CASES | optim.CASES | evaluation.CASES
+CASES = losses.CASES | losses_siamese.CASES | augment_ops.CASES | augment_views.CASES | optim.CASES | evaluation.CASES
 
 
 # What is public but no function.
 NO_FUNCTIONS = {
+    "losses.BarlowTwinsTerms": "a record of a loss's terms",
+    "losses.VICRegTerms": "a record of a loss's terms",
     "augment.Branch": "a record of a branch's numbers, which sample_view and the ops check",
     "augment.View": "a record of what was drawn",
     "augment.Jitter": "a record of what was drawn",

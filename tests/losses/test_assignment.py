@@ -1,4 +1,4 @@
-"""sinkhorn_knopp against SwAV's values, a naive float64 loop, extreme logits and temperatures, and itself on eight devices."""
+"""sinkhorn_knopp and swav against SwAV's values, naive float64 loops, extreme logits and temperatures, and eight devices."""
 
 import functools
 import inspect
@@ -10,13 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
+from jax.test_util import check_grads
 
-from sslax.losses import sinkhorn_knopp
-from tests.losses.naive import naive_sinkhorn
+from sslax.losses import sinkhorn_knopp, swav
+from tests.losses.naive import naive_sinkhorn, naive_swav
 
 compiled = jax.jit(sinkhorn_knopp, static_argnames=("iterations", "axis_name"))
 # Without the tests' shape checker, as users have it: the errors are then the function's own.
 unchecked = inspect.unwrap(sinkhorn_knopp)
+unchecked_swav = inspect.unwrap(swav)
+
+
+@jax.jit
+def swav_and_gradients(scores, codes, temperature):
+    return jax.value_and_grad(lambda *a: swav(a[0], a[1], temperature=a[2]).sum(), (0, 1, 2))(
+        scores, codes, temperature
+    )
 
 
 def draw(*shape, seed=0, scale=1.0):
@@ -131,6 +140,110 @@ def test_eight_devices_are_one(mapped):
     ],
 )
 def test_what_is_wrong_is_named(call, error, says):
+    with pytest.raises(error, match=says) as raised:
+        call()
+    assert str(raised.value).endswith(".")
+
+
+def close(actual, expected, tolerance):
+    """Within `tolerance` of the expected array's largest magnitude."""
+    np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_golden_swav(golden, case):
+    """Scores, codes, with a queue where there is one, the loss over crops and its gradients, from embeddings and prototypes."""
+    g = golden(f"swav_{case}")
+    h, z = g["hyper"], g["z"].reshape(g["hyper"]["n_crops"], g["hyper"]["n"], -1)
+    prototypes = jnp.asarray(g["prototypes_normed"], jnp.float32)
+    queues = g.get("queue", np.zeros((2, 0, z.shape[-1]), np.float32))
+
+    @functools.partial(jax.value_and_grad, argnums=(0, 1, 2), has_aux=True)
+    def loss(z, prototypes, added):
+        scores = jnp.einsum("cnd,kd->cnk", z, prototypes, precision="highest") + added
+        codes = [
+            sinkhorn_knopp(
+                jnp.concatenate([queue @ prototypes.T, scores[crop]]),
+                temperature=h["epsilon"],
+                iterations=h["iterations"],
+            )[-h["n"] :]
+            for crop, queue in enumerate(queues)
+        ]
+        pairs = [(a, c) for a in range(2) for c in range(len(scores)) if c != a]
+        losses = [swav(scores[c], codes[a], temperature=h["temperature"]).mean() for a, c in pairs]
+        return sum(losses) / len(losses), (scores, jnp.stack(codes))
+
+    (value, (scores, codes)), gradients = jax.jit(loss)(z, prototypes, jnp.zeros((*z.shape[:2], len(prototypes))))
+    close(scores.reshape(g["scores"].shape), g["scores"], 1e-5)
+    close(codes, g["codes"], 1e-5)
+    close(value, g["loss"], 1e-5)
+    for name, gradient in zip(("grad_z", "grad_prototypes_normed", "grad_scores"), gradients, strict=True):
+        close(gradient.reshape(g[name].shape), g[name], 1e-5)
+
+
+def test_swav_naive_loop_and_finite_differences():
+    scores, codes = draw(7, 5), compiled(draw(7, 5, seed=1), temperature=0.3)
+    np.testing.assert_allclose(swav(scores, codes), naive_swav(scores, codes, 0.1), rtol=1e-5)
+    with jax.enable_x64(True):
+        scores, codes = jnp.asarray(scores, jnp.float64), jnp.asarray(codes, jnp.float64)
+        np.testing.assert_allclose(swav(scores, codes), naive_swav(scores, codes, 0.1), rtol=1e-12)
+        # The temperature is traced, and its gradient is checked with the scores'.
+        check_grads(
+            jax.jit(lambda scores, temperature: swav(scores, codes, temperature=temperature)),
+            (scores, jnp.asarray(0.3)),
+            order=1,
+            modes=["rev"],
+            rtol=1e-6,
+            atol=1e-6,
+        )
+
+
+def test_no_gradient_flows_into_codes():
+    _, (by_scores, by_codes, _) = swav_and_gradients(draw(6, 4), compiled(draw(6, 4, seed=1), temperature=1.0), 0.1)
+    assert np.abs(by_scores).min() > 0
+    assert np.all(np.asarray(by_codes) == 0)
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-3, 1e3])
+@pytest.mark.parametrize("scale", [0.0, 1e-40, 1e-30, 1e30])
+def test_swav_of_extreme_scores_is_finite(scale, temperature):
+    """Codes of 0 beside probabilities that float32 cannot hold, and rows that are all alike."""
+    scores = (scale * draw(6, 5)).at[0].set(7.0)
+    for codes in (jnp.eye(6, 5), jnp.full((6, 5), 0.2)):
+        value, (by_scores, _, _) = swav_and_gradients(scores, codes, temperature)
+        assert value >= 0
+        assert not np.isnan(value)
+        assert np.isfinite(by_scores).all()
+
+
+def test_swav_in_half_precision():
+    codes = compiled(draw(6, 4), temperature=0.1)
+    for dtype in (jnp.bfloat16, jnp.float16):
+        half = draw(6, 4, seed=1).astype(dtype)
+        found = swav(half, codes.astype(dtype))
+        assert found.dtype == jnp.float32
+        np.testing.assert_array_equal(found, swav(half.astype(jnp.float32), codes.astype(dtype).astype(jnp.float32)))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: unchecked_swav(draw(4, 3), draw(4, 2)), ValueError, r"scores has shape \(4, 3\) and codes has shape"),
+        (lambda: unchecked_swav(draw(4), draw(4)), ValueError, r"scores has shape \(4,\); it must have 2 dimensions"),
+        (lambda: unchecked_swav(draw(4, 3), jnp.zeros((4, 3), int)), TypeError, "codes has dtype int32"),
+        (
+            lambda: unchecked_swav(draw(4, 3), jnp.full((4, 3), 1.5)),
+            ValueError,
+            r"codes has values from 1.5 to 1.5; they must lie in \[0, 1\]",
+        ),
+        (
+            lambda: unchecked_swav(draw(4, 3), jnp.eye(4, 3), temperature=-1.0),
+            ValueError,
+            r"temperature is -1\.0; it must be a finite number above 0",
+        ),
+    ],
+)
+def test_what_is_wrong_for_swav_is_named(call, error, says):
     with pytest.raises(error, match=says) as raised:
         call()
     assert str(raised.value).endswith(".")

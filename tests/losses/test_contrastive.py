@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
 from jax.test_util import check_grads
 
-from sslax.losses import contrastive, nt_xent
+from sslax.losses import blocks, nt_xent
 
 # Compiled once for each shape; temperatures are traced, so that they share a program.
 compiled = jax.jit(nt_xent, static_argnames=("normalize", "axis_name", "block_size"))
@@ -247,8 +247,8 @@ def test_accelerators_take_dense_logits_and_large_row_blocks(monkeypatch, backen
     assert loops == 2
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     for dense, block, loops in ((2**27, 2**26, 0), (2**20, 2**19, 2)):
-        monkeypatch.setattr(contrastive, "_DENSE_ELSEWHERE", dense)
-        monkeypatch.setattr(contrastive, "_BLOCK_ELSEWHERE", block)
+        monkeypatch.setattr(blocks, "_DENSE_ELSEWHERE", dense)
+        monkeypatch.setattr(blocks, "_BLOCK_ELSEWHERE", block)
         (found, found_gradient), found_loops = value_and_loops()
         assert found_loops == loops
         close(found, value, 1e-6)
@@ -265,10 +265,10 @@ def test_blocks_of_each_backend(monkeypatch):
         (32768, 32768, False): (128, 2048),
     }
     for (rows, keys, tiled), (cpu, gpu) in sizes.items():
-        assert contrastive._block_size(rows, keys, tiled) == cpu
+        assert blocks.rows_at_a_time(rows, keys, tiled=tiled) == cpu
         with monkeypatch.context() as patch:
             patch.setattr(jax, "default_backend", lambda: "gpu")
-            assert contrastive._block_size(rows, keys, False) == gpu
+            assert blocks.rows_at_a_time(rows, keys) == gpu
 
 
 def test_half_precision_is_computed_in_float32():

@@ -1,0 +1,273 @@
+"""info_nce against the original code's values, a naive float64 loop, finite differences, and itself on eight devices."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.sharding import AxisType, PartitionSpec
+from jax.test_util import check_grads
+
+from sslax.losses import info_nce, nt_xent
+from tests.losses.naive import naive_info_nce
+
+# Compiled once for each shape; temperatures are traced, so that they share a program.
+compiled = jax.jit(info_nce, static_argnames=("axis_name", "block_size"))
+# Without the tests' shape checker, as users have it: the errors are then the function's own.
+unchecked = inspect.unwrap(info_nce)
+
+
+@functools.partial(jax.jit, static_argnames="block_size")
+def mean_and_gradients(query, key, negatives, temperature, block_size=None):
+    def loss(*a):
+        return info_nce(a[0], a[1], negatives=a[2], temperature=a[3], block_size=block_size).mean()
+
+    argnums = (0, 1, 3) if negatives is None else (0, 1, 2, 3)
+    return jax.value_and_grad(loss, argnums)(query, key, negatives, temperature)
+
+
+def draw(n, d, m=None, seed=0):
+    """Queries, keys and, where m is given, negatives."""
+    rng = np.random.default_rng(seed)
+    shapes = [(n, d), (n, d)] + ([] if m is None else [(m, d)])
+    arrays = [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes]
+    return (*arrays, None) if m is None else tuple(arrays)
+
+
+def as_jax(g):
+    return {name: jnp.asarray(x) if isinstance(x, np.ndarray) else x for name, x in g.items()}
+
+
+def close(actual, expected, tolerance):
+    """Within `tolerance` of the expected array's largest magnitude."""
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("block_size", [None, 3])
+@pytest.mark.parametrize("case", range(4))
+def test_golden_moco_v3(golden, case, block_size):
+    g = as_jax(golden(f"moco_v3_{case}"))
+    t = g["hyper"]["temperature"]
+
+    def loss(q1, q2):
+        directions = [(q1, g["k2"]), (q2, g["k1"])]
+        return 2 * t * sum(info_nce(q, k, temperature=t, block_size=block_size).mean() for q, k in directions)
+
+    value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1)))(g["q1"], g["q2"])
+    close(value, g["loss"], 1e-5)
+    close(gradients[0], g["grad_q1"], 1e-5)
+    close(gradients[1], g["grad_q2"], 1e-5)
+
+
+@pytest.mark.parametrize("case", range(4))
+@pytest.mark.parametrize("form", ["paper", "lightly"])
+def test_golden_nnclr(golden, case, form):
+    g = as_jax(golden(f"nnclr_{case}"))
+    t, (nn1, nn2) = g["hyper"]["temperature"], g["bank"][g["nn_index"]]
+    distance = info_nce if form == "paper" else nt_xent
+    end = "" if form == "paper" else "_lightly"
+
+    def loss(p1, p2):
+        return (distance(nn1, p2, temperature=t).mean() + distance(nn2, p1, temperature=t).mean()) / 2
+
+    value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1)))(g["p1"], g["p2"])
+    close(value, g[f"loss{end}"], 5e-6)
+    close(gradients[0], g[f"grad_p1{end}"], 5e-6)
+    close(gradients[1], g[f"grad_p2{end}"], 5e-6)
+
+
+@pytest.mark.parametrize("block_size", [None, 4])
+@pytest.mark.parametrize("m", [None, 6])
+def test_naive_loop(block_size, m):
+    query, key, negatives = draw(13, 5, m)
+    for temperature in (0.07, 0.5, 5.0):
+        losses = compiled(query, key, temperature=temperature, negatives=negatives, block_size=block_size)
+        close(losses, naive_info_nce(query, key, temperature, negatives), 2e-6)
+
+
+@pytest.mark.parametrize("block_size", [None, 3])
+@pytest.mark.parametrize("m", [None, 4])
+def test_float64_and_finite_differences(block_size, m):
+    """Gradients of queries, keys, the queue and the temperature, which is traced."""
+    with jax.enable_x64(True):
+        arrays = [jnp.asarray(x, jnp.float64) for x in draw(7, 3, m) if x is not None]
+        weights = jnp.arange(1.0, 8.0)
+
+        @jax.jit
+        def loss(temperature, query, key, negatives=None):
+            options = {"temperature": temperature, "negatives": negatives, "block_size": block_size}
+            return jnp.sum(weights * info_nce(query, key, **options))
+
+        naive = naive_info_nce(*arrays[:2], 0.3, *arrays[2:])
+        np.testing.assert_allclose(loss(0.3, *arrays), weights @ naive, rtol=1e-12)
+        check_grads(loss, (jnp.asarray(0.3), *arrays), order=1, modes=["rev"], rtol=1e-6, atol=1e-6)
+
+
+def test_dense_form_can_be_differentiated_twice():
+    query, key, _ = draw(4, 3)
+    check_grads(
+        lambda query, key: compiled(query, key, temperature=0.5).sum(), (query, key), order=2, rtol=2e-2, atol=2e-2
+    )
+
+
+_N, _D, _DEVICES = 24, 6, 8
+
+
+def model(parameters, x):
+    """A layer whose parameters are replicated: their gradient is what a user would all-reduce."""
+    return jnp.tanh(x @ parameters)
+
+
+def mean_loss(parameters, temperature, negatives, x1, x2, **options):
+    query, key = model(parameters, x1), model(parameters, x2)
+    return info_nce(query, key, temperature=temperature, negatives=negatives, **options).mean()
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    x1, x2, negatives = draw(_N, 5, 10, seed=3)
+    parameters = jax.random.normal(jax.random.key(4), (5, _D))
+    arguments = parameters, jnp.asarray(0.2), jnp.pad(negatives, ((0, 0), (0, 1)), constant_values=0.5), x1, x2
+    return arguments, jax.jit(jax.value_and_grad(mean_loss, (0, 1, 2)))(*arguments)
+
+
+def all_close(found, wanted):
+    for actual, expected in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        close(actual, expected, 5e-6)
+
+
+@pytest.mark.parametrize("block_size", [None, 2])
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_shard_map_equals_one_device(one_device, block_size, check_vma):
+    """Value, and gradients of parameters, temperature and negatives, all of which every device has the same."""
+    arguments, wanted = one_device
+    mesh = jax.make_mesh((_DEVICES,), ("data",), axis_types=(AxisType.Auto,))
+    rows, everywhere = PartitionSpec("data"), PartitionSpec()
+
+    def local(*arguments):
+        def loss(*arguments):
+            value = mean_loss(*arguments, axis_name="data", block_size=block_size)
+            return jax.lax.pmean(value, "data") if check_vma else value
+
+        found = jax.value_and_grad(loss, (0, 1, 2))(*arguments)
+        return found if check_vma else jax.lax.pmean(found, "data")
+
+    in_specs = (everywhere, everywhere, everywhere, rows, rows)
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=everywhere, check_vma=check_vma)
+    all_close(jax.jit(sharded)(*arguments), wanted)
+
+
+@pytest.mark.parametrize("block_size", [None, 2])
+def test_pmap_equals_one_device(one_device, block_size):
+    (*shared, x1, x2), wanted = one_device
+
+    def local(*arguments):
+        loss = functools.partial(mean_loss, axis_name="data", block_size=block_size)
+        return jax.lax.pmean(jax.value_and_grad(loss, (0, 1, 2))(*arguments), "data")
+
+    mapped = jax.pmap(local, axis_name="data", in_axes=(None, None, None, 0, 0))
+    found = mapped(*shared, *(x.reshape(_DEVICES, -1, x.shape[-1]) for x in (x1, x2)))
+    all_close(jax.tree.map(lambda x: x[0], found), wanted)
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_blocks_without_axis_name_inside_shard_map(check_vma):
+    """Local negatives on purpose: the blocked form must compile where its arrays differ between devices."""
+    z = jnp.stack(draw(32, 4)[:2])
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    rows = PartitionSpec(None, "data")
+    gradient = jax.jit(jax.grad(lambda z: info_nce(z[0], z[1], temperature=0.1, block_size=8).sum()))
+    sharded = jax.jit(jax.shard_map(gradient, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=check_vma))
+    close(sharded(z), jnp.concatenate([gradient(z[:, :16]), gradient(z[:, 16:])], axis=1), 5e-6)
+
+
+@pytest.mark.parametrize("m", [None, 65536])
+def test_memory_is_linear_in_the_batch(m):
+    def temporaries(n):
+        z = jax.ShapeDtypeStruct((n, 128), jnp.float32)
+        queue = None if m is None else jax.ShapeDtypeStruct((m, 128), jnp.float32)
+
+        def loss(query, key, negatives):
+            return info_nce(query, key, temperature=0.1, negatives=negatives).mean()
+
+        step = jax.jit(jax.value_and_grad(loss, (0, 1)))
+        return step.lower(z, z, queue).compile().memory_analysis().temp_size_in_bytes
+
+    # One matrix of all logits would be 4.3 GB, and 12.9 GB with the queue.
+    assert temporaries(32768) < (400e6 if m is None else 800e6)
+
+
+def test_half_precision_is_computed_in_float32():
+    arrays = draw(16, 8, 4)
+    for dtype in (jnp.bfloat16, jnp.float16):
+        half = [x.astype(dtype) for x in arrays]
+        found = compiled(half[0], half[1], temperature=0.1, negatives=half[2])
+        assert found.dtype == jnp.float32
+        wide = [x.astype(jnp.float32) for x in half]
+        np.testing.assert_array_equal(found, compiled(wide[0], wide[1], temperature=0.1, negatives=wide[2]))
+    # The type is that of the batch, whatever the queue is kept in.
+    assert compiled(arrays[0], arrays[1], temperature=0.1, negatives=half[2]).dtype == jnp.float32
+
+
+@given(
+    scales=st.tuples(*3 * [st.sampled_from([1e-40, 1e-30, 1.0, 1e30])]),
+    temperature=st.sampled_from([1e-3, 0.1, 1.0, 1e3]),
+    zeros=st.integers(0, 4),
+    block_size=st.sampled_from([None, 3]),
+)
+def test_extreme_inputs_stay_finite(scales, temperature, zeros, block_size):
+    query, key, negatives = draw(4, 3, 2)
+    expected = naive_info_nce(query, key, temperature, negatives)
+    query, key, negatives = (x * scale for x, scale in zip((query, key, negatives), scales, strict=True))
+    query = query.at[:zeros].set(0)
+    loss = compiled(query, key, temperature=temperature, negatives=negatives, block_size=block_size)
+    assert np.isfinite(loss).all()
+    assert (np.asarray(loss) >= 0).all()
+    if not zeros and min(scales) > 1e-40:
+        np.testing.assert_allclose(loss, expected, rtol=2e-5, atol=2e-5 / temperature)
+    _, gradients = mean_and_gradients(query, key, negatives, jnp.float32(temperature), block_size)
+    # The true gradient with respect to a row of 1e-30 exceeds float32 at small temperatures, so it is not asked there.
+    assert not any(np.isnan(g).any() for g in gradients)
+    if min(scales) >= 1:
+        assert all(np.isfinite(g).all() for g in gradients)
+        np.testing.assert_array_equal(gradients[0][:zeros], 0)
+
+
+def test_one_pair_and_equal_rows():
+    query, key, _ = draw(1, 3)
+    for block_size in (None, 1):
+        np.testing.assert_array_equal(compiled(query, key, temperature=0.01, block_size=block_size), [0.0])
+    same = jnp.ones((6, 3))
+    value, gradients = mean_and_gradients(same, same, same[:2], jnp.float32(0.1))
+    np.testing.assert_allclose(value, np.log(8), rtol=1e-6)
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "says"),
+    [
+        (((4, 3), (5, 3)), {}, ValueError, r"query has shape \(4, 3\) and key has shape \(5, 3\)"),
+        (((4, 3), (4, 3)), {"temperature": 0.0}, ValueError, "temperature is 0"),
+        (((4, 3), (4, 3)), {"temperature": float("nan")}, ValueError, "temperature is nan"),
+        (((4, 3), (4, 3)), {"block_size": 0}, ValueError, "block_size is 0; it must be at least 1, or None"),
+        (((0, 3), (0, 3)), {}, ValueError, r"query has shape \(0, 3\)"),
+        (((4,), (4,)), {}, ValueError, r"query has shape \(4,\); it must have 2 dimensions"),
+        (((4, 3), (4, 3)), {"negatives": jnp.zeros((2, 4))}, ValueError, r"negatives has shape \(2, 4\); .* 3 columns"),
+        (((4, 3), (4, 3)), {"negatives": jnp.zeros((0, 3))}, ValueError, r"negatives has shape \(0, 3\)"),
+        (((4, 3), (4, 3)), {"negatives": jnp.zeros((2, 3), int)}, TypeError, "negatives has dtype int32"),
+    ],
+)
+def test_bad_input_is_named(arguments, options, error, says):
+    with pytest.raises(error, match=says) as raised:
+        unchecked(*map(jnp.zeros, arguments), **{"temperature": 0.1, **options})
+    assert str(raised.value).endswith(".")
+
+
+def test_integers_are_refused():
+    with pytest.raises(TypeError, match="query has dtype int32"):
+        unchecked(jnp.ones((4, 3), jnp.int32), jnp.ones((4, 3)), temperature=0.1)

@@ -1,0 +1,74 @@
+"""simsiam against the original code, a naive float64 loop, finite differences, BYOL's loss and extreme rows."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from sslax.losses import byol, simsiam
+from tests.losses.naive import naive_simsiam
+
+value_and_gradients = jax.jit(jax.value_and_grad(lambda p, z: simsiam(p, z).sum(), (0, 1)))
+# Without the tests' shape checker, as users have it: the errors are then the function's own.
+unchecked = inspect.unwrap(simsiam)
+
+
+def draw(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_golden(golden, case):
+    g = {name: jnp.asarray(x) for name, x in golden(f"simsiam_{case}").items() if name != "hyper"}
+
+    def loss(p1, p2):
+        return (simsiam(p1, g["z2"]) + simsiam(p2, g["z1"])).mean() / 2
+
+    value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1)))(g["p1"], g["p2"])
+    np.testing.assert_allclose(value, g["loss"], rtol=5e-6)
+    for gradient, name in zip(gradients, ("grad_p1", "grad_p2"), strict=True):
+        np.testing.assert_allclose(gradient, g[name], atol=5e-6 * np.abs(g[name]).max())
+
+
+def test_naive_loop_and_byol():
+    prediction, projection = draw(7, 5), draw(7, 5, seed=1)
+    np.testing.assert_allclose(simsiam(prediction, projection), naive_simsiam(prediction, projection), atol=1e-6)
+    np.testing.assert_allclose(simsiam(prediction, projection), byol(prediction, projection) / 2 - 1, atol=1e-6)
+
+
+def test_finite_differences_and_no_gradient_of_the_projection():
+    with jax.enable_x64(True):
+        prediction, projection = (jnp.asarray(draw(4, 5, seed=s), jnp.float64) for s in (0, 1))
+        check_grads(jax.jit(lambda p: simsiam(p, projection)), (prediction,), order=2, modes=["rev"])
+        _, gradients = value_and_gradients(prediction, projection)
+    assert np.abs(gradients[0]).max() > 0
+    assert np.all(np.asarray(gradients[1]) == 0)
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e30])
+def test_extreme_rows(scale):
+    prediction, projection = draw(4, 3), draw(4, 3, seed=1)
+    for p, z in ((prediction * scale, projection), (prediction, projection * scale)):
+        value, gradients = value_and_gradients(p.at[0].set(0), z)
+        assert not any(np.isnan(g).any() for g in gradients)
+        np.testing.assert_array_equal(gradients[0][0], 0)
+        if scale > 1e-40:
+            np.testing.assert_allclose(value, naive_simsiam(prediction[1:], projection[1:]).sum(), rtol=1e-5)
+            assert all(np.isfinite(g).all() for g in gradients)
+
+
+def test_half_precision_is_computed_in_float32():
+    for dtype in (jnp.bfloat16, jnp.float16):
+        p, z = draw(4, 3).astype(dtype), draw(4, 3, seed=1).astype(dtype)
+        assert simsiam(p, z).dtype == jnp.float32
+        np.testing.assert_array_equal(simsiam(p, z), simsiam(p.astype(jnp.float32), z.astype(jnp.float32)))
+
+
+def test_what_is_wrong_is_named():
+    with pytest.raises(ValueError, match=r"prediction has shape \(4, 3\) and projection has shape \(1, 3\)"):
+        unchecked(draw(4, 3), draw(1, 3))
+    with pytest.raises(TypeError, match="projection has dtype int32"):
+        unchecked(draw(4, 3), jnp.ones((4, 3), int))
