@@ -1,7 +1,7 @@
 """Self-supervised visual representation learning in JAX and Flax: pure losses, methods as their papers define them, training.
 
-`sslax.pretrain` trains a network on your images and `sslax.load` opens a finished run. The parts are subpackages, such as
-`sslax.losses`. All are imported when they are first used, so that a loss alone costs no more than JAX.
+`sslax.pretrain` trains a network on your images and `sslax.load` opens a finished run. The other parts are subpackages, such
+as `sslax.losses`. Each subpackage is imported at its first use, so that a loss alone imports little more than JAX.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""`python -m sslax COMMAND`, which is `sslax COMMAND`."""
+"""`python -m sslax COMMAND` does the same as `sslax COMMAND`."""
 
 from sslax.cli.main import main
 

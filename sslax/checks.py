@@ -1,7 +1,8 @@
-"""Checks of what users hand over, before anything is computed: types and shapes always, values where they are concrete.
+"""Checks of the arguments of public functions, before anything is computed.
 
-Each raises TypeError for what is of a wrong kind and ValueError for a wrong value, in one sentence that names the argument.
-What is traced has no value yet, so under jit, grad and vmap its type and shape are checked and nothing else.
+Each check raises TypeError for a wrong type and ValueError for a wrong value or shape, with one sentence that names the
+argument. Types and shapes are always checked. Values are checked only if they are concrete: a tracer, under jit, grad or
+vmap, has no value yet.
 """
 
 import math
@@ -21,34 +22,34 @@ _TINY, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).m
 
 
 def is_concrete(x: Any) -> bool:
-    """Whether the values of `x` are known here: not those of a tracer, nor of an array that other hosts have a part of."""
+    """Whether this process knows the values of `x`: False for a tracer, and for an array that is partly on other hosts."""
     return not isinstance(x, jax.core.Tracer) and getattr(x, "is_fully_addressable", True)
 
 
 def value_range(x: Array | np.ndarray) -> tuple[float, float]:
-    """The least and the largest value of what is concrete; both NaN where one is."""
-    # An array that a traced function closes over is concrete, but what is computed of it there would be traced.
+    """The smallest and the largest value of a concrete array; both are NaN if the array contains a NaN."""
+    # A traced function may close over a concrete array. Without this, min and max of it would be tracers.
     with jax.ensure_compile_time_eval():
         return float(x.min()), float(x.max())
 
 
 def parse_colour(name: str, text: str) -> tuple[int, int, int]:
-    """A colour as an option has it, `R,G,B`.
+    """Read a colour that an option gives as `R,G,B`.
 
     Raises:
-      InputError: where it is anything but three whole numbers from 0 to 255.
+      InputError: if the text is not three whole numbers from 0 to 255.
     """
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
-        raise InputError(f"{name} is {text}; it must be R,G,B, three whole numbers from 0 to 255, as 255,255,255.")
+        raise InputError(f"{name} is {text}; it must be R,G,B, three whole numbers from 0 to 255, such as 255,255,255.")
     red, green, blue = map(int, parts)
     return red, green, blue
 
 
 def as_array(name: str, x: Any) -> Array:
-    """`x` as a JAX array; NumPy's wide types and Python's lists become JAX's types, where these hold their values.
+    """Convert `x` to a JAX array. NumPy's 64-bit types and Python lists become JAX's types if these can hold the values.
 
-    JAX itself makes infinities of large float64 values and wraps large int64 around, without a word.
+    The check is needed because JAX itself silently turns large float64 values into infinities and wraps large int64 values.
     """
     if isinstance(x, jax.Array):
         return x
@@ -57,7 +58,9 @@ def as_array(name: str, x: Any) -> Array:
             return jnp.asarray(x)
         given = np.asarray(x)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} cannot be made an array: its parts do not have one shape and type.") from error
+        raise ValueError(
+            f"{name} cannot be converted to an array; all its parts must have the same shape and type."
+        ) from error
     if not (jnp.issubdtype(given.dtype, jnp.number) or given.dtype == bool):
         raise TypeError(f"{name} has dtype {given.dtype}; it must be an array of numbers.")
     dtype = jax.dtypes.canonicalize_dtype(given.dtype)
@@ -66,20 +69,20 @@ def as_array(name: str, x: Any) -> Array:
     lost = np.isfinite(given) & ~np.isfinite(held) if jnp.issubdtype(given.dtype, jnp.inexact) else given != held
     if lost.any():
         raise ValueError(f"{name} has the value {given[lost].flat[0]}, which {dtype} cannot hold.")
-    # Under jit it would be traced, and its values be as unknown as an argument's.
+    # Under jit the array would otherwise be a tracer, and its values could not be checked.
     with jax.ensure_compile_time_eval():
         return jnp.asarray(held)
 
 
 def check_floating(name: str, x: Array, ndim: int) -> None:
-    """Raise unless `x` is a real floating array of `ndim` dimensions, none of them empty."""
+    """Raise unless `x` is a real floating-point array with `ndim` dimensions, all of them at least 1."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"{name} has dtype {x.dtype}; it must be a floating-point array.")
     _check_shape(name, x, ndim)
 
 
 def check_pair(name1: str, x1: Array, name2: str, x2: Array, ndim: int = 2) -> None:
-    """Raise unless both are real floating arrays of `ndim` dimensions and of one shape."""
+    """Raise unless both are real floating-point arrays with `ndim` dimensions and the same shape."""
     check_floating(name1, x1, ndim)
     check_floating(name2, x2, ndim)
     if x1.shape != x2.shape:
@@ -89,7 +92,7 @@ def check_pair(name1: str, x1: Array, name2: str, x2: Array, ndim: int = 2) -> N
 def check_labels(
     name: str, labels: Array | np.ndarray, *, count: int | None = None, of: str = "", num_classes: int
 ) -> None:
-    """Raise unless `labels` are whole numbers [count] in [0, num_classes); a count of None is any, 0 included."""
+    """Raise unless `labels` are integers [count] in [0, num_classes). With `count` None any number is accepted, also 0."""
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"{name} has dtype {labels.dtype}; it must be an array of integers.")
     if labels.ndim != 1 or count not in (None, labels.shape[0]):
@@ -104,15 +107,15 @@ def check_labels(
 def as_images(
     name: str, x: Any, *, ndim: int = 3, rgb: bool = False, unit: bool = False, levels: bool = False
 ) -> Array:
-    """Images [h, w, c], or [n, h, w, c] for `ndim` 4, in float32 or wider.
+    """Check images [h, w, c], or [n, h, w, c] for `ndim` 4, and convert them to float32 or wider.
 
     Args:
-      name: of the argument.
+      name: name of the argument.
       x: the images.
-      ndim: how many dimensions.
-      rgb: c must be 3.
-      unit: the values of floats must lie in [0, 1].
-      levels: uint8 is right too, and stays what it is.
+      ndim: number of dimensions.
+      rgb: require c to be 3.
+      unit: require floating-point values in [0, 1].
+      levels: also accept uint8, which is returned as uint8.
     """
     images = as_array(name, x)
     if not (levels and images.dtype == jnp.uint8):
@@ -134,25 +137,25 @@ def as_images(
 
 
 def check_finite(name: str, value: Any) -> None:
-    """Raise unless `value` is one finite number."""
+    """Raise unless `value` is a single finite number."""
     if (number := _number(name, value)) is not None and not math.isfinite(number):
         raise ValueError(f"{name} is {value}; it must be a finite number.")
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Raise unless `value` is one number above 0 that float32 holds: 1e-46 would be 0 there, and a division by it NaN."""
+    """Raise unless `value` is a single positive number that float32 can hold: 1e-46 would become 0, and dividing by it NaN."""
     if (number := _number(name, value)) is not None and not _TINY <= number <= _LARGEST:
         raise ValueError(f"{name} is {value}; it must be a finite number above 0 that float32 can hold.")
 
 
 def check_at_least(name: str, value: Any, least: float = 0.0) -> None:
-    """Raise unless `value` is one finite number of at least `least`."""
+    """Raise unless `value` is a single finite number of at least `least`."""
     if (number := _number(name, value)) is not None and not least <= number < math.inf:
         raise ValueError(f"{name} is {value}; it must be a finite number of at least {least:g}.")
 
 
 def check_probability(name: str, value: Any, *, below_one: bool = False) -> None:
-    """Raise unless `value` is one number in [0, 1], or in [0, 1) for `below_one`."""
+    """Raise unless `value` is a single number in [0, 1], or in [0, 1) with `below_one`."""
     if (number := _number(name, value)) is None:
         return
     if not 0 <= number <= 1 or (below_one and number == 1):
@@ -160,7 +163,7 @@ def check_probability(name: str, value: Any, *, below_one: bool = False) -> None
 
 
 def check_count(name: str, value: Any, *, least: int = 1, what: str = "") -> None:
-    """Raise unless `value` is a whole number, known when the program is compiled, of at least `least`."""
+    """Raise unless `value` is a whole number of at least `least`; it must be known at compile time, so not a tracer."""
     try:
         number = operator.index(value)
     except TypeError as error:
@@ -170,7 +173,7 @@ def check_count(name: str, value: Any, *, least: int = 1, what: str = "") -> Non
 
 
 def check_range(name: str, value: Any, *, most: float = math.inf) -> None:
-    """Raise unless `value` is two positive finite numbers, the lower first, and the other at most `most`."""
+    """Raise unless `value` is two positive finite numbers, the lower first and the higher at most `most`."""
     pair: list[Any] = (
         [number for number in value if isinstance(number, numbers.Real)] if isinstance(value, Sequence) else []
     )
@@ -193,7 +196,7 @@ def _check_shape(name: str, x: Array, ndim: int) -> None:
 
 
 def _number(name: str, value: Any) -> float | None:
-    """The one real number that `value` is; None where it is traced."""
+    """The real number in `value`, or None if `value` is traced."""
     if not isinstance(value, numbers.Real | np.generic | np.ndarray | jax.Array):
         raise TypeError(f"{name} is {value!r}; it must be a number.")
     shape = getattr(value, "shape", ())

@@ -1,7 +1,7 @@
-"""What XLA is told before it compiles: the folder of compiled programs, and deterministic kernels on a GPU.
+"""Settings for XLA: the compilation cache, and deterministic kernels on a GPU.
 
-The folder is `$XDG_CACHE_HOME/sslax` (`~/.cache/sslax` where that is unset), or the one that `SSLAX_COMPILATION_CACHE` names;
-`off` keeps nothing. A program in it is code that later runs execute: share the folder only with users that you trust.
+The cache folder is `$XDG_CACHE_HOME/sslax` (`~/.cache/sslax` if that is unset), or the folder in `SSLAX_COMPILATION_CACHE`;
+`off` turns the cache off. Later runs execute the programs in this folder: share it only with users that you trust.
 """
 
 import glob
@@ -21,31 +21,31 @@ from sslax.errors import InputError
 
 VARIABLE = "SSLAX_COMPILATION_CACHE"
 OFF = "off"
-# Programs that no run has used for so long are removed, seconds.
+# Seconds without use after which a cached program is removed.
 _UNUSED = 30 * 24 * 3600.0
-# The fields of /proc/cpuinfo by which LLVM chooses instructions, on x86 and on ARM.
+# The fields of /proc/cpuinfo that determine which instructions LLVM uses, on x86 and on ARM.
 _PROCESSOR = ("vendor_id", "cpu family", "model", "flags", "CPU implementer", "CPU part", "Features")
-# What jax warns of an entry; it then compiles, and goes on.
+# jax's warning about a cache entry that it cannot read or write. It then compiles the program and continues.
 WARNING = "Error (reading|writing) persistent compilation cache entry for '(.*?)': (.*)"
-# Implies xla_gpu_exclude_nondeterministic_ops and turns autotuning off, which would choose other kernels in another process.
+# Implies xla_gpu_exclude_nondeterministic_ops, and turns off autotuning, which can choose different kernels in each process.
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
-# Of this process: the folder of ours that jax keeps programs in, and the folders of which a failure was told.
+# State of this process: the cache folder that this module has set, and the kinds of failure already reported.
 _folder: pathlib.Path | None = None
 _told: set[str] = set()
 
 
 def keep_programs(place: str | None = None) -> str | None:
-    """Have compiled programs kept in a folder, so that a later process need not compile them again.
+    """Turn on the compilation cache, so that later processes do not compile the same programs again.
 
-    Safe where several processes share the folder. Programs unused for 30 days are removed.
+    Several processes can share the folder safely. Programs unused for 30 days are removed.
 
     Args:
-      place: a folder, or "off". None takes the one that jax has already been given (`JAX_COMPILATION_CACHE_DIR`, or
-        `jax.config`), else the one that `SSLAX_COMPILATION_CACHE` names, else the user's cache.
+      place: a folder, or "off". None keeps jax's own setting (`JAX_COMPILATION_CACHE_DIR` or `jax.config`) if there is one,
+        otherwise uses `SSLAX_COMPILATION_CACHE` if it is set, otherwise the user's cache folder.
 
     Returns:
-      Where the folder cannot be written, one sentence that says so; the run goes on and keeps nothing. None otherwise.
+      One sentence for the user if the folder cannot be written; the run then continues without a cache. None otherwise.
     """
     if place is None:
         if jax.config.values["jax_compilation_cache_dir"] is not None:
@@ -57,7 +57,7 @@ def keep_programs(place: str | None = None) -> str | None:
     try:
         root = pathlib.Path(place).expanduser() if place else _default()
         folder = root / machine()
-        # Absolute, as the run may change its working directory.
+        # Absolute, because the process may change its working directory.
         folder = folder.absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -75,32 +75,35 @@ def keep_programs(place: str | None = None) -> str | None:
 
 
 def machine() -> str:
-    """A folder's name, the same on machines of one operating system and one kind of processor.
+    """A sub-folder name that is the same on machines with the same operating system and kind of processor.
 
-    XLA compiles for the processor's instruction set, and jax's keys do not say for which. The folder is the same for every
-    backend: which one runs is only known once it has started.
+    XLA compiles for the processor's instruction set, but jax's cache keys do not contain it. The name does not depend on the
+    backend, because the backend is only known once JAX has started it.
     """
     described = "\n".join((platform.system(), platform.machine(), _processor()))
     return f"xla-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
 
 
 def _processor() -> str:
-    """The kind of this machine's processor and its instruction sets, in a text that does not depend on their order."""
+    """This machine's processor and its instruction sets as text, independent of the order in which they are listed."""
     try:
         text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return platform.processor()
-    # The first processor's; the others repeat it.
+    # Reversed, so that the values of the first processor are kept; the other processors repeat them.
     fields = dict(line.split(":", 1) for line in reversed(text.splitlines()) if ":" in line)
     stripped = {name.strip(): " ".join(sorted(value.split())) for name, value in fields.items()}
     return "\n".join(f"{name}: {stripped[name]}" for name in _PROCESSOR if name in stripped)
 
 
 def failed(warning: str) -> tuple[bool, str | None]:
-    """Whether a warning is jax's of an entry that it could not read or write, and the sentence to tell, if any.
+    """Handle jax's warning that it could not read or write a cache entry.
 
-    A process that is killed leaves half an entry, which jax never replaces. The entries of that program are removed here,
-    before jax has compiled it, so that it writes a new one. That an entry cannot be written is told once.
+    A killed process leaves an incomplete entry, which jax never replaces. This function removes the entries of that program,
+    before jax has compiled it, so that jax writes a new one. A failure to write is reported once per process.
+
+    Returns:
+      Whether the warning is about the cache, and the sentence to show to the user, or None.
     """
     found = re.match(WARNING, warning, re.DOTALL)
     if found is None:
@@ -118,13 +121,13 @@ def failed(warning: str) -> tuple[bool, str | None]:
 
 
 def _default() -> pathlib.Path:
-    """The user's cache, by the XDG base directory specification, which ignores relative paths."""
+    """The user's cache folder by the XDG base directory specification, which says to ignore relative paths."""
     base = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else pathlib.Path.home() / ".cache") / "sslax"
 
 
 def _use(folder: pathlib.Path | None) -> None:
-    """Have jax keep programs in the folder, small ones too, or none at all."""
+    """Set jax's cache folder, and cache small programs too; None turns the cache off."""
     global _folder
     _folder = folder
     place = None if folder is None else str(folder)
@@ -132,14 +135,14 @@ def _use(folder: pathlib.Path | None) -> None:
         return
     jax.config.update("jax_compilation_cache_dir", place)
     if place is not None:
-        # By jax's own limit of one second, a second run of the digits finds 2 of its first 28 programs and compiles the others.
+        # With jax's default limit of one second, a second run on the digits finds only 2 of its first 28 programs in the cache.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    # jax looks at the setting once, at the first program.
+    # jax reads this setting only once, at the first program that it compiles.
     compilation_cache.reset_cache()
 
 
 def _remove_unused(root: pathlib.Path) -> None:
-    """Remove programs that nobody has read or written for long, also those of other machines; nothing else in the folder."""
+    """Remove programs that have not been read or written for 30 days, also those of other machines; leave other files."""
     oldest = time.time() - _UNUSED
     for entry in root.glob("xla-*/*-cache"):
         try:
@@ -155,17 +158,17 @@ def _remove(entry: pathlib.Path) -> None:
     try:
         entry.unlink(missing_ok=True)
     except OSError:
-        # It may be another user's; jax then compiles that program each time.
+        # The file may belong to another user. jax then compiles that program each time.
         return
 
 
 def make_deterministic() -> None:
-    """Have XLA take kernels that give the same bits in every run on a GPU; other backends always do.
+    """Make XLA use GPU kernels that give bit-identical results in every run; other backends always do.
 
-    Call it before anything is computed: XLA reads its flags once.
+    Call it before any computation: XLA reads its flags once.
 
     Raises:
-      InputError: where the GPU has already been started without the flag.
+      InputError: if the GPU backend has already started without the flag.
     """
     before = os.environ.get("XLA_FLAGS")
     if _DETERMINISTIC not in (before or "").split():
@@ -179,13 +182,13 @@ def make_deterministic() -> None:
     if jax.default_backend() == "gpu":
         raise InputError(
             f"deterministic is True, but XLA has already started without {_DETERMINISTIC}; "
-            "set it in XLA_FLAGS before Python starts."
+            "set this flag in XLA_FLAGS before you start Python."
         )
 
 
 def _is_deterministic() -> bool:
-    """Whether XLA has read its flags with that one among them."""
+    """Whether XLA has read its flags and found the deterministic one among them."""
     options = backend.get_compile_options(num_replicas=1, num_partitions=1)
-    # Held by a name: its options refer into it and do not keep it alive.
+    # Keep a reference to this object: its debug_options point into it and do not keep it alive.
     building = options.executable_build_options
     return "xla_gpu_deterministic_ops: true" in str(building.debug_options)

@@ -1,7 +1,7 @@
-"""The typed configuration of a run, and the checks that come before anything is compiled.
+"""The typed configuration of a run, and the checks that run before anything is compiled.
 
-Every field is a flag of the scripts, named as it is nested: `--optim.lr`, `--method.views.size`. The named instances stand
-in `sslax/recipes`; a method's own options stand beside the method.
+Every field is a command-line flag. The flag's name follows the nesting: `--optim.lr`, `--method.views.size`. The named
+configurations are in `sslax/recipes`; each method defines its own options in its file in `sslax/methods`.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from sslax.processes import DistributedConfig
 
 
 class MethodOptions(Protocol):
-    """What a method's options must have: the method's name in the table of methods, and their own checks."""
+    """What every method's options must provide: the method's name in `METHODS`, its views, and a check of the options."""
 
     NAME: ClassVar[str]
     views: Any
@@ -32,149 +32,163 @@ class NetworkConfig:
     name: Literal[
         "resnet18", "resnet34", "resnet50", "patch-resnet", "vit-tiny", "vit-small", "vit-base", "vit-micro"
     ] = "resnet18"
-    """Backbone; patch-resnet and vit-micro are small ones for CPUs."""
+    """Backbone; patch-resnet and vit-micro are small networks for CPUs."""
     stem: Literal["auto", "imagenet", "small", "patch"] = "auto"
-    """First layers of a ResNet: auto takes 3x3 of stride 1 (small) for views up to 32 pixels and torchvision's above."""
+    """First layers of a ResNet; auto uses a 3x3 convolution of stride 1 (small) for views of up to 32 pixels, and
+    torchvision's stem (imagenet) for larger views."""
     width: int | None = None
-    """Channels of a ResNet's first stage, or of a ViT's tokens; None is what the name says."""
+    """Channels of a ResNet's first stage, or of a ViT's tokens; None uses the width that belongs to the name."""
     depth: int | None = None
-    """Blocks of a ViT; None is what the name says."""
+    """Number of blocks of a ViT; None uses the depth that belongs to the name."""
     patch_size: int | None = None
-    """Side of the patches of a ViT or a patch stem, pixels; None is 16 for the ViTs of the papers, 4 for the small ones."""
+    """Side of the patches of a ViT or of a patch stem, in pixels; None is 16 for the papers' ViTs and 4 for the small
+    networks."""
     drop_path: float = 0.1
-    """Stochastic depth of a ViT's last block in training."""
+    """Stochastic depth: the probability of dropping a ViT's last block in training; earlier blocks have a lower one."""
     norm: Literal["batch", "group", "none"] = "batch"
-    """Norm of a ResNet: batch; group, which is GroupNorm with standardised weights, so that nothing crosses the batch; or
-    none. Export to torch knows batch alone."""
+    """Normalisation of a ResNet: batch (BatchNorm), group (GroupNorm with standardised weights, which does not mix
+    images of a batch), or none. Only batch can be exported to torch."""
     initial: Literal["release", "torch", "torchvision"] = "release"
-    """What a ResNet's convolutions and the heads on it start from: as in the methods' releases; torch's defaults; or, of the
-    convolutions, torchvision's (He's normal over the fan-out), with torch's defaults in the heads."""
+    """Initialisation of a ResNet's convolutions and of the heads on it: release, as in the methods' released code; torch,
+    torch's defaults; torchvision, He's normal over the fan-out for convolutions, and torch's defaults for the heads."""
     zero_residual: bool = True
-    """Start the last norm of a ResNet's blocks at a scale of 0, so that each block is the identity; or at 1."""
+    """Initialise the scale of the last norm of each ResNet block to 0, so that each block starts as the identity;
+    otherwise to 1."""
     stem_relu: bool = True
-    """ReLU after the norm of a ResNet's stem; lightly's benchmark on CIFAR-10 has none."""
+    """Apply a ReLU after the norm of a ResNet's stem; lightly's benchmark on CIFAR-10 does not."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimiser and its learning rate: warmup, then a cosine."""
+    """The optimiser and its learning rate schedule: a linear warmup, then a cosine."""
 
     name: Literal["adamw", "sgd", "lars"] = "adamw"
     """Optimiser."""
     lr: float = 1e-3
-    """Base learning rate, before scaling by the batch."""
+    """Base learning rate, before scaling by the batch size."""
     bias_lr: float | None = None
-    """Base learning rate of biases and norms' parameters, as Barlow Twins has it; None is lr."""
+    """Base learning rate of biases and of the parameters of norms, as in Barlow Twins; None uses lr."""
     lr_scaling: Literal["none", "linear", "sqrt"] = "none"
-    """How the batch scales the rate: none, lr·batch/256 (linear) or lr·√batch (sqrt)."""
+    """How the batch size scales the learning rate: none, linear (lr·batch/256) or sqrt (lr·√batch)."""
     warmup_epochs: float = 10.0
     """Epochs of linear warmup."""
     end_lr: float = 0.0
-    """Learning rate that the cosine goes to; not scaled by the batch."""
+    """Learning rate at the end of the cosine; not scaled by the batch size."""
     warmup: Literal["step", "dino"] = "step"
-    """Whose warmup: from 0 by equal steps (SimCLR, BYOL), or DINO's, which has the peak twice."""
+    """Warmup convention: step increases from 0 in equal steps (SimCLR, BYOL); dino reaches the peak at the last warmup
+    step and has it again at the first step of the cosine (DINO)."""
     schedule: Literal["step", "epoch"] = "step"
-    """How often the learning rate changes: with every step, or with every epoch, as torch's schedulers are usually stepped."""
+    """When the learning rate changes: at every step, or once per epoch, as torch's schedulers are usually stepped."""
     weight_decay: float = 1e-4
     """Weight decay."""
     end_weight_decay: float | None = None
-    """Weight decay at the end of a cosine (AdamW); None keeps it constant."""
+    """Weight decay at the end of its cosine schedule (AdamW only); None keeps it constant."""
     decay_all: bool = False
-    """Decay (and with LARS adapt) biases and norms' parameters too; papers leave them out."""
+    """Also apply weight decay (and LARS adaptation) to biases and to the parameters of norms; the papers exclude them."""
     momentum: float = 0.9
-    """Momentum of SGD and LARS, b1 of AdamW."""
+    """Momentum of SGD and LARS; b1 of AdamW."""
     lr_after_momentum: bool = False
-    """LARS: multiply by the learning rate after the momentum (BYOL) rather than before it (SimCLR)."""
+    """LARS only: multiply by the learning rate after the momentum (BYOL) instead of before it (SimCLR)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A pretraining run. The fields that most people change come first, which is also their order in `--help`."""
+    """A pretraining run. The fields that most people change come first, in `--help` too."""
 
     method: Any
-    """The method's own options."""
+    """The options of the method."""
     data: str = "digits"
-    """Images: digits, folder:PATH (class folders, or unlabelled images; train/ and test|val/ where they exist), or
-    tfds:NAME[/CONFIG][:SPLIT] as TensorFlow Datasets has prepared them."""
+    """Images: digits; folder:PATH (a folder per class, or unlabelled images; train/ and test/ or val/ if they exist); or
+    tfds:NAME[/CONFIG][:SPLIT], a dataset that TensorFlow Datasets has prepared."""
     run_dir: str | None = None
-    """Folder of the run; None is runs/CONFIG. The same command on it again goes on where it stopped."""
+    """Folder of the run; None is runs/CONFIG. Run the same command again to resume a stopped run."""
     epochs: int = 200
     """Passes over the training images."""
     batch_size: int = 256
-    """Images a step, over all devices."""
+    """Images per step, over all devices."""
     seed: int = 0
-    """Seed of initialisation, order and views."""
+    """Seed of the initialisation, the order of the images and the views."""
     canvas: int | None = None
-    """Side of the square that every image is squashed to in memory, pixels; None keeps images that are square and alike."""
+    """Side in pixels of the square that every image is resized to in memory, whatever its aspect ratio; None keeps the
+    size of images that are square and all of one size."""
     limit: int | None = None
-    """Take only the first N images of each split, the same number of each class."""
+    """Use only the first N images of each split, with the same number from each class."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    """Number type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, and float32 on CPU."""
     init_from: str | None = None
-    """Weights that the backbone starts from: a safetensors file with torchvision's, timm's or DINO's names."""
+    """Initial weights of the backbone: a safetensors file that uses torchvision's, timm's or DINO's names."""
     dry_run: bool = False
-    """Show what the run would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
+    """Show what the run would need (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
     network: NetworkConfig = NetworkConfig()
     optim: OptimizerConfig = OptimizerConfig()
     allow_unreadable: bool = False
-    """Go on when more than 1 % of the image files cannot be read."""
+    """Continue even if more than 1 % of the image files cannot be read."""
     exif: bool = True
-    """Turn photographs upright by their EXIF orientation; --no-exif takes the pixels as they are stored."""
+    """Rotate photographs upright by their EXIF orientation; --no-exif keeps the pixels as they are stored."""
     background: str = "255,255,255"
-    """Colour that shows where an image is transparent: R,G,B from 0 to 255."""
+    """Background colour behind transparent pixels: R,G,B from 0 to 255."""
     split_seed: int = 0
-    """Seed of the held-out split, where the data has none."""
+    """Seed that chooses the held-out test images if the data has no test split."""
     feed: Literal["auto", "resident", "streamed"] = "auto"
-    """Where the images are: on the devices (resident), or decoded as they are needed (streamed); auto is resident up to 40 %
-    of the free memory. Both give the same batches."""
+    """Where the images are kept: in device memory (resident), or on disk and decoded when needed (streamed); auto is
+    resident if they take up to 40 % of the free memory. Both give the same batches."""
     workers: int = 0
-    """Processes that decode what is streamed; 0 decodes in threads of this one."""
+    """Number of processes that decode streamed images; 0 decodes in threads of the main process."""
     cache: str | None = None
-    """Folder for decoded images: written once, later runs read them from there and decode nothing."""
+    """Folder for decoded images. The first run writes them; later runs read them and decode nothing."""
     remat: bool = False
-    """Keep only what goes from block to block of the backbone for the gradient, and compute what is inside again: less memory
-    for a third more arithmetic."""
+    """Rematerialisation: keep only the activations between the backbone's blocks, and recompute those inside the blocks
+    for the gradient. It saves memory and costs a third more arithmetic."""
     accumulate: int = 1
-    """Micro-batches that a batch is cut into, one after the other, their gradients averaged: less memory. Exact where nothing
-    crosses the batch, as DINO on a ViT; BatchNorm and negatives are then of the micro-batch."""
+    """Number of micro-batches per batch. They are computed one after the other and their gradients are averaged, which
+    saves memory. The result is exact if no computation mixes images of a batch, as for DINO on a ViT; BatchNorm and
+    negatives see the micro-batch only."""
     online_probe: bool = False
-    """Train a linear classifier on the features along the way; it sees the labels, the network does not see it."""
+    """Train a linear classifier on the features during pretraining. It uses the labels, and it does not affect the
+    network."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """What to do when loss or gradient are not finite: stop the run, or skip that update and count it."""
+    """What to do if the loss or the gradient is not finite: stop the run, or skip that update and count it."""
     on_collapse: Literal["warn", "stop", "ignore"] = "warn"
-    """What to do when the features collapse: say so and go on, stop the run, or not watch at all."""
+    """What to do if the features collapse: warn and continue, stop the run, or do not check (ignore)."""
     steps_per_call: int | None = None
-    """Steps under one compiled loop of resident images; None is 1 on CPU and 10 elsewhere. Streamed ones come step by step."""
+    """Steps per call of the compiled loop, for resident images; None is 1 on CPU and 10 elsewhere. Streamed images always
+    take one step per call."""
     log_every: int = 10
     """Steps between lines of metrics."""
     eval_every: int = 10
-    """Epochs between kNN evaluations; 0 is never."""
+    """Epochs between kNN evaluations; 0 turns them off."""
     knn: tuple[Literal[1, 20, 200], ...] = (1, 20)
-    """Neighbours of these evaluations: 1 and 20 vote by DINO's protocol (temperature .07), 200 by lightly's (.1)."""
+    """Numbers of neighbours in the kNN evaluations: 1 and 20 vote by DINO's protocol (temperature 0.07), 200 by lightly's
+    (0.1)."""
     checkpoint_every: int = 10
     """Epochs between checkpoints."""
     keep_checkpoints: int = 2
-    """How many of the newest checkpoints stay; the best by kNN stays as well, and is saved when it is met."""
+    """Number of newest checkpoints to keep. The checkpoint with the best kNN accuracy is kept too, and is saved as soon as
+    it is measured."""
     tensorboard: bool = False
-    """Write the metrics as TensorBoard's scalars too, to the folder tensorboard of the run; needs tensorboardX."""
+    """Also write the metrics as TensorBoard scalars, to the folder tensorboard inside the run; needs tensorboardX."""
     compilation_cache: str | None = None
-    """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
+    """Folder for compiled programs, or off; None uses SSLAX_COMPILATION_CACHE if it is set, otherwise
+    $XDG_CACHE_HOME/sslax."""
     deterministic: bool = False
-    """Take kernels on GPU that give the same bits in every run, so that a resumed run is exact there too; slower on GPU. On
-    CPU every run is exact."""
+    """Use GPU kernels that give bit-identical results in every run, so that a resumed run is exact; slower on GPU. On CPU
+    every run is exact."""
     fsdp: bool = False
-    """Spread parameters, optimiser and the method's state over the devices in place of a copy on each; for networks that do
-    not fit otherwise."""
+    """Shard the parameters, the optimiser state and the method's state over the devices instead of keeping a copy on each;
+    for networks that do not fit otherwise."""
     distributed: DistributedConfig = DistributedConfig()
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The configuration as JSON has it (tuples as lists), with the method's name.
+    """The configuration as JSON values (tuples become lists), with the method's name.
 
-    Left out is what makes no other run: `run_dir`, as runs may be moved, `dry_run`, which is none, `tensorboard` and `knn`,
-    which only watch, `keep_checkpoints`, what changes only the way that the same images take, or the memory of the same step,
-    which may be another on another machine, as may the devices and how the run is spread over them, and `on_nan`, so that a
-    run that was stopped may go on by skipping. `compilation_cache` and `deterministic` change how XLA compiles the same step.
+    It leaves out the fields that you may change when you resume a run:
+
+    - `run_dir`, because you may move a run, and `dry_run`, which trains nothing;
+    - `tensorboard`, `knn` and `keep_checkpoints`, which do not affect training;
+    - `feed`, `workers`, `cache`, `remat`, `fsdp` and `distributed`, which adapt the same training to another machine;
+    - `on_nan`, so that a run that stopped can resume with `skip`;
+    - `compilation_cache` and `deterministic`, which change only how XLA compiles the same step.
     """
 
     def plain(value: Any) -> Any:
@@ -204,7 +218,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two configurations as `to_dict` gives them: "optim.lr: 0.1 there, 0.3 here"."""
+    """The differences between two configurations from `to_dict`, as text: "optim.lr: 0.1 there, 0.3 here"."""
     found = []
     for key in sorted({*old, *new}):
         before, now = old.get(key), new.get(key)
@@ -221,7 +235,7 @@ def _at_least(name: str, value: float, lowest: float) -> None:
 
 
 def check(config: Config) -> None:
-    """Raise InputError, one sentence, on the first value that cannot work; needs neither data nor devices."""
+    """Raise InputError for the first value that cannot work. The check needs neither data nor devices."""
     _at_least("epochs", config.epochs, 1)
     _at_least("batch_size", config.batch_size, 2)
     _at_least("accumulate", config.accumulate, 1)
@@ -255,7 +269,8 @@ def check(config: Config) -> None:
         _at_least("optim.end_weight_decay", optim.end_weight_decay, 0)
         if optim.name != "adamw":
             raise InputError(
-                f"optim.end_weight_decay is {optim.end_weight_decay}; {optim.name} takes none, only adamw has a schedule."
+                f"optim.end_weight_decay is {optim.end_weight_decay}; it must be None, because {optim.name} has no schedule "
+                "of the weight decay; only adamw has one."
             )
     if optim.warmup_epochs > config.epochs:
         raise InputError(
@@ -264,14 +279,14 @@ def check(config: Config) -> None:
     if not 0 <= optim.momentum < 1:
         raise InputError(f"optim.momentum is {optim.momentum}; it must lie in [0, 1).")
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
-        raise InputError('tensorboard is True, which needs a package; install it by pip install "tensorboardX>=2.6".')
+        raise InputError('tensorboard is True, which needs tensorboardX; run pip install "tensorboardX>=2.6".')
     if config.compilation_cache == "":
         raise InputError("compilation_cache is empty; it must be a folder, or off.")
     config.method.check(config)
     _check_network(config)
     processes.check(config.distributed)
     if config.dry_run and (config.distributed.auto or config.distributed.coordinator):
-        raise InputError("dry_run is True, which is of one process; leave the flags of distributed out.")
+        raise InputError("dry_run is True, which runs in a single process; leave out the flags of distributed.")
 
 
 def _check_network(config: Config) -> None:
@@ -285,7 +300,8 @@ def _check_network(config: Config) -> None:
         )
     if network.norm == "group" and network.initial != "release":
         raise InputError(
-            f"network.initial is {network.initial}; with network.norm group, of standardised weights, it must be release."
+            f"network.initial is {network.initial}; with network.norm group, which standardises the weights, it must be "
+            "release."
         )
     if heads and (network.width or heads) % heads:
         raise InputError(f"network.width is {network.width}; it must be a multiple of {network.name}'s {heads} heads.")
@@ -297,13 +313,13 @@ def _check_network(config: Config) -> None:
 
 
 def check_against_data(config: Config, *, images: int, canvas: int, devices: int) -> None:
-    """Raise InputError where the configuration does not fit the data or the devices.
+    """Raise InputError if the configuration does not fit the data or the devices.
 
     Args:
-      config: a configuration that `check` has passed.
-      images: how many training images there are.
-      canvas: side of the images in memory, pixels.
-      devices: how many devices share a batch.
+      config: a configuration that passed `check`.
+      images: number of training images.
+      canvas: side of the images in memory, in pixels.
+      devices: number of devices that share a batch.
     """
     if images < config.batch_size:
         raise InputError(
@@ -322,5 +338,5 @@ def check_against_data(config: Config, *, images: int, canvas: int, devices: int
         if size > canvas:
             raise InputError(
                 f"method.views.{name} is {size}, but the images are {canvas} pixels in memory; "
-                f"it must be at most {canvas}, or canvas larger."
+                f"it must be at most {canvas}, or canvas must be larger."
             )

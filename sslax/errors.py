@@ -1,5 +1,5 @@
-"""The one exception that means "what you gave me cannot be used": the scripts print it as one sentence and leave with 2."""
+"""The exception for wrong user input. The commands print its message as one sentence and exit with code 2."""
 
 
 class InputError(ValueError):
-    """What the user asked for or handed over is wrong; the message names the field, the value and what would be right."""
+    """An option, file or argument from the user is wrong. The message names the field, the value and what would be right."""

@@ -1,6 +1,6 @@
-"""Paths as users write them, and files that are whole at any moment.
+"""Paths from users, and atomic writing of files.
 
-A reader of a file that is replaced, or a crash meanwhile, finds what was there or the new one, never a part of it.
+A file that is being replaced is always complete: a reader, or a crash, finds the old or the new content, never a part.
 """
 
 import contextlib
@@ -13,17 +13,17 @@ from sslax.errors import InputError
 
 
 def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
-    """A path that a user wrote, `~` and `~user` at its beginning replaced by the home folder.
+    """A user's path, with a leading `~` or `~user` replaced by the home folder.
 
-    Every path that a command, a configuration or a function takes goes through here: a shell expands the tilde only where a
-    word begins, so not in `--run-dir=~/runs` or `--data folder:~/images`, and Python does not expand it at all.
+    Every path that a command, a configuration or a function takes goes through this function. A shell expands the tilde only
+    at the start of a word, so not in `--run-dir=~/runs` or `--data folder:~/images`, and Python does not expand it at all.
 
     Raises:
-      InputError: where there is no such user, and no file of that name either.
+      InputError: if there is no such user and no file of that name.
     """
     written = pathlib.Path(path)
     if not os.fspath(path).startswith("~"):
-        # pathlib drops a leading ./ before a name that begins with a tilde, which must not be expanded further on.
+        # pathlib drops the leading ./ of ./~name. An absolute path keeps later code from expanding that tilde.
         return pathlib.Path.cwd() / written if str(written).startswith("~") else written
     try:
         return written.expanduser()
@@ -31,19 +31,19 @@ def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
         if written.exists() or written.is_symlink():
             return written
         raise InputError(
-            f"the path {os.fspath(path)} begins with the home folder of {written.parts[0][1:] or 'nobody'}, which is not known "
-            "here; write out the folder, or ./ before a name that begins with a tilde."
+            f"the path {os.fspath(path)} begins with {written.parts[0]}, but this home folder is not known; write the whole "
+            "path, or put ./ before a name that begins with a tilde."
         ) from error
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` in one step when the block ends, and is gone when it fails.
+    """Open a temporary file that replaces `path` in one step when the block ends. If the block fails, it is deleted.
 
-    It is written beside `path`, whose folder has to exist, and is on the disk before it takes its place.
+    The temporary file is in the folder of `path`, which must exist. It is synced to disk before it replaces `path`.
 
     Raises:
-      OSError: where it cannot be written, the disk being full for one.
+      OSError: if the file cannot be written, for example because the disk is full.
     """
     path = expanded(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -58,10 +58,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Put `content`, text as UTF-8, in place of what `path` held, in one step.
+    """Replace the content of `path` by `content` in one step; text is written as UTF-8.
 
     Raises:
-      OSError: where it cannot be written.
+      OSError: if the file cannot be written.
     """
     with replacing(path) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)

@@ -1,4 +1,4 @@
-"""Arithmetic that several rooms share: float32 at least, norms that cannot overflow, softmaxes at any temperature."""
+"""Shared arithmetic: promotion to at least float32, norms that cannot overflow, softmaxes at any temperature."""
 
 from collections.abc import Hashable
 
@@ -10,15 +10,15 @@ AxisName = Hashable | tuple[Hashable, ...]
 
 
 def at_least_float32(x: Array) -> Array:
-    """float16 and bfloat16 become float32, wider types stay: an exponential of a half-precision logit is useless."""
+    """Cast float16 and bfloat16 to float32 and keep wider types: half-precision logits are too coarse to exponentiate."""
     return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
 
 
 def l2_normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Rows of unit length, for rows of any finite magnitude; a zero row stays zero and gets a zero gradient.
+    """Scale rows of any finite magnitude to unit length; a zero row stays zero and gets a zero gradient.
 
-    Rows are divided by their largest magnitude before anything is squared, so 1e30 does not overflow and 1e-30 does not
-    vanish. That factor needs no gradient: the result does not depend on it.
+    Each row is divided by its largest magnitude before squaring, so 1e30 does not overflow and 1e-30 does not underflow.
+    That factor needs no gradient, because the result does not depend on it.
     """
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
     zero = largest == 0
@@ -29,7 +29,7 @@ def l2_normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
 
 
 def unit_and_norm(x: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Array, ""]]:
-    """A tensor of length 1 in the direction of the whole of `x`, and the length of `x`, in float32 at least; zeros of 0."""
+    """The whole tensor `x` scaled to length 1, and its length, in float32 at least; an all-zero `x` gives zeros and 0."""
     x = at_least_float32(x)
     largest = jnp.max(jnp.abs(x), initial=0)
     scaled = x / jnp.where(largest == 0, 1, largest)
@@ -38,10 +38,10 @@ def unit_and_norm(x: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Ar
 
 
 def shifted_logits(logits: Float[Array, "... k"], temperature: Float[Array, ""] | float) -> Float[Array, "... k"]:
-    """(logits - their largest) / temperature: at most 0, the same softmax, and finite for all finite logits.
+    """(logits - max(logits)) / temperature: at most 0, with the same softmax, and finite for all finite logits.
 
-    As the largest is taken off first, no logit overflows at a small temperature; what is still below half of the least
-    float32 is raised to it: its probability is 0 all the same. The largest needs no gradient, as no softmax depends on it.
+    The maximum is subtracted first, so no logit overflows at a small temperature. Results below `lowest_logit` are raised to
+    it; their probability is 0 in either case. The maximum needs no gradient, because the softmax does not depend on it.
     """
     below = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
     lowest = lowest_logit(logits)
@@ -55,5 +55,5 @@ def log_softmax(logits: Float[Array, "... k"], temperature: Float[Array, ""] | f
 
 
 def lowest_logit(logits: Float[Array, "..."]) -> float:
-    """Half of the least number of the array's type: a mean of such, rounded up, is still finite."""
+    """Half of the lowest finite number of the array's dtype, so that a mean of such values stays finite despite rounding."""
     return float(jnp.finfo(logits.dtype).min / 2)

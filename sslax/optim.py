@@ -1,7 +1,7 @@
 """Optimisers, schedules and the moving average, as pure functions on optax.
 
-Steps are counted from 0; learning rates are per step, decay is per step and unitless. Source of each convention: the
-function that has it.
+Steps are counted from 0; learning rates are per step; decay is per step and unitless. Each function names the source of its
+convention.
 """
 
 from collections.abc import Callable
@@ -24,25 +24,25 @@ from sslax.checks import (
 from sslax.numerics import at_least_float32, unit_and_norm
 
 Schedule = Callable[[Array | int], Array]
-# A number that may be traced.
+# A Python float or a scalar array, which may be traced.
 Number: TypeAlias = Float[Array, ""] | float
 
 _SQUARABLE = 1e18
 
 
 def kernels_only(params: PyTree) -> PyTree:
-    """True for parameters of two dimensions or more: biases and norms' scales are neither decayed nor adapted.
+    """True for parameters of two dimensions or more; biases and norm scales get no weight decay and no LARS adaptation.
 
-    By number of dimensions and never by name, so that it holds for any network.
+    The rule uses the number of dimensions and not names, so it works for any network.
     """
     return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
 
 
 def scaled_learning_rate(lr: Number, batch_size: int, *, rule: Literal["none", "linear", "sqrt"] = "linear") -> Number:
-    """The learning rate for a batch: `lr`, `lr · batch / 256`, or `lr · √batch` (Chen et al. 2020, appendix B.1).
+    """The learning rate for a batch size: `lr`, `lr · batch / 256`, or `lr · √batch` (Chen et al. 2020, appendix B.1).
 
     Raises:
-      ValueError: on a rate that is negative or not finite, a batch below 1 or an unknown rule.
+      ValueError: on a negative or non-finite rate, a batch size below 1 or an unknown rule.
     """
     check_at_least("lr", lr)
     check_count("batch_size", batch_size)
@@ -59,21 +59,21 @@ def warmup_cosine(
     end: float = 0.0,
     convention: Literal["step", "dino"] = "step",
 ) -> Schedule:
-    """Linear warmup, then half a cosine.
+    """Linear warmup, then half a cosine period.
 
     Args:
       peak: value after the warmup.
       warmup_steps: length of the warmup; 0 starts at the peak.
-      steps: length of warmup and cosine together.
-      start: value that the warmup comes from.
-      end: value that the cosine goes to.
-      convention: "step", `start + (peak - start) · k / warmup_steps` at step k and `end` at step `steps` (SimCLR's and
-        BYOL's releases); "dino", the warmup has both its ends, so the peak comes twice, and the last step is one short of `end`
-        (`utils.cosine_scheduler` of DINO's release).
+      steps: total length, including the warmup.
+      start: first value of the warmup.
+      end: final value of the cosine.
+      convention: "step" gives `start + (peak - start) · k / warmup_steps` at step k of the warmup and `end` at step `steps`
+        (SimCLR's and BYOL's released code). "dino" includes both ends in the warmup, so the peak occurs twice; its cosine
+        also reaches `end` only at step `steps`, one after the last (`utils.cosine_scheduler` of DINO's released code).
 
     Raises:
-      ValueError: on a warmup longer than the schedule, negative lengths, values that are not finite or an unknown convention.
-      TypeError: on lengths that are not whole numbers.
+      ValueError: on a warmup longer than the schedule, negative lengths, non-finite values or an unknown convention.
+      TypeError: on lengths that are not integers.
     """
     check_count("steps", steps)
     check_count("warmup_steps", warmup_steps, least=0)
@@ -82,9 +82,9 @@ def warmup_cosine(
     for name, value in (("peak", peak), ("start", start), ("end", end)):
         check_finite(name, value)
     check_choice("convention", convention, ("step", "dino"))
-    # A linspace of w points has w - 1 intervals; with one point it is just its first value, 0.
+    # A linspace of w points has w - 1 intervals; with one point it is only its first value, `start`.
     rise = float(max(warmup_steps - 1, 1) if convention == "dino" else max(warmup_steps, 1))
-    # As floats, since whole numbers beyond 2^31 do not fit into JAX's.
+    # As floats, because integers beyond 2^31 overflow JAX's int32.
     first, fall = float(warmup_steps), float(max(steps - warmup_steps, 1))
 
     def schedule(step):
@@ -99,7 +99,7 @@ def warmup_cosine(
 def cosine_ema_decay(base: Number, steps: int) -> Schedule:
     """BYOL's target decay `τ_k = 1 - (1 - base) · (cos(πk/steps) + 1) / 2`, from `base` to 1.
 
-    Source: Grill et al. 2020, arXiv:2006.07733, section 3.2. DINO's teacher takes the same curve.
+    Source: Grill et al. 2020, arXiv:2006.07733, section 3.2. DINO's teacher uses the same schedule.
 
     Raises:
       ValueError: on a base outside [0, 1] or fewer than one step.
@@ -115,11 +115,11 @@ def cosine_ema_decay(base: Number, steps: int) -> Schedule:
 
 
 def ema_update(target: PyTree, online: PyTree, decay: Number) -> PyTree:
-    """`decay · target + (1 - decay) · online`, leaf by leaf, in the target's types; one fused program under jit.
+    """`decay · target + (1 - decay) · online`, leaf by leaf, in the target's dtypes; one fused program under jit.
 
     Raises:
-      ValueError: on trees of different structure or leaves of different shape, or a concrete decay outside [0, 1].
-      TypeError: on leaves that are not floating-point: an average of whole numbers would be rounded to where it was.
+      ValueError: on trees of different structure, leaves of different shape, or a concrete decay outside [0, 1].
+      TypeError: on leaves that are not floating-point: rounding would undo small updates of an integer average.
     """
     check_probability("decay", decay)
     structures = str(jax.tree.structure(target)), str(jax.tree.structure(online))
@@ -134,8 +134,8 @@ def ema_update(target: PyTree, online: PyTree, decay: Number) -> PyTree:
         for name, leaf in (("target", t), ("online", o)):
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
                 raise TypeError(f"{name}{where} has dtype {leaf.dtype}; it must be a floating-point array.")
-        # Written as a step towards `online`, equal trees stay equal to the last bit. In float32 at least: bfloat16 loses
-        # steps of less than a 256th.
+        # As a step towards `online`, equal trees stay bitwise equal. In float32 at least, because bfloat16 rounds away
+        # relative changes below 1/256.
         wide = at_least_float32(t)
         return (wide + (1 - decay) * (at_least_float32(o) - wide)).astype(t.dtype)
 
@@ -151,20 +151,20 @@ def lars(
     lr_after_momentum: bool = True,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> optax.GradientTransformation:
-    """LARS (You et al. 2017, arXiv:1708.03888), in either of the two orders that papers use.
+    """LARS (You et al. 2017, arXiv:1708.03888), with momentum and learning rate in either order.
 
-    Weight decay is added to the gradient, each tensor is scaled by `trust_coefficient · |p| / |g|` (1 where either norm is
-    0), then momentum and learning rate follow.
+    Weight decay is added to the gradient, each tensor is scaled by `trust_coefficient · |p| / |g|` (1 if either norm is 0),
+    then momentum and learning rate follow.
 
     Args:
       learning_rate: a number or a schedule.
       weight_decay: coefficient added to the gradient.
-      momentum: of the classic, not the Nesterov kind.
+      momentum: classical momentum, not Nesterov.
       trust_coefficient: η of the papers.
-      lr_after_momentum: True is BYOL's, Barlow Twins', MoCo v3's and DINO's order: the learning rate multiplies the momentum.
-        False is SimCLR's (and `optax.lars`'): it goes into the momentum. The two part as soon as the rate changes.
-      mask: which parameters are decayed and adapted, a tree of booleans or a function to one. None: those of two
-        dimensions or more. `optax.lars` by default takes all, which no paper does.
+      lr_after_momentum: True multiplies the momentum by the learning rate, as BYOL, Barlow Twins, MoCo v3 and DINO do. False
+        multiplies the gradient by it before the momentum, as SimCLR and `optax.lars` do. They differ once the rate changes.
+      mask: the parameters that get weight decay and adaptation: a tree of booleans, or a function from parameters to one.
+        None: those of two dimensions or more. The default of `optax.lars` is all parameters, which no paper uses.
 
     Raises:
       ValueError: on a negative rate or decay, a momentum outside [0, 1], a trust coefficient that is not positive.
@@ -183,7 +183,7 @@ def lars(
 
 
 def _scale_by_trust_ratio(coefficient: float) -> optax.GradientTransformation:
-    """`optax.scale_by_trust_ratio` with norms that gradients of 1e30 do not overflow and those of 1e-30 do not lose."""
+    """`optax.scale_by_trust_ratio` with norms that neither overflow for gradients of 1e30 nor underflow for 1e-30."""
 
     def scale(gradient, param):
         direction, length = unit_and_norm(gradient)
@@ -207,7 +207,7 @@ def sgd(
     nesterov: bool = False,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> optax.GradientTransformation:
-    """SGD with momentum and weight decay added to the gradient, as torch has it; `mask` and what is raised as for `lars`."""
+    """SGD with momentum and with weight decay added to the gradient, as in torch; `mask` and errors are those of `lars`."""
     _check_rate("learning_rate", learning_rate)
     check_at_least("weight_decay", weight_decay)
     check_probability("momentum", momentum)
@@ -226,10 +226,10 @@ def adamw(
     b2: float = 0.999,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); `mask` as for `lars`, and the decay may be a schedule (DINO's).
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); `mask` as for `lars`; weight decay may be a schedule, as in DINO.
 
-    Gradients beyond ±1e18, whose squares float32 cannot hold, count as that: their step is as long, as Adam divides by
-    their size. With an infinite second moment a parameter would never move again.
+    Gradients are clipped to ±1e18, because the squares of larger ones can overflow float32. An infinite second moment would
+    freeze the parameter for ever; the clipping hardly changes the step, because Adam divides by the gradient's magnitude.
 
     Raises:
       ValueError: on a negative rate or decay, or betas outside [0, 1).
@@ -249,10 +249,10 @@ def adamw(
 
 
 def clip_each(max_norm: float) -> optax.GradientTransformation:
-    """Scale each tensor's gradient down to the norm `max_norm` where it is longer, tensor by tensor, as DINO does.
+    """Clip the gradient of each tensor to the norm `max_norm` separately, as DINO does.
 
-    `optax.clip_by_global_norm` takes one norm over all tensors, which is another thing. Source: `clip_gradients` of DINO's
-    released `utils.py`, with its 1e-6 beside the norm.
+    In contrast, `optax.clip_by_global_norm` uses one norm over all tensors. Source: `clip_gradients` of DINO's released
+    `utils.py`, including the 1e-6 that it adds to the norm.
 
     Raises:
       ValueError: on a norm that is not positive.
@@ -292,15 +292,15 @@ def named(*names: str) -> Callable[[PyTree], PyTree]:
 
 
 class HoldState(NamedTuple):
-    """State of `hold`: updates so far, and `tx`'s states for the parameters that move and for those that are held."""
+    """State of `hold`: the number of updates so far, and `tx`'s states for the free and for the held parameters."""
 
     taken: Int[Array, ""]
     moving: PyTree
     held: PyTree
 
 
-# What counts updates for a schedule, and not for a parameter's own memory.
-# In a trace, since computing anything here would open the devices before several processes have found each other.
+# Optimiser states that count updates for a schedule; they hold no per-parameter memory. The type comes from `eval_shape`,
+# because a computation at import would initialise the devices before `jax.distributed` starts.
 _DecayState = type(jax.eval_shape(optax.add_decayed_weights(lambda count: count).init, None))
 _CLOCKS = (optax.ScaleByScheduleState, _DecayState)
 
@@ -308,20 +308,21 @@ _CLOCKS = (optax.ScaleByScheduleState, _DecayState)
 def hold(
     tx: optax.GradientTransformation, held: Callable[[PyTree], PyTree], *, steps: int
 ) -> optax.GradientTransformation:
-    """`tx`, but for its first `steps` updates the parameters that `held` marks are left exactly as they are.
+    """Apply `tx`, but freeze the parameters that `held` marks during the first `steps` updates.
 
-    No gradient, no decay and no memory: momenta and Adam's own count start with the first update after. A zero gradient would
-    be another thing (after 1000 of them Adam's first step is 2.5 times as long). Schedules go on counting.
+    Frozen parameters get no gradient, no weight decay and no optimiser memory: their momenta and Adam's count start with the
+    first update after the freeze. A zero gradient would not do the same: after 1000 zero gradients, Adam's first step is 2.5
+    times as long. Schedules keep counting during the freeze.
 
     Args:
-      tx: any optimiser that treats each parameter alone, as all of this file do.
-      held: parameters -> tree of booleans.
-      steps: how many updates; 0 holds nothing.
+      tx: an optimiser that treats each parameter independently, as all optimisers in this file do.
+      held: function from parameters to a tree of booleans.
+      steps: number of updates; 0 freezes nothing.
 
     Raises:
       ValueError: on negative steps.
 
-    Source: `cancel_gradients_last_layer` of DINO's released `utils.py`, where torch's optimisers skip what has no gradient.
+    Source: `cancel_gradients_last_layer` of DINO's released `utils.py`; torch's optimisers skip parameters without gradient.
     """
     check_count("steps", steps, least=0)
     if steps == 0:

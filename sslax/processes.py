@@ -1,7 +1,8 @@
-"""Several processes that train as one: how they find each other, agree, and leave.
+"""Training in several processes: how they connect, agree on decisions, and exit.
 
-Each has devices of its own and all of them run the same program, so what one decides from its own clock, disk or signals
-has to be agreed on before the others can follow. With a single process everything here is the identity.
+Each process has its own devices, and all of them run the same program. A decision that depends on the clock, disk or signals
+of a single process must therefore be shared with the others first. In a single process, these functions return at once
+what they are given.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from sslax.errors import InputError
 
 T = TypeVar("T")
 
-# What the runtimes say when they have lost a process: gloo, NCCL, and the service by which the processes know each other.
+# Words in the errors of gloo, NCCL and JAX's coordination service when they lose the connection to another process.
 _SIGNS = (
     "gloo",
     "nccl",
@@ -33,39 +34,41 @@ _SIGNS = (
     "connection",
     "peer",
 )
-# Seconds to wait for the others in leaving; those that are in the middle of a step will not come.
+# Seconds that an exiting process waits for the others. A process in the middle of a step does not answer.
 _FAREWELL = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class DistributedConfig:
-    """Several processes, on one machine or many, that train one run; each is given the same command but for `process`."""
+    """Several processes, on one machine or many, that train one run. All have the same command, except for `process`."""
 
     coordinator: str | None = None
-    """HOST:PORT on which process 0 will listen; all processes must reach it."""
+    """HOST:PORT where process 0 listens; all processes must be able to reach it."""
     processes: int | None = None
-    """How many processes there are."""
+    """Number of processes."""
     process: int | None = None
-    """Which of them this is, from 0."""
+    """Index of this process, from 0."""
     auto: bool = False
-    """Take all three from the cluster's environment: SLURM, Open MPI, Kubernetes, Cloud TPU."""
+    """Read coordinator, processes and process from the cluster's environment: SLURM, Open MPI, Kubernetes, Cloud TPU."""
     heartbeat: int = 20
-    """Seconds without a sign of life after which a process is taken for dead, and the run ends."""
+    """Seconds without a heartbeat after which a process counts as dead and the run ends."""
 
 
 def check(options: DistributedConfig) -> None:
-    """Raise InputError, one sentence, on options that cannot work."""
+    """Raise InputError for the first option that cannot work."""
     if options.heartbeat < 1:
         raise InputError(f"distributed.heartbeat is {options.heartbeat}; it must be at least 1.")
     given = {name: getattr(options, name) for name in ("coordinator", "processes", "process")}
     named = [name for name, value in given.items() if value is not None]
     if options.auto and named:
-        raise InputError(f"distributed.auto is True, which finds distributed.{named[0]} itself; leave one of them out.")
+        raise InputError(
+            f"distributed.auto is True, which sets distributed.{named[0]} automatically; leave out one of the two."
+        )
     missing = [name for name, value in given.items() if value is None]
     if named and missing:
         raise InputError(
-            f"distributed.{missing[0]} is None, but distributed.{named[0]} is given; coordinator, processes and process go "
-            "together."
+            f"distributed.{missing[0]} is None, but distributed.{named[0]} is given; set all of coordinator, processes and "
+            "process, or none."
         )
     if options.coordinator is None or options.processes is None or options.process is None:
         return
@@ -79,14 +82,14 @@ def check(options: DistributedConfig) -> None:
 
 
 def connect(options: DistributedConfig) -> None:
-    """Find the other processes; before anything has touched a device. Nothing where the options name none.
+    """Connect to the other processes. Call this before any code uses a device. It does nothing for a single process.
 
     Raises:
-      InputError: where they cannot be found.
+      InputError: if the processes cannot connect.
     """
     if not (options.auto or options.coordinator) or jax.distributed.is_initialized():
         return
-    # It would take SIGTERM away from the loop.
+    # JAX's preemption service would handle SIGTERM itself, and the training loop would not see it.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -99,42 +102,48 @@ def connect(options: DistributedConfig) -> None:
     except (RuntimeError, ValueError, OSError) as error:
         what = "distributed.auto is True" if options.auto else f"distributed.coordinator is {options.coordinator}"
         said = " ".join(str(error).split()).rstrip(".")[:200]
-        raise InputError(f"{what}, but the processes did not find each other ({said}).") from error
+        raise InputError(
+            f"{what}, but the processes could not connect to each other ({said}); every process must be able to reach the "
+            "coordinator."
+        ) from error
 
 
 def several() -> bool:
-    """Whether there is more than this process."""
+    """Whether the run has more than one process."""
     return jax.process_count() > 1
 
 
 def first() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Whether this is process 0, which alone writes files and prints."""
     return jax.process_index() == 0
 
 
 def together(what: str) -> None:
-    """Wait until every process has come here."""
+    """Wait until every process has reached this call."""
     if several():
         multihost_utils.sync_global_devices(what)
 
 
 def any_of(flag: bool) -> bool:
-    """Whether any process says so; all of them have to ask."""
+    """Whether `flag` is True in any process. All processes must call this."""
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag)))) if several() else flag
 
 
 def least_of(value: float) -> float:
-    """The smallest of the processes' numbers, as float32; all of them have to ask."""
+    """The smallest `value` of all processes, in float32. All processes must call this."""
     return float(np.min(multihost_utils.process_allgather(np.float32(value)))) if several() else value
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What `make` gives in the first process, in every one; it has to be plain JSON, and all processes have to ask."""
+    """Call `make` in process 0 and return its result in every process.
+
+    The result must consist of plain JSON values. All processes must call this.
+    """
     if not several():
         return make()
     told = json.dumps(make()).encode() if first() else b""
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(told))))
-    # Few sizes, as each is a program to compile.
+    # Padded to a power of two, because each size is a program to compile.
     text = np.zeros(max(1024, 1 << (length - 1).bit_length()), np.uint8)
     text[: len(told)] = np.frombuffer(told, np.uint8)
     return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(text)))[:length])
@@ -142,7 +151,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def first_before_others(what: str) -> Iterator[None]:
-    """The first process goes through the block before the others do, which then find what it has made."""
+    """Run the block in process 0 first. The other processes run it afterwards, and find what process 0 has made."""
     if not first():
         together(what)
     yield
@@ -151,13 +160,13 @@ def first_before_others(what: str) -> Iterator[None]:
 
 
 def lost(error: BaseException) -> bool:
-    """Whether an error means that another process is gone."""
+    """Whether an error means that another process has ended."""
     said = str(error).lower()
     return several() and isinstance(error, jax.errors.JaxRuntimeError) and any(sign in said for sign in _SIGNS)
 
 
 def leave(code: int) -> NoReturn:
-    """End this process with an exit code, without waiting long for others that may be in the middle of a step."""
+    """Exit with a code. If the run failed, wait only briefly for other processes, which may be in the middle of a step."""
     if code and several():
         farewell = threading.Thread(target=jax.distributed.shutdown, daemon=True)
         farewell.start()

@@ -184,7 +184,7 @@ def test_another_architecture_is_told_by_the_first_few_tensors():
         "left over layer1.0.bn3.bias, layer1.0.bn3.weight, layer1.0.conv3.weight and 27 more; "
         "of another shape layer1.0.bn1.bias [2] in place of [4], layer1.0.bn1.weight [2] in place of [4], "
         "layer1.0.bn2.bias [2] in place of [4] and 27 more; "
-        "build the backbone with the options of the one that they come from."
+        "build the backbone with the options of the network that they come from."
     )
     tensors = to_torch(backbone, *weights(backbone))
     del tensors["layer1.0.conv1.weight"], tensors["bn1.running_var"]
@@ -195,8 +195,8 @@ def test_two_networks_in_one_file_are_told():
     tensors = to_torch(BACKBONES["vit"], *weights(BACKBONES["vit"]))
     text = sentence(load, BACKBONES["vit"], tensors | {"module.norm.bias": tensors["norm.bias"]})
     assert text == (
-        "tensors hold both norm.bias and module.norm.bias, which are one name without their prefixes; "
-        "give those of one network."
+        "tensors hold both norm.bias and module.norm.bias, which are the same name without their prefixes; "
+        "give the tensors of a single network."
     )
 
 
@@ -205,8 +205,8 @@ def test_positions_of_another_grid_tell_the_right_image_size():
     tensors = to_torch(vit, *weights(vit))
     assert sentence(load, vit.clone(image_size=16), tensors) == (
         "tensors are not those of this ViT: of another shape pos_embed [1, 5, 8] in place of [1, 17, 8]; its positions are "
-        "a grid of 2 x 2, for image_size=8 at patch_size=4; build the backbone with the options of the one that they come "
-        "from."
+        "a grid of 2 x 2, for image_size=8 at patch_size=4; build the backbone with the options of the network "
+        "that they come from."
     )
     # Another size of patches alone: the file's own is in the sentence.
     assert "for image_size=8 at patch_size=4" in sentence(load, vit.clone(patch_size=2), tensors)
@@ -224,17 +224,17 @@ def test_trees_of_another_backbone_are_told():
     assert "of another shape pos_embed [1, 17, 8] in place of [1, 5, 8]" in sentence(to_torch, vit, other, {})
     text = sentence(from_torch, vit, {}, like_params=other, like_stats={})
     assert text.startswith("like_params and like_stats are not those of this ViT: of another shape pos_embed")
-    assert text.endswith("; they must be as networks.init makes them for it.")
+    assert text.endswith("; they must have the structure that networks.init gives for it.")
     # Patches of 2 x 2 pixels would have twelve channels: the rows alone would not tell.
     assert "pos_embed" in sentence(to_torch, vit.clone(patch_size=2), weights(vit)[0], {})
     text = sentence(to_torch, object(), {}, {})
-    assert text == "backbone is of type object; only a ResNet and a ViT have names in torch."
+    assert text == "backbone is of type object; it must be a ResNet or a ViT, because only these have names in torch."
 
 
 @pytest.mark.parametrize("norm", ["group", "none"])
 def test_resnets_without_batch_norm_have_no_names(norm):
     resnet = BACKBONES["patch-resnet"].clone(norm=norm)
-    wanted = f"network.norm is {norm}; only ResNets with BatchNorm, of network.norm batch, have names in torch."
+    wanted = f"network.norm is {norm}; it must be batch, because only ResNets with BatchNorm have names in torch."
     assert sentence(to_torch, resnet, *weights(resnet)) == wanted
     assert sentence(load, resnet, to_torch(BACKBONES["patch-resnet"], *weights(BACKBONES["patch-resnet"]))) == wanted
 
@@ -278,11 +278,11 @@ def test_files_that_cannot_be_read_are_told(tmp_path):
     ):
         path.write_bytes(data)
         assert sentence(load_safetensors, path) == (
-            f"{path} is not a whole safetensors file ({why}); give one that was copied to its end, and save PyTorch's "
-            "pickles (.pth, .pt, .bin) with safetensors.torch.save_file first."
+            f"{path} is not a complete safetensors file ({why}); copy it again, or, for a PyTorch pickle (.pth, .pt, "
+            ".bin), save its tensors with safetensors.torch.save_file first."
         )
     stored(path, "F8_E4M3", [2], b"\x01\x01")
-    start = f"{path} holds x as F8_E4M3, which is not read; it must be one of F64, F32, "
+    start = f"{path} holds x as F8_E4M3, which is not supported; it must be one of F64, F32, "
     assert sentence(load_safetensors, path).startswith(start)
 
 

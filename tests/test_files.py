@@ -29,7 +29,7 @@ def test_a_tilde_and_a_name_are_that_users_home_folder():
 
 def test_users_that_are_unknown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="~nobody-at-all/x begins with the home folder of nobody-at-all, which is not"):
+    with pytest.raises(InputError, match="~nobody-at-all/x begins with ~nobody-at-all, but this home folder is not"):
         expanded("~nobody-at-all/x")
     # A name may begin with a tilde.
     pathlib.Path("~nobody-at-all").mkdir()

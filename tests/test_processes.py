@@ -16,7 +16,7 @@ from tests import tiny
     [
         ({"coordinator": "host:1"}, "distributed.processes is None, but distributed.coordinator is given"),
         ({"process": 1}, "distributed.coordinator is None, but distributed.process is given"),
-        ({"auto": True, "processes": 2}, "distributed.auto is True, which finds distributed.processes itself"),
+        ({"auto": True, "processes": 2}, "distributed.auto is True, which sets distributed.processes automatically"),
         (
             {"coordinator": "host", "processes": 2, "process": 0},
             "distributed.coordinator is host; it must be HOST:PORT",
@@ -34,7 +34,7 @@ def test_options_that_cannot_work(options, sentence):
 
 def test_a_dry_run_is_of_one_process():
     several = DistributedConfig("host:1", 2, 0)
-    with pytest.raises(InputError, match="dry_run is True, which is of one process"):
+    with pytest.raises(InputError, match="dry_run is True, which runs in a single process"):
         check(dataclasses.replace(tiny.config(), dry_run=True, distributed=several))
 
 
@@ -54,7 +54,7 @@ def test_no_cluster_is_said(monkeypatch):
     monkeypatch.setattr(processes.jax.distributed, "initialize", initialize)
     monkeypatch.setattr(processes.jax.config, "update", lambda *args: None)
     with pytest.raises(
-        InputError, match=r"auto is True, but the processes did not find each other \(coordinator_address"
+        InputError, match=r"auto is True, but the processes could not connect to each other \(coordinator_address"
     ):
         processes.connect(DistributedConfig(auto=True))
 

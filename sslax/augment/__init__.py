@@ -1,4 +1,4 @@
-"""Augmentation: pure functions of (key, image), and the recipes that say what each method shows each branch."""
+"""Augmentation: pure functions of (key, image), and the view recipes of each method."""
 
 from sslax.augment.branch import branch_view, branch_views, eval_view, render_view, sample_view, view_keys
 from sslax.augment.check import check_views

@@ -1,6 +1,6 @@
-"""One branch's views of an image: its ops with their numbers, the draws, and their rendering.
+"""Make the views of one branch: sample the random parameters of its ops, and render the view from them.
 
-A `Branch` is all that `sample_view` (draws) and `render_view` (applies) know; the recipes in `views.py` are made of them.
+`sample_view` (draws) and `render_view` (applies) depend only on a `Branch`; the recipes in `views.py` consist of branches.
 """
 
 import dataclasses
@@ -38,10 +38,10 @@ def sample_view(
     order: Int[Array, "4"] | None = None,
     crop_key: Key[Array, ""] | None = None,
 ) -> View:
-    """Draw one view of a canvas of `height` x `width` whose true width / height is `image_aspect`; a key for each op.
+    """Sample one view of a canvas of `height` x `width` with original width / height `image_aspect`; each op has its own key.
 
-    `crop_key` draws the crop instead of `key`, for views that share it. Raises ValueError where a field of the branch is
-    out of its range.
+    `crop_key` draws the crop instead of `key`, for views that share their crop. Raises ValueError if a field of the branch is
+    out of range.
     """
     for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
         check_probability(name, getattr(branch, name))
@@ -76,7 +76,7 @@ def sample_view(
 def render_view(
     image: Float[Array, "h w 3"], view: View, branch: Branch
 ) -> Float[Array, "{branch.size} {branch.size} 3"]:
-    """The view that was drawn. Raises ValueError as the ops do."""
+    """Render a sampled view. Raises ValueError as the ops do."""
     image = as_images("image", image, rgb=True, unit=True)
     size = branch.size
     planes = crop.crop_planes(image, view.box, size, method=branch.interpolation, flip=view.flip)
@@ -108,9 +108,9 @@ def branch_view(
 ) -> Float[Array, "{branch.size} {branch.size} 3"]:
     """One view of one image (uint8 is scaled to [0, 1]).
 
-    `image_aspect` is the true width / height of a squashed image; `order` is the jitter's, for a whole batch; `crop_key`
-    is the crop's, for views that share it. Raises ValueError or TypeError as `sample_view`, and for an image that is no
-    uint8 and not in [0, 1].
+    `image_aspect` is the original width / height of a squashed image; `order` is the jitter order, for a whole batch;
+    `crop_key` draws the crop, for views that share it. Raises ValueError or TypeError as `sample_view`, and for an image that
+    is neither uint8 nor in [0, 1].
     """
     image = as_images("image", image, rgb=True, unit=True, levels=True)
     height, width, _ = image.shape
@@ -126,9 +126,9 @@ def branch_views(
     jitter_order: JitterOrder = "image",
     aspects: Float[Array, " n"] | None = None,
 ) -> tuple[Float[Array, "n _ _ 3"], ...]:
-    """A view of each image for each branch; `aspects` are the true widths / heights of squashed images.
+    """A view of each image for each branch; `aspects` are the original widths / heights of squashed images.
 
-    Branches that compose their own ops share the crop of each image.
+    Branches with `composed` ops share the crop of each image.
     Raises ValueError or TypeError as `branch_view`, and for aspects that are not n positive numbers.
     """
     images = as_images("images", images, ndim=4, rgb=True, unit=True, levels=True)
@@ -154,7 +154,7 @@ def branch_views(
 
     made: dict[int, Array] = {}
     for alike in _same_programs(branches):
-        # One trace, and so one compilation, for branches that differ in these two probabilities alone.
+        # One trace, and so one compilation, for branches that differ only in these two probabilities.
         blur, solarize = (
             jnp.array(p, jnp.float32) if len(set(p)) > 1 else p[0]
             for p in ([getattr(branches[i], name) for i in alike] for name in ("blur", "solarize"))
@@ -168,19 +168,19 @@ def branch_views(
 
 
 def _same_programs(branches: Sequence[Branch]) -> list[list[int]]:
-    """Indices of the branches, grouped by the program that makes their views."""
+    """Indices of the branches, grouped by the program that renders their views."""
     groups: dict[Branch, list[int]] = {}
     for i, branch in enumerate(branches):
-        # Where nobody blurs, the blur is left out, which saves more than a second program costs.
+        # Branches without blur get a separate program without it, which saves more than a second compilation costs.
         program = dataclasses.replace(branch, blur=float(branch.blur > 0), solarize=0.0)
         groups.setdefault(program, []).append(i)
     return list(groups.values())
 
 
 def view_keys(key: Key[Array, ""], images: int, *, views: int = 2) -> Key[Array, "{views} {images}"]:
-    """A key for each view of each image: a key shared by a batch would give all of its images the same draws.
+    """A key for each view of each image; with one key for the batch, all images would get the same draws.
 
-    Raises ValueError for fewer than one of either.
+    Raises ValueError for fewer than one image or view.
     """
     check_count("images", images)
     check_count("views", views)
@@ -197,12 +197,12 @@ def eval_view(
     mean: Channels | None = None,
     std: Channels | None = None,
 ) -> Float[Array, "n {size} {size} 3"]:
-    """The deterministic view that features are evaluated on: the central square, resized, normalised as the views.
+    """The deterministic view for evaluation: the central square, resized and normalised like the views.
 
-    The square's side is `central` times the true image's shorter side, `aspects` being the true widths / heights (None:
-    the images are not squashed). `central=None` is all of an image that is already `size` x `size` (CIFAR's protocol,
-    where nothing is resized) and 0.875 of any other: SimCLR's central crop, and DINO's resize to 256, crop to 224.
-    Raises ValueError for a `central` outside (0, 1], or as `branch_views`, `crop_and_resize` and `normalize` do.
+    The side of the square is `central` times the shorter side of the original image; `aspects` are the original widths /
+    heights (None: the images are not squashed). `central=None` takes the whole of an image that is already `size` x `size`
+    (CIFAR's protocol, without resizing) and 0.875 of any other: SimCLR's central crop, and DINO's resize to 256, crop to 224.
+    Raises ValueError for a `central` outside (0, 1], and as `branch_views`, `crop_and_resize` and `normalize` do.
     """
     images = as_images("images", images, ndim=4, rgb=True, unit=True, levels=True)
     aspects = None if aspects is None else _checked_aspects(aspects, len(images))
@@ -243,12 +243,12 @@ def _checked_aspects(aspects: Float[Array, " n"], count: int) -> Float[Array, " 
 
 
 def _present(probability: ops.Scalar) -> bool:
-    """Whether an op of this probability is in the program."""
+    """Whether an op with this probability is part of the program."""
     return isinstance(probability, jax.core.Tracer) or bool(probability > 0)
 
 
 def to_float(images: Array) -> Array:
-    """uint8 scaled to [0, 1]; float as it is."""
+    """uint8 scaled to [0, 1]; float unchanged."""
     return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
 
 

@@ -1,4 +1,4 @@
-"""Checks of a recipe as a user gave it, before anything is compiled."""
+"""Checks of a user's view recipe, before anything is compiled."""
 
 import dataclasses
 import math
@@ -11,18 +11,18 @@ from sslax.errors import InputError
 
 
 def check_views(recipe: Any, canvas: int, *, prefix: str = "method.views") -> None:
-    """Raise InputError, naming the field as on the command line, for a recipe that `canvas` x `canvas` images cannot have.
+    """Raise InputError, with the field's name on the command line, if a recipe is invalid for `canvas` x `canvas` images.
 
-    Any recipe with fields of these names can be checked.
+    It checks every field with a known name, so it works for any recipe.
     """
     fields = vars(recipe)
     declared = dataclasses.fields(recipe) if dataclasses.is_dataclass(recipe) else ()
     default = {field.name: field.default for field in declared}
 
     def check(name: str, right: bool, wanted: str) -> None:
-        # Not a number fails every comparison, and so every check.
+        # NaN fails every comparison, and so every check.
         if name in fields and not right:
-            raise InputError(f"{prefix}.{name} is {fields[name]}; it has to be {wanted}.")
+            raise InputError(f"{prefix}.{name} is {fields[name]}; it must be {wanted}.")
 
     def is_range(name: str, most: float = math.inf) -> bool:
         low, high = fields.get(name, (1, 1))
@@ -36,11 +36,11 @@ def check_views(recipe: Any, canvas: int, *, prefix: str = "method.views") -> No
     for name in ("size", "local_size"):
         value = fields.get(name, 1)
         right = isinstance(value, int) and 1 <= value <= canvas
-        check(name, right, f"from 1 to {canvas} pixels, the size that the images are kept in")
+        check(name, right, f"from 1 to {canvas} pixels, the size of the canvas")
     for name in ("crop_area", "global_area", "local_area"):
         check(name, is_range(name, 1.0), "two shares in (0, 1], the smaller first")
     crops = fields.get("local_crops", 0)
-    check("local_crops", isinstance(crops, int) and crops >= 0, "at least 0, and whole")
+    check("local_crops", isinstance(crops, int) and crops >= 0, "an integer of at least 0")
     for name in ("crop_aspect", "blur_sigma"):
         check(name, is_range(name), "two positive numbers, the smaller first")
     for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
@@ -58,17 +58,16 @@ def check_views(recipe: Any, canvas: int, *, prefix: str = "method.views") -> No
     check("crop_min_covered", 0 <= covered <= most, "at least 0, and at most the largest crop_area")
     for name in ("brightness", "contrast", "saturation"):
         check(name, 0 <= fields.get(name, 0) < float("inf"), "at least 0")
-    check("hue", 0 <= fields.get("hue", 0) <= 0.5, "in [0, 0.5], as turns")
-    check(
-        "strength", 0 <= fields.get("strength", 0) <= 2.5, "in [0, 2.5], as hues turn by up to 0.2 of it, at most 0.5"
-    )
+    check("hue", 0 <= fields.get("hue", 0) <= 0.5, "in [0, 0.5] turns")
+    strength = 0 <= fields.get("strength", 0) <= 2.5
+    check("strength", strength, "in [0, 2.5], because the hue turns by up to 0.2 times it, at most 0.5")
     for name in ("mean", "std"):
         value = fields.get(name)
         right = value is None or (len(value) == 3 and all(math.isfinite(x) for x in value))
-        check(name, right, "three finite numbers, one a channel")
-    check("std", not fields.get("std") or min(fields["std"]) > 0, "three positive numbers, one a channel")
+        check(name, right, "three finite numbers, one per channel")
+    check("std", not fields.get("std") or min(fields["std"]) > 0, "three positive numbers, one per channel")
     chosen = fields.get("one_branch", ())
     right = isinstance(chosen, tuple) and len(chosen) <= 2 and all(op in get_args(Op) for op in chosen)
     check("one_branch", right, f"empty, or one or two of {', '.join(get_args(Op))}")
     gray = fields.get("grayscale", 1) == 0 and 0 in (fields.get("jitter", 1), fields.get("strength", 1))
-    check("one_branch", not (gray and "color" in chosen), "without color, where jitter or strength is 0, and grayscale")
+    check("one_branch", not (gray and "color" in chosen), "without color if grayscale is 0 and jitter or strength is 0")

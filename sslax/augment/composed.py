@@ -1,15 +1,15 @@
-"""Ops of one's choice on one branch, after a crop that the branches share: the setting of SimCLR's figure 5.
+"""Selected ops on one branch only, after a crop that both branches share: the setting of SimCLR's figure 5.
 
 Source: Chen et al. 2020, arXiv:2002.05709, section 3.1: images are "first randomly" cropped and resized, then the ops
-transform "only one branch", the other being the identity. An op that is named is always applied, and what is random
-inside it has the branch's numbers:
+transform "only one branch", and the other branch is the identity. A selected op is always applied; its random parameters
+use the branch's ranges and probabilities:
 
-- crop: another crop of the crop, and the flip with its probability, as the paper's crop flips.
+- crop: another crop of the crop, and the flip with its probability, because the paper's crop includes the flip.
 - cutout: `cutout` of half the side.
 - color: the paper's colour distortion (appendix A): the jitter and then grayscale, each with its probability.
 - sobel: `sobel`.
-- noise: `gaussian_noise`, its sigma from U[0, 0.2]: the paper does not say which.
-- blur: `gaussian_blur`, its sigma from the branch's range, never 0.
+- noise: `gaussian_noise` with sigma from U[0, 0.2]; the paper does not specify it.
+- blur: `gaussian_blur` with sigma from the branch's range, never 0.
 - rotate: `random_rotate`.
 """
 
@@ -27,7 +27,7 @@ MOST_NOISE = 0.2
 
 
 def sample_ops(key: Key[Array, ""], branch: Branch, *, order: Int[Array, "4"] | None = None) -> tuple[Any, ...]:
-    """What is drawn for each op of the branch, a key for each; `order` is the jitter's."""
+    """Sample the parameters of each op of the branch, with one key per op; `order` is the jitter order."""
     names = branch.composed or ()
     keys = jax.random.split(key, max(1, len(names)))
     return tuple(_sample(name, key, branch, order) for name, key in zip(names, keys, strict=False))
@@ -36,7 +36,7 @@ def sample_ops(key: Key[Array, ""], branch: Branch, *, order: Int[Array, "4"] | 
 def render_ops(
     image: Float[Array, "{branch.size} {branch.size} 3"], drawn: tuple[Any, ...], branch: Branch
 ) -> Float[Array, "{branch.size} {branch.size} 3"]:
-    """The ops that were drawn, one after the other."""
+    """Apply the sampled ops in order."""
     for name, draws in zip(branch.composed or (), drawn, strict=True):
         image = _render(name, image, draws, branch)
     return image

@@ -1,8 +1,8 @@
-"""Crops: draw a box of the image, cut it out and resize it; each a pure function of one image.
+"""Crops: sample a box of the image, cut it out and resize it; each op is a pure function of one image.
 
 Images are float32 [h, w, c] in [0, 1]: half precision becomes float32, other types and shapes raise TypeError or
-ValueError. A box is (y, x, height, width) in pixels of the image at hand, a canvas: the whole true image, perhaps squashed.
-Aspects are width / height and areas shares of the whole, both of the true image.
+ValueError. A box is (y, x, height, width) in pixels of the given canvas, which shows the whole original image, possibly
+squashed. Aspects are width / height and areas are shares of the whole area, both of the original image.
 """
 
 import math
@@ -27,7 +27,7 @@ from sslax.checks import (
 
 Sampling = Literal["torchvision", "tensorflow"]
 Interpolation = Literal["bicubic", "bilinear"]
-_FULL = jax.lax.Precision.HIGHEST  # Accelerators would round pixels to 8 or 11 bits.
+_FULL = jax.lax.Precision.HIGHEST  # By default accelerators would round pixels to 8 or 11 bits.
 
 
 def sample_crop(
@@ -42,20 +42,20 @@ def sample_crop(
     min_covered: float = 0.0,
     tries: int = 10,
 ) -> Float[Array, "4"]:
-    """Draw the box of a random resized crop, in whole pixels of a canvas of `height` x `width`.
+    """Sample the box of a random resized crop, in integer pixels of a canvas of `height` x `width`.
 
-    `image_aspect` is the true image's width / height; None: the canvas's own, as it is not squashed. The first of `tries`
-    draws that fits is taken:
+    `image_aspect` is the original image's width / height; None for a canvas that is not squashed. The box is the first of
+    `tries` draws that fits:
 
-    - "torchvision": area uniform, aspect log-uniform; if none fits, the largest central box of an allowed aspect.
-    - "tensorflow" (`tf.image.sample_distorted_bounding_box`, which SimCLR and BYOL call): aspect uniform, then the
-      height uniform among those that the areas and the canvas allow, so small areas are rarer and boxes larger than the
-      canvas never drawn; if none fits, the whole image. Its `min_object_covered` is `min_covered`: both released codes
-      leave it at 0.1, which rejects areas below 0.1 whatever `area` says; 0, as here, is what the papers say.
-      Deviation: TensorFlow never places a box at the very last row or column; here every position is as likely.
+    - "torchvision": area uniform, aspect log-uniform; if no draw fits, the largest central box with an allowed aspect.
+    - "tensorflow" (`tf.image.sample_distorted_bounding_box`, used by SimCLR and BYOL): aspect uniform, then the height
+      uniform among those that the areas and the canvas allow. So small areas are rarer, and boxes larger than the canvas are
+      never drawn; if no draw fits, the whole image. `min_covered` is its `min_object_covered`: both released codes leave it
+      at 0.1, which rejects areas below 0.1 regardless of `area`; the default here, 0, follows the papers.
+      Deviation: TensorFlow never places a box at the very last row or column; here every position is equally likely.
 
-    Raises ValueError for an empty canvas, ranges that are not increasing and positive, areas above 1, no tries, an
-    image_aspect that is not positive.
+    Raises ValueError for an empty canvas, ranges that are not increasing and positive, areas above 1, fewer than one try, or
+    an image_aspect that is not positive.
     """
     check_count("height", height, what=" pixel")
     check_count("width", width, what=" pixel")
@@ -68,9 +68,9 @@ def sample_crop(
     if image_aspect is not None:
         check_positive("image_aspect", image_aspect)
 
-    # A crop's aspect in canvas pixels is its true aspect times this; shares of the area are the same in both.
+    # A crop's aspect in canvas pixels is its original aspect times this; shares of the area are the same in both.
     stretch = jnp.float32(1.0) if image_aspect is None else width / height / jnp.asarray(image_aspect, jnp.float32)
-    # As floats, since the pixels of a large canvas are more than JAX's integers hold.
+    # As floats, because the number of pixels of a large canvas can overflow JAX's int32.
     area = (float(area[0]), float(area[1]))
     uniforms = draw_uniforms(key, 2 * tries + 2)
     first, second, place = uniforms[:tries], uniforms[tries:-2], uniforms[-2:]
@@ -79,9 +79,9 @@ def sample_crop(
     fits &= heights * widths >= min_covered * height * width
     chosen = jnp.argmax(fits)
     if sampling == "torchvision":
-        # The whole image, cut to the nearest allowed aspect.
+        # The whole image, cropped to the nearest allowed aspect.
         low, high = aspect[0] * stretch, aspect[1] * stretch
-        # At least a pixel: of a panorama squashed to a small canvas the rounded box would have none.
+        # At least one pixel: for a panorama squashed to a small canvas, the rounded box would be empty.
         last_height = jnp.clip(jnp.round(width / low), 1, height)
         last_width = jnp.clip(jnp.round(height * high), 1, width)
     else:
@@ -108,13 +108,13 @@ def _propose_tensorflow(first, second, height, width, area, aspect, stretch):
     least, most = area[0] * height * width, area[1] * height * width
     aspects = (aspect[0] + first * (aspect[1] - aspect[0])) * stretch
     tallest = jnp.round(jnp.sqrt(most / aspects))
-    # The tallest box whose rounded width still fits.
+    # The tallest box with a rounded width that still fits.
     tallest = jnp.where(jnp.round(tallest * aspects) > width, jnp.floor((width + 0.5 - 1e-7) / aspects), tallest)
     tallest = jnp.minimum(tallest, height)
     shortest = jnp.minimum(jnp.round(jnp.sqrt(least / aspects)), tallest)
     choices = tallest - shortest + 1
     heights = shortest + jnp.minimum(jnp.floor(second * choices), choices - 1)
-    # Rounding must not make a draw fail: one pixel more where the area is short, then one less where it is too large.
+    # Rounding must not make a draw fail: add a pixel if the area is too small, then remove one if it is too large.
     heights = heights + (heights * jnp.round(heights * aspects) < least)
     heights = heights - (heights * jnp.round(heights * aspects) > most)
     widths = jnp.round(heights * aspects)
@@ -132,10 +132,10 @@ def crop_and_resize(
 ) -> Float[Array, "{size} {size} c"]:
     """Cut out `box`, then resize it to `size` x `size`: antialiased, half-pixel centres, cubic with a = -0.5 (Keys).
 
-    As PIL and torch resize an image that was cut first: no pixel outside the box is read (`jax.image.scale_and_translate`
-    reads them). The box may be traced, and has to lie in the image and hold a pixel's centre in either direction.
-    Bicubic results overshoot [0, 1] and are not clipped here. Deviation: SimCLR's code shrinks without antialiasing.
-    Raises ValueError for a size below 1, an unknown method or a box, where it is concrete, that is not as said.
+    Like PIL and torch on an image that was cropped first, it reads no pixel outside the box
+    (`jax.image.scale_and_translate` does). The box may be traced. It must lie in the image and contain the centre of a pixel
+    in each direction. Bicubic results overshoot [0, 1] and are not clipped here. Deviation: SimCLR's code downsamples without
+    antialiasing. Raises ValueError for a size below 1, an unknown method, or a concrete box that violates these conditions.
     """
     image = as_images("image", image)
     box = _checked_box(box, *image.shape[:2])
@@ -150,12 +150,12 @@ def _checked_box(box: Num[Array, "4"], height: int, width: int) -> Num[Array, "4
         raise ValueError(f"box has shape {box.shape}; it must be the four numbers y, x, height, width.")
     if is_concrete(box):
         start, length = np.asarray(box, np.float64).reshape(2, 2)
-        # The first centre of a pixel beyond the box's edge; not a number fails every comparison.
+        # The first pixel centre after the box's edge. NaN fails every comparison.
         centre = np.floor(start + 0.5) + 0.5
         if not ((start >= 0) & (centre < start + length) & (start + length <= (height, width))).all():
             raise ValueError(
-                f"box is {np.asarray(box).tolist()}; it must lie in the image of {height} x {width} pixels and hold the "
-                "centre of one."
+                f"box is {np.asarray(box).tolist()}; it must lie in the image of {height} x {width} pixels and contain the "
+                "centre of a pixel."
             )
     return box
 
@@ -168,14 +168,14 @@ def crop_planes(
     method: Interpolation = "bicubic",
     flip: Bool[Array, ""] | None = None,
 ) -> Float[Array, "c {size} {size}"]:
-    """`crop_and_resize` with the channels first and, where `flip` is true, left and right exchanged at no cost."""
+    """`crop_and_resize` with the channels first; a true `flip` mirrors left and right at no extra cost."""
     check_count("size", size, what=" pixel")
     check_choice("method", method, get_args(Interpolation))
     height, width, channels = image.shape
     y, x, box_height, box_width = box.astype(jnp.float32)
     planes = jnp.moveaxis(image, -1, 0)
 
-    # Rows. Each reads `taps` rows of the image, four where nothing is shrunk, so few that they are gathered.
+    # Rows. Each output row reads `taps` image rows, four for bicubic without downsampling; so few are gathered.
     radius = 2 if method == "bicubic" else 1
     taps = math.ceil(2 * radius * max(1.0, height / size))
     scale = box_height / size
@@ -190,7 +190,7 @@ def crop_planes(
         weights = _resize_weights(y, box_height, size, jnp.arange(height)[None, :], method)
         planes = jnp.einsum("oh,chw->cow", weights, planes, precision=_FULL)
 
-    # Columns. XLA gathers along the last axis pixel by pixel, and multiplies matrices faster than that.
+    # Columns. XLA gathers along the last axis pixel by pixel; a matrix product is faster.
     weights = _resize_weights(x, box_width, size, jnp.arange(width)[None, :], method)
     if flip is not None:
         weights = jnp.where(flip, weights[::-1], weights)
@@ -201,9 +201,9 @@ def crop_planes(
 def _resize_weights(
     start: Array, length: Array, size: int, pixels: Num[Array, "r k"], method: Interpolation
 ) -> Float[Array, "{size} k"]:
-    """How much each of `pixels` (one row of indices, or one for each row of the result) counts; rows sum to one."""
-    # A row's centre is centres / size, from the box's edge. Whole pixels are taken off before the division, whose
-    # rounding would otherwise be felt at the far end of a large canvas, as the weights are steep.
+    """The weights of `pixels` (one row of indices, or one row per output row); each row of weights sums to one."""
+    # An output row's centre is centres / size from the box's edge. Whole pixels are subtracted before the division; otherwise
+    # its rounding error would change the steep weights at the far end of a large canvas.
     centres = (jnp.arange(size)[:, None] + 0.5) * length
     whole = jnp.floor(centres / size)
     middles = pixels - start + 0.5
@@ -232,7 +232,7 @@ def random_resized_crop(
 ) -> Float[Array, "{size} {size} c"]:
     """A random box of the image (see `sample_crop`), resized to `size` x `size` and clipped to [0, 1].
 
-    Ours, as dm_pix has no crop of random size. Raises ValueError as `sample_crop` and `crop_and_resize` do.
+    dm_pix has no crop of random size. Raises ValueError as `sample_crop` and `crop_and_resize` do.
     """
     image = as_images("image", image)
     height, width, _ = image.shape

@@ -1,8 +1,8 @@
-"""Cutout, quarter turns, noise and Sobel's filter: in no method's recipe, but among the ops that SimCLR compares (figure 4).
+"""Cutout, quarter turns, noise and Sobel filter: ops that SimCLR compares (figure 4); no method's default recipe uses them.
 
-Images are float32 [h, w, c] in [0, 1], and so is every result: half precision becomes float32, other types, other shapes
-and, where they are concrete, values outside [0, 1] raise TypeError or ValueError. Sizes are pixels. dm_pix has none of
-these but the quarter turn, by a number that may not be traced.
+Images are float32 [h, w, c] in [0, 1], and so are the results: half precision becomes float32; other types, other shapes
+and concrete values outside [0, 1] raise TypeError or ValueError. Sizes are in pixels. Of these ops, dm_pix has only the
+quarter turn, with a number of turns that cannot be traced.
 """
 
 import math
@@ -19,9 +19,9 @@ from sslax.checks import as_images, check_at_least, check_count, check_probabili
 def cutout(
     key: Key[Array, ""], image: Float[Array, "h w c"], *, size: int | None = None, fill: float = 0.5
 ) -> Float[Array, "h w c"]:
-    """A gray square of `size` pixels (None: half the shorter side) in place of what is there (DeVries & Taylor 2017).
+    """Replace a square of `size` pixels (None: half the shorter side) by gray (DeVries & Taylor 2017).
 
-    Its centre is any pixel, each as likely, so that part of the square may lie outside. Theirs is zero after
+    Its centre is a uniformly drawn pixel, so part of the square may lie outside of the image. The paper's square is zero after
     normalisation, which is gray before it. Raises ValueError for a size below 1 or a fill outside [0, 1].
     """
     image = as_images("image", image, unit=True)
@@ -33,14 +33,14 @@ def cutout(
 
 
 def sample_centre(key: Key[Array, ""], height: int, width: int) -> Float[Array, "2"]:
-    """A pixel of the image, each as likely: its row and its column."""
+    """The row and column of a uniformly drawn pixel of the image."""
     return jnp.floor(draw_uniforms(key, 2) * jnp.array([height, width], jnp.float32))
 
 
 def cut(
     image: Float[Array, "h w c"], centre: Float[Array, "2"], *, size: int | None = None, fill: float = 0.5
 ) -> Float[Array, "h w c"]:
-    """The square that was drawn, filled."""
+    """Fill the sampled square."""
     height, width, _ = image.shape
     side = max(1, min(height, width) // 2) if size is None else size
 
@@ -53,9 +53,9 @@ def cut(
 
 
 def sobel(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-    """Each channel's gradient magnitude by Sobel's two filters, where 1 is a straight edge between 0 and 1.
+    """The gradient magnitude of each channel from Sobel's two filters, scaled so that a straight edge from 0 to 1 gives 1.
 
-    Corners would come to 1.12 at most, and are clipped. Beyond the border the image goes on as it ends.
+    Corners, which would reach at most 1.12, are clipped. The border is padded with the edge pixels.
     """
     image = as_images("image", image, unit=True)
     height, width, channels = image.shape
@@ -68,7 +68,7 @@ def sobel(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
 
 
 def gaussian_noise(key: Key[Array, ""], image: Float[Array, "h w c"], *, sigma: Scalar) -> Float[Array, "h w c"]:
-    """Independent normal noise on every value, `sigma` its standard deviation (may be traced), clipped to [0, 1].
+    """Add independent normal noise with standard deviation `sigma` (may be traced) to every value, clipped to [0, 1].
 
     Raises ValueError for a negative sigma.
     """
@@ -78,10 +78,10 @@ def gaussian_noise(key: Key[Array, ""], image: Float[Array, "h w c"], *, sigma: 
 
 
 def sample_noise(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Standard normal noise: quantiles of 65,536 shares, finer than pixels are, which reach 4.3.
+    """Standard normal noise, from 65,536 quantiles up to ±4.3, which is finer than pixel levels.
 
-    A random word gives two of them, where jax.random.normal takes one for each; a view with noise is made in half
-    the time or less on CPU.
+    One random word gives two values, while jax.random.normal uses one word per value; on CPU a view with noise takes half
+    the time or less.
     """
     count = math.prod(shape)
     words = jax.random.bits(key, ((count + 1) // 2,), jnp.uint32)
@@ -94,28 +94,28 @@ def _quantile(half: UInt[Array, "n"]) -> Float[Array, "n"]:
 
 
 def add_noise(image: Float[Array, "h w c"], noise: Float[Array, "h w c"], sigma: Scalar) -> Float[Array, "h w c"]:
-    """The noise that was drawn, added."""
+    """Add the sampled noise, clipped to [0, 1]."""
     return jnp.clip(image + sigma * noise, 0.0, 1.0)
 
 
 def random_rotate(key: Key[Array, ""], image: Float[Array, "n n c"]) -> Float[Array, "n n c"]:
-    """Turned counter-clockwise by 0, 90, 180 or 270 degrees, each as likely (Gidaris 2018).
+    """Rotate counter-clockwise by 0, 90, 180 or 270 degrees, with equal probability (Gidaris 2018).
 
     Raises ValueError for an image that is not square.
     """
     image = as_images("image", image, unit=True)
     if image.shape[0] != image.shape[1]:
-        raise ValueError(f"image has shape {image.shape}; it must be square, to keep its shape when it is turned.")
+        raise ValueError(f"image has shape {image.shape}; it must be square, so that rotation keeps its shape.")
     return turn(image, sample_turns(key))
 
 
 def sample_turns(key: Key[Array, ""]) -> Int[Array, ""]:
-    """How many quarter turns: 0 to 3, each as likely."""
+    """A number of quarter turns, 0 to 3, with equal probability."""
     return jax.random.randint(key, (), 0, 4)
 
 
 def turn(image: Float[Array, "n n c"], turns: Int[Array, ""]) -> Float[Array, "n n c"]:
-    """So many quarter turns, as one gather: under vmap all four would be computed otherwise, and again for every use."""
+    """Rotate by `turns` quarter turns, as one gather; under vmap a branch would compute all four rotations for every use."""
     side, _, channels = image.shape
     pixels = np.arange(side * side).reshape(side, side)
     places = jnp.asarray(np.stack([np.rot90(pixels, times).reshape(-1) for times in range(4)]))

@@ -1,4 +1,4 @@
-"""Colour jitter: brightness, contrast, saturation and hue by random amounts in random order, clipped after each.
+"""Colour jitter: brightness, contrast, saturation and hue with random amounts, in random order, clipped after each op.
 
 Images are float32 [h, w, 3] in [0, 1], RGB; `color.py` has the units and the three semantics of the ops.
 """
@@ -33,7 +33,7 @@ _ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
 
 
 class Jitter(NamedTuple):
-    """One image's drawn colour jitter. None: the op's strength is zero, and it is not in the program."""
+    """The sampled colour jitter of one image. None means that the op has strength 0 and is not in the program."""
 
     brightness: Float[Array, ""] | None
     contrast: Float[Array, ""] | None
@@ -43,7 +43,7 @@ class Jitter(NamedTuple):
 
 
 def sample_order(key: Key[Array, ""]) -> Int[Array, "4"]:
-    """One of the 24 orders of the four ops, each as likely: a permutation of their indices in `OPS`."""
+    """One of the 24 orders of the four ops, with equal probability: a permutation of their indices in `OPS`."""
     return _order_at(jax.random.uniform(key, dtype=jnp.float32))
 
 
@@ -58,11 +58,11 @@ def sample_jitter(
     probability: float = 1.0,
     order: Int[Array, "4"] | None = None,
 ) -> Jitter:
-    """Draw a colour jitter: factors from U[max(0, 1 - x), 1 + x] for a strength x, TensorFlow's amounts and the hue's
-    turn from U[-x, x], and the order unless it is given.
+    """Sample a colour jitter: for a strength x, factors are from U[max(0, 1 - x), 1 + x]; TensorFlow's brightness and the hue
+    are from U[-x, x]. The order is drawn unless it is given.
 
-    With probability 1 - `probability` every amount is the one that changes nothing. Raises ValueError for a negative
-    strength, a hue above 0.5, a probability outside [0, 1], unknown semantics or an order that is no permutation.
+    With probability 1 - `probability` every amount is neutral. Raises ValueError for a negative strength, a hue above 0.5, a
+    probability outside [0, 1], unknown semantics or an order that is not a permutation.
     """
     check_semantics(semantics)
     check_probability("probability", probability)
@@ -70,7 +70,7 @@ def sample_jitter(
     for name, strength in zip(OPS, strengths, strict=True):
         check_at_least(name, strength)
     if hue > 0.5:
-        raise ValueError(f"hue is {hue}; it must lie in [0, 0.5], as turns.")
+        raise ValueError(f"hue is {hue}; it must lie in [0, 0.5] turns.")
     if order is not None:
         order = _checked_order(order)
     uniforms = draw_uniforms(key, 6)
@@ -98,11 +98,11 @@ def color_jitter(
     semantics: Semantics = "torchvision",
     order: Int[Array, "4"] | None = None,
 ) -> Float[Array, "h w 3"]:
-    """Brightness, contrast, saturation and hue, each by a random amount (`sample_jitter`), in random order.
+    """Change brightness, contrast, saturation and hue by random amounts (`sample_jitter`), in random order.
 
-    The image is clipped to [0, 1] after each, as PIL images are and as SimCLR's code does; a strength of 0 leaves its op
-    out of the program. `order` is a permutation of the indices of `OPS`, for one that a whole batch shares; None draws
-    one for each image. Ours, as dm_pix has no random order and does not clip. Raises ValueError as `sample_jitter` does.
+    The image is clipped to [0, 1] after each op, as for PIL images and in SimCLR's code; a strength of 0 removes its op from
+    the program. `order` is a permutation of the indices of `OPS` that a whole batch can share; None draws one per image.
+    dm_pix has no random order and does not clip. Raises ValueError as `sample_jitter` does.
     """
     strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
     image = as_images("image", image, rgb=True, unit=True)
@@ -112,10 +112,10 @@ def color_jitter(
 
 
 def jitter_planes(planes: Planes, jitter: Jitter, *, semantics: Semantics) -> Planes:
-    """Apply a drawn jitter.
+    """Apply a sampled jitter.
 
-    Under vmap a branch on an image's order would compute all four ops in each of the four places. Instead, the same for
-    every image: a sequence of ops that contains each order, of which an image's are let through.
+    Under vmap, branching on the order would compute all four ops at each of the four positions. Instead every image runs the
+    same sequence of ops, which contains every order as a subsequence; ops that are not in the image's order are neutral.
     """
     if semantics == "torchvision" or jitter.hue is None:
         return _blends_around_the_hue(planes, jitter, semantics)
@@ -123,8 +123,8 @@ def jitter_planes(planes: Planes, jitter: Jitter, *, semantics: Semantics) -> Pl
 
 
 def _blends_around_the_hue(planes: Planes, jitter: Jitter, semantics: Semantics) -> Planes:
-    """All but the hue are blends, which differ only in what they blend with, and the hue is the dearest. So: the blends
-    in the drawn order, those before the hue; the hue, once; the blends again, those after it."""
+    """All ops except the hue are blends, which differ only in their anchor; the hue is the most expensive op. So the sequence
+    is: the blends before the hue, in the sampled order; the hue, once; the blends after it."""
     blends = {op: amount for op, amount in enumerate(jitter[:HUE]) if amount is not None}
     earlier = _count_earlier(jitter.order, blends)
 
@@ -134,7 +134,8 @@ def _blends_around_the_hue(planes: Planes, jitter: Jitter, semantics: Semantics)
             now = {op: active & (earlier[op] == turn) for op in blends}
             return _blend_now(planes, blends, now, semantics), None
 
-        # A loop, although of three: unrolled, XLA:CPU computes each step anew in all that follow it, in twice the time.
+        # A loop, although it has only three steps: unrolled, XLA:CPU recomputes each step in all later ones, which takes
+        # twice the time.
         return jax.lax.scan(step, planes, jnp.arange(len(blends)))[0]
 
     if jitter.hue is None:
@@ -143,8 +144,8 @@ def _blends_around_the_hue(planes: Planes, jitter: Jitter, semantics: Semantics)
 
 
 def _hsv_between_blends(planes: Planes, jitter: Jitter, hue: Float[Array, ""], semantics: Semantics) -> Planes:
-    """In HSV saturation and hue commute and are one op. So: it, a blend, it, the other blend, it; each lets through the
-    saturation, the hue, both or neither, the blends being brightness and contrast in the drawn order."""
+    """In HSV, saturation and hue commute and form one op. So the sequence is: HSV, blend, HSV, blend, HSV, with brightness and
+    contrast as blends in the sampled order. Each HSV op applies the saturation, the hue, both or neither."""
     blends = {op: amount for op, amount in enumerate(jitter[:SATURATION]) if amount is not None}
     earlier = _count_earlier(jitter.order, blends)
     saturation = jitter.saturation
@@ -163,7 +164,7 @@ def _hsv_between_blends(planes: Planes, jitter: Jitter, hue: Float[Array, ""], s
 
 
 def _count_earlier(order: Int[Array, "4"], ops: Iterable[int]) -> Int[Array, "4"]:
-    """For each of the four ops, how many of `ops` come before it in `order`."""
+    """For each of the four ops, the number of `ops` that come before it in `order`."""
     place = jnp.argmax(order[None, :] == jnp.arange(4)[:, None], axis=1)
     return (place[np.array(list(ops), np.int32)][None, :] < place[:, None]).sum(axis=1)
 
@@ -171,7 +172,7 @@ def _count_earlier(order: Int[Array, "4"], ops: Iterable[int]) -> Int[Array, "4"
 def _blend_now(
     planes: Planes, amounts: dict[int, Float[Array, ""]], now: dict[int, Bool[Array, ""]], semantics: Semantics
 ) -> Planes:
-    """Apply whichever op is `now`, or none."""
+    """Apply the op with a true `now` flag, if any."""
     factor: Scalar = 1.0
     offset: Scalar | None = None
     for op, amount in amounts.items():

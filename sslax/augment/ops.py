@@ -1,7 +1,7 @@
-"""Flip, blur and the rest: each op a pure function of one image. `crop.py` has the crops, `color.py` the colours.
+"""Flip, blur, solarisation and normalisation, each a pure function of one image. See `crop.py` and `color.py` for the others.
 
 Images are float32 [h, w, c] in [0, 1]: half precision becomes float32, other types and shapes raise TypeError or
-ValueError; sigmas and sizes are pixels, probabilities are in [0, 1].
+ValueError. Sigmas and sizes are in pixels, probabilities in [0, 1].
 """
 
 from collections.abc import Callable
@@ -30,19 +30,18 @@ Scalar: TypeAlias = float | Float[Array, ""]
 def random_flip(
     key: Key[Array, ""], image: Float[Array, "h w c"], *, probability: float = 0.5
 ) -> Float[Array, "h w c"]:
-    """Left and right exchanged with a probability. Raises ValueError for a probability outside [0, 1]."""
+    """Flip left and right with a probability. Raises ValueError for a probability outside [0, 1]."""
     return random_apply(key, dm_pix.flip_left_right, image, probability=probability)
 
 
 def gaussian_blur(
     image: Float[Array, "h w c"], sigma: Scalar, *, radius: int, padding: Padding = "reflect"
 ) -> Float[Array, "h w c"]:
-    """Gaussian blur, cut at `radius` pixels (static; `sigma` may be traced, and 0 is no blur); the taps sum to one.
+    """Gaussian blur, truncated at `radius` pixels (static; `sigma` may be traced, and 0 is no blur); the taps sum to one.
 
-    Beyond the edge the image is reflected (d c b a | a b c d). Deviation: SimCLR's and BYOL's codes continue it with
-    zeros, which darkens the edges: that is `padding="zeros"`. Ours, a sum of shifted images: dm_pix's depthwise
-    convolution takes over ten times as long under vmap on CPU. Raises ValueError for a negative radius or sigma or unknown
-    padding.
+    The border is padded by reflection (d c b a | a b c d). Deviation: SimCLR's and BYOL's code pads with zeros, which darkens
+    the edges; `padding="zeros"` does the same. The blur is a sum of shifted images, because dm_pix's depthwise convolution
+    takes over ten times as long under vmap on CPU. Raises ValueError for a negative radius or sigma or unknown padding.
     """
     image = as_images("image", image)
     check_choice("padding", padding, get_args(Padding))
@@ -59,7 +58,7 @@ def gaussian_blur(
 
 
 def _convolve(lines: Float[Array, "a b"], taps: Float[Array, " t"], axis: int, step: int) -> Float[Array, "c d"]:
-    """The sum of `lines`, shifted by multiples of `step` and weighted with symmetric taps, where all of them exist."""
+    """The sum of `lines`, shifted by multiples of `step` and weighted with symmetric taps, where all shifts are defined."""
     reach = (len(taps) - 1) * step
     length = lines.shape[axis] - 2 * reach
 
@@ -81,7 +80,7 @@ def random_blur(
     kernel_size: int,
     padding: Padding = "reflect",
 ) -> Float[Array, "h w c"]:
-    """`gaussian_blur` with a probability and a uniform sigma. An even `kernel_size` means one more (SimCLR: size // 10).
+    """`gaussian_blur` with a probability and a uniform sigma. An even `kernel_size` is increased by one (SimCLR: size // 10).
 
     Raises ValueError as `gaussian_blur` does, for a kernel below 1, sigmas that are not increasing and positive, or a
     probability outside [0, 1].
@@ -94,7 +93,7 @@ def random_blur(
 def sample_blur(
     key: Key[Array, ""], *, probability: Scalar, sigma: tuple[float, float] = (0.1, 2.0)
 ) -> Float[Array, ""]:
-    """Draw a blur's sigma, uniformly; 0, which is no blur, with probability 1 - `probability`. ValueError as above."""
+    """Sample a blur's sigma uniformly; with probability 1 - `probability` it is 0, no blur. ValueError as `random_blur`."""
     check_probability("probability", probability)
     check_range("sigma", sigma)
     applied, drawn = draw_uniforms(key, 2)
@@ -108,7 +107,7 @@ def random_apply(
     *,
     probability: float,
 ) -> Float[Array, "h w c"]:
-    """`op(image)` with a probability, else the image. Under vmap both are computed for every image, then one is kept.
+    """`op(image)` with a probability, else the image. Under vmap both are computed for every image, and one is selected.
 
     Raises ValueError for a probability outside [0, 1] or an op that changes the shape.
     """
@@ -116,12 +115,12 @@ def random_apply(
     check_probability("probability", probability)
     changed = op(image)
     if jnp.shape(changed) != image.shape:
-        raise ValueError(f"op makes {image.shape} an image of {jnp.shape(changed)}; it must keep the shape.")
+        raise ValueError(f"op changes the image's shape from {image.shape} to {jnp.shape(changed)}; it must keep it.")
     return jnp.where(jax.random.bernoulli(key, probability), changed, image)
 
 
 def solarize(image: Float[Array, "h w c"], *, threshold: float = 0.5) -> Float[Array, "h w c"]:
-    """Values of at least `threshold` inverted: 1 - x. Raises ValueError for a threshold outside [0, 1]."""
+    """Invert values of at least `threshold`, to 1 - x. Raises ValueError for a threshold outside [0, 1]."""
     image = as_images("image", image, unit=True)
     check_probability("threshold", threshold)
     return dm_pix.solarize(image, threshold)
@@ -130,21 +129,23 @@ def solarize(image: Float[Array, "h w c"], *, threshold: float = 0.5) -> Float[A
 def random_solarize(
     key: Key[Array, ""], image: Float[Array, "h w c"], *, probability: float, threshold: float = 0.5
 ) -> Float[Array, "h w c"]:
-    """`solarize` with a probability. Raises ValueError for a probability or a threshold outside [0, 1]."""
+    """Apply `solarize` with a probability. Raises ValueError for a probability or a threshold outside [0, 1]."""
     return random_apply(key, lambda image: solarize(image, threshold=threshold), image, probability=probability)
 
 
 def normalize(
     image: Float[Array, "h w c"], *, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Float[Array, "h w c"]:
-    """(image - mean) / std in each channel; always the last op, as the others need [0, 1].
+    """(image - mean) / std in each channel; always the last op, because the others need [0, 1].
 
-    Raises ValueError unless there are as many finite means and as many positive stds as channels.
+    Raises ValueError unless there is a finite mean and a positive std for each channel.
     """
     image = as_images("image", image)
     channels = image.shape[-1]
     if len(mean) != channels or len(std) != channels:
-        raise ValueError(f"mean has {len(mean)} and std {len(std)} numbers; there must be {channels}, one a channel.")
+        raise ValueError(
+            f"mean has {len(mean)} and std {len(std)} numbers; both must have {channels}, one per channel."
+        )
     for value in mean:
         check_finite("mean", value)
     for value in std:
@@ -153,5 +154,5 @@ def normalize(
 
 
 def draw_uniforms(key: Key[Array, ""], count: int) -> Float[Array, "{count}"]:
-    """`count` numbers from U[0, 1), in one call and as a multiple of eight: XLA:CPU compiles that in half the time."""
+    """`count` numbers from U[0, 1), drawn at once as a multiple of eight, which XLA:CPU compiles in half the time."""
     return jax.random.uniform(key, (-(-count // 8) * 8,), jnp.float32)[:count]

@@ -1,4 +1,4 @@
-"""The two records of a branch's views: what its ops are, and what was drawn for one view of one image."""
+"""The records of a branch's views: the configuration of its ops, and the sampled parameters of one view of one image."""
 
 import dataclasses
 from typing import Any, Literal, NamedTuple
@@ -16,9 +16,9 @@ Op = Literal["crop", "cutout", "color", "sobel", "noise", "blur", "rotate"]
 
 @dataclasses.dataclass(frozen=True)
 class Branch:
-    """One branch's ops in the order they are applied. A probability or a strength of 0 leaves an op out.
+    """One branch's ops, in the order of their application. A probability or a strength of 0 removes an op.
 
-    `blur` and `solarize` may be traced, for branches that share a program and differ in them alone.
+    `blur` and `solarize` may be traced, for branches that share a program and differ only in these.
     """
 
     size: int
@@ -43,12 +43,12 @@ class Branch:
     std: Channels | None
     solarize: ops.Scalar = 0.0
     composed: tuple[Op, ...] | None = None
-    """None: all of the above, in the usual order. Else these alone, in this order, after a crop that an image's branches
-    of this kind share."""
+    """None: all ops above, in the usual order. Otherwise only these ops, in this order, after a crop that all such branches of
+    an image share."""
 
 
 class View(NamedTuple):
-    """What was drawn for one view of one image; None where the op is not in the program."""
+    """The sampled parameters of one view of one image; None for an op that is not in the program."""
 
     box: Float[Array, "4"]
     flip: Bool[Array, ""] | None

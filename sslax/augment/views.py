@@ -1,7 +1,7 @@
-"""What each method shows each branch: the recipes, frozen dataclasses with a field for each number.
+"""The view recipes of the methods: frozen dataclasses with a field for each number.
 
-A recipe's `branches()` are the views that it makes of an image, by name; `make_views` makes them, whatever the recipe.
-Sizes are pixels, probabilities in [0, 1], areas shares of the image's area, aspects width / height.
+A recipe's `branches()` are the views of an image, by name; `make_views` makes them for any recipe.
+Sizes are in pixels, probabilities in [0, 1], areas are shares of the image's area, aspects are width / height.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @runtime_checkable
 class Recipe(Protocol):
-    """What `make_views` needs of a recipe."""
+    """The interface of a recipe for `make_views`."""
 
     @property
     def jitter_order(self) -> JitterOrder: ...
@@ -31,20 +31,20 @@ class Recipe(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class SimCLRViews:
-    """SimCLR's views (Chen 2020, appendix A), one branch for both. Probabilities are in [0, 1]."""
+    """SimCLR's views (Chen 2020, appendix A); both views use the same ops. Probabilities are in [0, 1]."""
 
     size: int = 224
-    """Side of a view, pixels."""
+    """Side of a view in pixels."""
     crop_area: Range = (0.08, 1.0)
-    """Smallest and largest crop, share of the image's area."""
+    """Smallest and largest crop, as a share of the image's area."""
     crop_aspect: Range = (3 / 4, 4 / 3)
-    """Narrowest and widest crop, width / height."""
+    """Narrowest and widest crop, as width / height."""
     crop_sampling: crop.Sampling = "tensorflow"
-    """How crops are drawn: as SimCLR's code, or as torchvision."""
+    """Crop sampling: tensorflow, as in SimCLR's code, or torchvision."""
     crop_min_covered: float = 0.0
-    """Smallest area again, for tensorflow sampling: SimCLR's code has 0.1, its paper 0."""
+    """Minimum crop area for tensorflow sampling, in addition to crop_area: 0.1 in SimCLR's code, 0 in its paper."""
     interpolation: crop.Interpolation = "bicubic"
-    """How crops are resized."""
+    """Interpolation for resizing crops."""
     flip: float = 0.5
     """Probability of the horizontal flip."""
     jitter: float = 0.8
@@ -52,41 +52,41 @@ class SimCLRViews:
     strength: float = 1.0
     """Colour strength s: brightness, contrast, saturation 0.8 s, hue 0.2 s."""
     semantics: color.Semantics = "simclr"
-    """Whose brightness, contrast and saturation."""
+    """Definition of the brightness, contrast and saturation ops: torchvision's, SimCLR's or TensorFlow's."""
     jitter_order: JitterOrder = "image"
-    """Whether each image draws the order of the jitter's ops, or a batch one."""
+    """Order of the jitter's ops: drawn for each image, or once per batch."""
     grayscale: float = 0.2
     """Probability of grayscale."""
     blur: float = 0.5
-    """Probability of the blur; its kernel is a tenth of the size, made odd."""
+    """Probability of the blur; its kernel is a tenth of the size, rounded up to an odd number."""
     blur_sigma: Range = (0.1, 2.0)
-    """Smallest and largest sigma, pixels."""
+    """Smallest and largest sigma in pixels."""
     blur_padding: ops.Padding = "reflect"
-    """Beyond the edge: reflected, or zeros as in SimCLR's code."""
+    """Padding of the blur: reflect, or zeros as in SimCLR's code."""
     mean: Channels | None = None
-    """Subtracted last, a number a channel; None: nothing, as SimCLR's code."""
+    """Mean per channel, subtracted after all ops; None subtracts nothing, as in SimCLR's code."""
     std: Channels | None = None
-    """Divided by last, a number a channel; None: nothing, as SimCLR's code."""
+    """Standard deviation per channel, divided by after all ops; None divides by nothing, as in SimCLR's code."""
     one_branch: tuple[Op, ...] = ()
-    """Ops of view 1 alone, one or two in this order, after a crop that both views share; view 2 is that crop: the setting
-    of the paper's figure 5. Empty is SimCLR."""
+    """One or two ops, in this order, for view 1 only, after a crop that both views share; view 2 is that crop. This is the
+    setting of the paper's figure 5. Empty is standard SimCLR."""
 
     @classmethod
     def small(cls, size: int = 32) -> "SimCLRViews":
-        """For CIFAR-10 and its like (paper, B.9): strength 0.5 and no blur."""
+        """For CIFAR-10 and similar sets (paper, B.9): strength 0.5 and no blur."""
         return cls(size=size, strength=0.5, blur=0.0)
 
     def branch(self) -> Branch:
-        """The ops of either view."""
+        """The ops of each view."""
         most = 0.8 * self.strength
         drawn = {"brightness": most, "contrast": most, "saturation": most, "hue": 0.2 * self.strength}
         return Branch(**_shared(self, **drawn, blur_kernel=max(1, self.size // 10)))
 
     def branches(self) -> dict[str, Branch]:
-        """The ops of both views, which are the same but for `one_branch`."""
+        """The ops of both views; they are equal unless `one_branch` is set."""
         if not self.one_branch:
             return {"view 1": self.branch(), "view 2": self.branch()}
-        # A blur that is asked for is to be seen on small images too: at least a kernel of three.
+        # A requested blur must have an effect on small images too, so the kernel has at least three pixels.
         alone = dataclasses.replace(self.branch(), blur_kernel=max(3, self.size // 10))
         return {
             "view 1": dataclasses.replace(alone, composed=self.one_branch),
@@ -99,51 +99,51 @@ class BYOLViews:
     """BYOL's views (Grill 2020, appendix B), two branches that differ in blur and solarisation."""
 
     size: int = 224
-    """Side of a view, pixels."""
+    """Side of a view in pixels."""
     crop_area: Range = (0.08, 1.0)
-    """Smallest and largest crop, share of the image's area."""
+    """Smallest and largest crop, as a share of the image's area."""
     crop_aspect: Range = (3 / 4, 4 / 3)
-    """Narrowest and widest crop, width / height."""
+    """Narrowest and widest crop, as width / height."""
     crop_sampling: crop.Sampling = "torchvision"
-    """How crops are drawn: torchvision's logarithmic aspects, as the paper says, or tensorflow."""
+    """Crop sampling: torchvision, with log-uniform aspects as in the paper, or tensorflow."""
     crop_min_covered: float = 0.0
-    """Smallest area again, for tensorflow sampling."""
+    """Minimum crop area for tensorflow sampling, in addition to crop_area."""
     interpolation: crop.Interpolation = "bicubic"
-    """How crops are resized."""
+    """Interpolation for resizing crops."""
     flip: float = 0.5
     """Probability of the horizontal flip."""
     jitter: float = 0.8
     """Probability of the colour jitter."""
     brightness: float = 0.4
-    """Largest change of the brightness."""
+    """Maximum change of the brightness."""
     contrast: float = 0.4
-    """Largest change of the contrast."""
+    """Maximum change of the contrast."""
     saturation: float = 0.2
-    """Largest change of the saturation."""
+    """Maximum change of the saturation."""
     hue: float = 0.1
-    """Largest change of the hue, turns."""
+    """Maximum change of the hue, in turns."""
     semantics: color.Semantics = "tensorflow"
-    """Whose brightness, contrast and saturation."""
+    """Definition of the brightness, contrast and saturation ops: torchvision's, SimCLR's or TensorFlow's."""
     jitter_order: JitterOrder = "image"
-    """Whether each image draws the order of the jitter's ops, or a batch one."""
+    """Order of the jitter's ops: drawn for each image, or once per batch."""
     grayscale: float = 0.2
     """Probability of grayscale."""
     blur: Range = (1.0, 0.1)
-    """Probability of the blur in view 1 and in view 2; its kernel is a tenth of the size, made odd."""
+    """Probability of the blur in view 1 and in view 2; its kernel is a tenth of the size, rounded up to an odd number."""
     blur_sigma: Range = (0.1, 2.0)
-    """Smallest and largest sigma, pixels."""
+    """Smallest and largest sigma in pixels."""
     blur_padding: ops.Padding = "reflect"
-    """Beyond the edge: reflected, or zeros as in BYOL's code."""
+    """Padding of the blur: reflect, or zeros as in BYOL's code."""
     solarize: Range = (0.0, 0.2)
     """Probability of the solarisation in view 1 and in view 2."""
     mean: Channels | None = IMAGENET_MEAN
-    """Subtracted last, a number a channel; None: nothing."""
+    """Mean per channel, subtracted after all ops; None subtracts nothing."""
     std: Channels | None = IMAGENET_STD
-    """Divided by last, a number a channel; None: nothing."""
+    """Standard deviation per channel, divided by after all ops; None divides by nothing."""
 
     @classmethod
     def small(cls, size: int = 32) -> "BYOLViews":
-        """For images of 32 pixels: without blur, as SimCLR's for CIFAR-10."""
+        """For images of 32 pixels: without blur, as SimCLR does for CIFAR-10."""
         return cls(size=size, blur=(0.0, 0.0))
 
     def branches(self) -> dict[str, Branch]:
@@ -165,53 +165,53 @@ class DINOViews:
     """
 
     size: int = 224
-    """Side of a global crop, pixels."""
+    """Side of a global crop in pixels."""
     global_area: Range = (0.4, 1.0)
-    """Smallest and largest global crop, share of the image's area."""
+    """Smallest and largest global crop, as a share of the image's area."""
     local_size: int = 96
-    """Side of a local crop, pixels."""
+    """Side of a local crop in pixels."""
     local_area: Range = (0.05, 0.4)
-    """Smallest and largest local crop, share of the image's area."""
+    """Smallest and largest local crop, as a share of the image's area."""
     local_crops: int = 8
-    """How many local crops; 0 is DINO without multi-crop."""
+    """Number of local crops; 0 is DINO without multi-crop."""
     crop_aspect: Range = (3 / 4, 4 / 3)
-    """Narrowest and widest crop, width / height."""
+    """Narrowest and widest crop, as width / height."""
     interpolation: crop.Interpolation = "bicubic"
-    """How crops are resized."""
+    """Interpolation for resizing crops."""
     flip: float = 0.5
     """Probability of the horizontal flip."""
     jitter: float = 0.8
     """Probability of the colour jitter."""
     brightness: float = 0.4
-    """Largest change of the brightness."""
+    """Maximum change of the brightness."""
     contrast: float = 0.4
-    """Largest change of the contrast."""
+    """Maximum change of the contrast."""
     saturation: float = 0.2
-    """Largest change of the saturation."""
+    """Maximum change of the saturation."""
     hue: float = 0.1
-    """Largest change of the hue, turns."""
+    """Maximum change of the hue, in turns."""
     semantics: color.Semantics = "torchvision"
-    """Whose brightness, contrast and saturation."""
+    """Definition of the brightness, contrast and saturation ops: torchvision's, SimCLR's or TensorFlow's."""
     jitter_order: JitterOrder = "image"
-    """Whether each image draws the order of the jitter's ops, or a batch one."""
+    """Order of the jitter's ops: drawn for each image, or once per batch."""
     grayscale: float = 0.2
     """Probability of grayscale."""
     blur: tuple[float, float, float] = (1.0, 0.1, 0.5)
     """Probability of the blur in global crop 1, in global crop 2 and in local crops."""
     blur_sigma: Range = (0.1, 2.0)
-    """Smallest and largest sigma, pixels; the kernel reaches three of the largest."""
+    """Smallest and largest sigma in pixels; the kernel's radius is three times the largest."""
     blur_padding: ops.Padding = "reflect"
-    """Beyond the edge: reflected, or zeros."""
+    """Padding of the blur: reflect, or zeros."""
     solarize: Range = (0.0, 0.2)
     """Probability of the solarisation in global crop 1 and in global crop 2."""
     mean: Channels | None = IMAGENET_MEAN
-    """Subtracted last, a number a channel; None: nothing."""
+    """Mean per channel, subtracted after all ops; None subtracts nothing."""
     std: Channels | None = IMAGENET_STD
-    """Divided by last, a number a channel; None: nothing."""
+    """Standard deviation per channel, divided by after all ops; None divides by nothing."""
 
     @classmethod
     def small(cls, size: int = 32, *, local_crops: int = 4) -> "DINOViews":
-        """For images of 32 pixels: local crops of half the side, and no blur."""
+        """For images of 32 pixels: local crops with half the side, and no blur."""
         return cls(size=size, local_size=size // 2, local_crops=local_crops, blur=(0.0, 0.0, 0.0))
 
     def branches(self) -> dict[str, Branch]:
@@ -237,7 +237,7 @@ class DINOViews:
 
 
 def _shared(recipe: Any, **own: Any) -> dict[str, Any]:
-    """A branch's fields: those of the recipe of the same name, and the branch's own."""
+    """A branch's fields: the recipe's fields of the same names, and the given ones."""
     names = {field.name for field in dataclasses.fields(Branch)}
     return {name: value for name, value in vars(recipe).items() if name in names} | own
 
@@ -252,17 +252,17 @@ def make_views(
     """All views of each image, in the order of the recipe's branches.
 
     Args:
-      key: each view of each image draws from a key of its own.
+      key: PRNG key; each view of each image uses its own key, derived from it.
       images: uint8 is scaled to [0, 1].
-      recipe: any with `branches()` and `jitter_order`.
-      aspects: true widths / heights of squashed images; None: not squashed.
+      recipe: any object with `branches()` and `jitter_order`.
+      aspects: original widths / heights of squashed images; None for images that are not squashed.
 
     Returns:
-      For each branch, views [n, size, size, 3] of the branch's size.
+      One array of views [n, size, size, 3] per branch, with the branch's size.
 
     Raises:
       ValueError: as `branch_views`.
-      TypeError: as `branch_views`, and on what is no recipe.
+      TypeError: as `branch_views`, and on an object that is not a recipe.
     """
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe is {recipe!r}; it must have branches() and jitter_order, as SimCLRViews has.")
@@ -271,5 +271,5 @@ def make_views(
 
 
 def view_sizes(recipe: Recipe) -> tuple[int, ...]:
-    """The sides of the recipe's views, pixels, each once, the largest first."""
+    """The distinct sides of the recipe's views in pixels, the largest first."""
     return tuple(sorted({branch.size for branch in recipe.branches().values()}, reverse=True))

@@ -1,1 +1,1 @@
-"""The commands, a file each, and what they show on a terminal."""
+"""The commands, one file each, and their terminal output."""

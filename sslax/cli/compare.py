@@ -1,8 +1,8 @@
-"""Runs side by side: `sslax compare RUN RUN … [--out FILE.html]`.
+"""Compare several runs: `sslax compare RUN RUN … [--out FILE.html]`.
 
-Runs whose configurations differ in nothing but `seed` and `split_seed` are one group, shown as mean ± standard deviation.
-The accuracies go to the terminal; the page adds what differs between the groups, their curves and their speed. Runs that
-have not finished are taken as they stand.
+Runs that differ only in `seed` and `split_seed` form one group, which is shown as mean ± standard deviation. The terminal
+shows the accuracies. The page also shows the settings that differ between the groups, their curves and their speed. You may
+include runs that have not finished.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from sslax.report.comparison import Group, Run
 from sslax.runs import RunDir
 
 _SEEDS = ("seed", "split_seed")
-# Shorter than the page's, so that three columns of them fit a terminal of 80.
+# Shorter than the names on the page, so that three columns fit a terminal of 80 characters.
 _ROWS = {"pretrained": "pretrained", "untrained": "untrained", "raw_pixels": "raw pixels"}
 _COLUMNS = {"knn1": "kNN\nk=1", "knn20": "kNN\nk=20", "linear": "linear\nprobe"}
 _NAME_WIDTH = 24
@@ -35,17 +35,17 @@ _NAME_WIDTH = 24
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Runs side by side."""
+    """Compare several runs side by side."""
 
     runs: tyro.conf.Positional[tuple[str, ...]]
     """Folders of the runs."""
     out: str = "comparison.html"
-    """The page to write."""
+    """HTML page to write."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A run as it was read: its folder, configuration, what its data was, its metrics with all texts, and how it stands."""
+    """A run read from disk: its folder, its configuration, its data, the lines of its metrics, and its row on the page."""
 
     path: pathlib.Path
     config: dict[str, Any]
@@ -54,46 +54,46 @@ class Found:
     run: Run
 
     def shared(self) -> dict[str, Any]:
-        """What runs of one group have in common: the configuration without its seeds, and the size of the data."""
+        """What all runs of a group share: the configuration without its seeds, and the size of the data."""
         fields = {name: value for name, value in self.config.items() if name not in _SEEDS}
         return {**fields, "images": self.data["images"], "image_side": self.data["canvas"]}
 
 
 def read(folder: str) -> Found:
-    """A run from its folder.
+    """Read a run from its folder.
 
     Raises:
-      InputError: where it is no run, cannot be read, or has no metrics yet.
+      InputError: if the folder is not a run, cannot be read, or has no metrics yet.
     """
     path = expanded(folder)
     if not (path / "config.json").is_file():
-        raise InputError(f"RUN is {path}, which is no run; it must be a folder that sslax pretrain wrote.")
+        raise InputError(f"RUN is {path}, which is not a run; it must be a folder that sslax pretrain wrote.")
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         run = RunDir(path, config)
         data, lines, result = run.data(), run.metrics(), run.result()
-        # Texts tell of alarms; nulls were no finite numbers.
+        # Texts belong to alarms. A null stands for a number that was not finite.
         metrics = [{name: value for name, value in line.items() if isinstance(value, int | float)} for line in lines]
         found = Found(path, config, data, lines, Run(name=printable(path), metrics=metrics, result=result))
         found.shared()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"RUN is {path}, whose files cannot be read as a run's; it has to be made again.") from error
+        raise InputError(f"RUN is {path}, but its files are damaged or incomplete; train this run again.") from error
     if not lines:
-        raise InputError(f"RUN is {path}, which has no metrics yet; wait until it has trained some steps.")
+        raise InputError(f"RUN is {path}, which has no metrics yet; wait until it has trained for some steps.")
     return found
 
 
 def group(found: Sequence[Found]) -> list[Group]:
-    """The runs by what they share, in the order in which they were given.
+    """Group the runs by what they share, in the order in which they were given.
 
     Raises:
-      InputError: where there are more groups than a figure can tell apart.
+      InputError: if there are more groups than a figure has distinct lines.
     """
     groups: dict[str, list[Found]] = {}
     for run in found:
         groups.setdefault(json.dumps(run.shared(), sort_keys=True), []).append(run)
     if len(groups) > comparison.MOST_GROUPS:
-        raise InputError(f"RUN gives {len(groups)} groups of runs; they must be at most {comparison.MOST_GROUPS}.")
+        raise InputError(f"RUN gives {len(groups)} groups of runs; there can be at most {comparison.MOST_GROUPS}.")
     made: list[Group] = []
     for runs in groups.values():
         name, taken = name_of([run.path for run in runs]), {other.name for other in made}
@@ -105,7 +105,7 @@ def group(found: Sequence[Found]) -> list[Group]:
 
 
 def name_of(paths: Sequence[pathlib.Path]) -> str:
-    """A name for a group: its one folder's, or what its folders' names begin with, without "seed"."""
+    """Name a group: the name of its only folder, or the common start of its folders' names without "seed"."""
     names = [printable(path.resolve().name) for path in paths]
     if len(names) == 1:
         return names[0]
@@ -120,17 +120,17 @@ def name_of(paths: Sequence[pathlib.Path]) -> str:
 
 
 def printable(name: object) -> str:
-    """A name that may hold bytes which are no Unicode, as text."""
+    """A name as text; bytes that are not valid Unicode are escaped."""
     return str(name).encode(errors="backslashreplace").decode()
 
 
 def notes_of(found: Sequence[Found], groups: Sequence[Group]) -> list[str]:
-    """What a reader of the numbers must know: unfinished runs, alarms, runs that are no sample."""
+    """Notes on the numbers: unfinished runs, collapse alarms, and runs with equal seeds."""
     notes = []
     for run in found:
         if run.run.result is None:
             epoch = run.run.metrics[-1]["epoch"]
-            notes.append(f"{run.run.name} has not finished: it stands at epoch {epoch:.4g} of {run.config['epochs']}.")
+            notes.append(f"{run.run.name} has not finished: it is at epoch {epoch:.4g} of {run.config['epochs']}.")
         for line in run.lines:
             if "collapse" in line:
                 notes.append(f"{run.run.name}, step {line['step']}: {line['collapse']}; {line['collapse_sign']}")
@@ -139,12 +139,14 @@ def notes_of(found: Sequence[Found], groups: Sequence[Group]) -> list[str]:
         seeds.setdefault(json.dumps(run.config, sort_keys=True), []).append(run.run.name)
     for names in seeds.values():
         if len(names) > 1:
-            notes.append(f"{' and '.join(names)} have the same seeds, so their deviation is not one over seeds.")
+            notes.append(
+                f"{' and '.join(names)} have the same seeds, so their deviation does not measure the seeds' effect."
+            )
     return notes
 
 
 def show(groups: Sequence[Group]) -> Table:
-    """The accuracies, mean ± standard deviation in per cent, within 80 columns for up to three evaluations."""
+    """A table of the accuracies in per cent, mean ± standard deviation; with up to three evaluations it fits 80 characters."""
     columns = comparison.columns_of(groups)
     title = "accuracy on the test images, %, mean ± deviation over n runs"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
@@ -168,14 +170,14 @@ def show(groups: Sequence[Group]) -> Table:
 
 
 def run(options: Options) -> None:
-    """Read, group, show, and write the page."""
+    """Read the runs, group them, show the table, and write the page."""
     out = check_out("out", options.out, (".html",))
     if not options.runs:
-        raise InputError("RUN is left out; it must be the folder of at least one run.")
+        raise InputError("RUN is missing; give the folder of at least one run.")
     resolved = [expanded(folder).resolve() for folder in options.runs]
     for place, path in enumerate(resolved):
         if path in resolved[:place]:
-            raise InputError(f"RUN gives {options.runs[place]} twice; it must be given once.")
+            raise InputError(f"RUN contains {options.runs[place]} twice; give each run once.")
     found = [read(folder) for folder in options.runs]
     groups = group(found)
     notes = notes_of(found, groups)
@@ -189,12 +191,12 @@ def run(options: Options) -> None:
         ("Speed", comparison.speed(groups)),
     ]
     counted = f"{len(found)} run{'s' if len(found) > 1 else ''} in {len(groups)} group{'s' if len(groups) > 1 else ''}"
-    summary = f"{counted}; runs that differ in nothing but seed and split_seed are one group."
+    summary = f"{counted}; runs that differ only in seed and split_seed form one group."
     try:
         write_page(out, "Runs side by side", summary, parts, notes=notes)
     except OSError as error:
         raise InputError(f"out is {out}, which cannot be written: {error.strerror}.") from error
-    terminal.say(f"The page is {out}.")
+    terminal.say(f"Page: {out}")
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ from sslax.recipes.published import PUBLISHED, told
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The named configurations, what each trains, and what its source reports."""
+    """List the named configurations: what each one trains, and which results its source reports."""
 
 
 def table() -> Table:
-    """A row for each configuration."""
+    """A table with a row for each configuration."""
     rows = Table(title="named configurations")
     rows.add_column("name", no_wrap=True)
     for title in ("method", "data", "network", "epochs", "batch", "its source reports"):

@@ -1,8 +1,8 @@
-"""Features of any images by a finished run: `sslax embed RUN --data SPEC --out FILE.npz`.
+"""Compute the features of images with the network of a finished run: `sslax embed RUN --data SPEC --out FILE.npz`.
 
-Images are decoded and embedded some hundred at a time, so that memory does not grow with their number. What is done is kept
-in FILE.npz.partial/ until the file is whole: the same command again goes on where it stopped, to the same bytes. With
-`--search IMAGE` the ten nearest neighbours of an image are shown, at once where the file is there already.
+The command decodes and embeds a few hundred images at a time, so memory does not grow with their number. Until the file is
+complete, finished work is kept in FILE.npz.partial/. If the command stops, run it again to resume: the file has the same
+bytes. `--search IMAGE` shows the ten nearest neighbours of an image; if the file already exists, without embedding again.
 """
 
 import dataclasses
@@ -33,37 +33,37 @@ from sslax.files import expanded, replacing
 from sslax.training import Embedder, Interrupted, Loaded, asked_to_stop, load
 
 NEIGHBOURS = 10
-# Images at a time: as many as the networks' batches take, or as fit these bytes of canvases.
+# Images per chunk: at most the first number, and at most as many as fit the second, in bytes.
 _MOST_IMAGES, _MOST_BYTES = 500, 2**27
 _LOOK = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Features of images by a finished run."""
+    """Compute the features of images with the network of a finished run."""
 
     run: tyro.conf.Positional[str]
-    """Folder of the run."""
+    """Folder of the finished run."""
     out: str
-    """File to write, FILE.npz or FILE.parquet."""
+    """File to write: FILE.npz or FILE.parquet."""
     data: str | None = None
-    """Images, as for sslax pretrain; None takes the run's own."""
+    """Images, in the format of sslax pretrain --data; None uses the images of the run."""
     limit: int | None = None
-    """Take only the first N images of each split, the same number of each class."""
+    """Use only the first N images of each split, with the same number from each class."""
     allow_unreadable: bool = False
-    """Go on when more than 1 % of the image files cannot be read."""
+    """Continue even if more than 1 % of the image files cannot be read."""
     exif: bool = True
-    """Turn photographs upright by their EXIF orientation, unless the run did not; --no-exif takes the stored pixels."""
+    """Rotate photographs upright by their EXIF orientation, if the run did too; --no-exif keeps the stored pixels."""
     background: str | None = None
-    """Colour that shows where an image is transparent, R,G,B from 0 to 255; None takes the run's."""
+    """Background colour behind transparent pixels, R,G,B from 0 to 255; None uses the run's colour."""
     search: str | None = None
-    """An image whose nearest neighbours are shown, in FILE.search.png and as a table."""
+    """Image file; show its nearest neighbours as a table and in FILE.search.png."""
     compilation_cache: str | None = None
-    """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
+    """Folder for compiled programs, or off; None uses SSLAX_COMPILATION_CACHE if set, otherwise $XDG_CACHE_HOME/sslax."""
 
 
 def open_images(network: Loaded, options: Options) -> Chunks:
-    """The images that are to be embedded, on the canvas that the run had."""
+    """Open the images to embed, with the canvas size of the run."""
     config = network.config
     own = options.data is None
     reading = reading_of(network, options.exif, options.background)
@@ -81,7 +81,7 @@ def open_images(network: Loaded, options: Options) -> Chunks:
 
 
 def identity(network: Loaded, data: Chunks, canvas: int) -> dict[str, Any]:
-    """What features depend on, and are called by: weights and images; and what they may differ by in the last bits."""
+    """What the features depend on: the weights, the images, and the versions and device, which can affect the last bits."""
     weights = hashlib.sha256()
     for leaf in jax.tree.leaves((network.state.params, network.state.aux)):
         weights.update(np.ascontiguousarray(leaf).data)
@@ -101,11 +101,11 @@ def identity(network: Loaded, data: Chunks, canvas: int) -> dict[str, Any]:
 
 
 def embed(network: Loaded, data: Chunks, partial: Partial, stop: Callable[[], bool], *, allow_unreadable: bool) -> None:
-    """Fill `partial` with the features that it lacks.
+    """Compute the features that are missing in `partial`.
 
     Raises:
-      InputError: where too many files cannot be decoded, or the features cannot be written.
-      Interrupted: where `stop` says so, when what was begun is saved.
+      InputError: if too many files cannot be decoded, or the features cannot be written.
+      Interrupted: if `stop` returns True; the chunks that were started are saved first.
     """
     size = partial.size
     embedder = Embedder(network.built.method, network.built.mesh, batch_size=size)
@@ -120,7 +120,7 @@ def embed(network: Loaded, data: Chunks, partial: Partial, stop: Callable[[], bo
             features = embedder(network.state, decoded.images, decoded.aspects)
         partial.save(chunk, features, decoded.failures, decoded.treated)
 
-    # The network works on one chunk while the next is decoded.
+    # The network embeds one chunk while the next one is decoded.
     with terminal.images_progress(len(data), done) as progress, ThreadPoolExecutor(1) as worker:
         pending: Future[None] | None = None
         for chunk in missing:
@@ -147,7 +147,7 @@ def _note_unreadable(data: Chunks, failures: list[tuple[int, str]], allow: bool)
 
 
 def write_out(out: pathlib.Path, network: Loaded, data: Chunks, partial: Partial, metadata: dict[str, Any]) -> None:
-    """Put the features of all images that could be read into the place of OUT."""
+    """Write the features of all readable images to OUT."""
     unread = {index for index, _ in partial.failures()}
     kept = [index for index in range(len(data)) if index not in unread]
     canvas = metadata["canvas"]
@@ -168,27 +168,27 @@ def write_out(out: pathlib.Path, network: Loaded, data: Chunks, partial: Partial
 
 
 def printable(name: str) -> str:
-    """A name that may hold bytes which are no Unicode, as text."""
+    """A name as text; bytes that are not valid Unicode are escaped."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def show_neighbours(options: Options, out: pathlib.Path, network: Loaded, data: Chunks, canvas: int) -> None:
-    """The table and the picture of the images nearest to `--search`."""
+    """Show the images nearest to `--search`, as a table and a picture."""
     assert options.search is not None
     path = expanded(options.search)
     query, aspect = _query(path, canvas, data.reading)
-    # Embedded alone, it should not wait for a batch of hundreds.
+    # A batch of one: a larger batch would be padded, and a single image would take as long as hundreds.
     embedder = Embedder(network.built.method, network.built.mesh, batch_size=1)
     feature = embedder(network.state, query[None], np.array([aspect], np.float32))[0]
     index = {printable(name): i for i, name in enumerate(data.names)}
     rows = [index[name] for name in feature_files.read_names(out)]
-    # One more than is shown, for the image itself may be among them.
+    # One more than is shown, because the image itself may be among them.
     found = [
         (rows[row], cosine) for row, cosine in search.nearest(feature, feature_files.read_features(out), NEIGHBOURS + 1)
     ]
     others = [(i, cosine) for i, cosine in found if not _is_same(data.file(i), path)]
     if len(others) < len(found):
-        terminal.say(f"{options.search} is one of the images itself, and left out.")
+        terminal.say(f"{options.search} is one of the embedded images; it is left out of its own neighbours.")
     others = others[:NEIGHBOURS]
 
     labels = data.labels()
@@ -205,15 +205,15 @@ def show_neighbours(options: Options, out: pathlib.Path, network: Loaded, data: 
         try:
             drawn.append((data.look(i, _LOOK), cosine))
         except Unreadable as error:
-            terminal.say(f"{printable(data.names[i])} cannot be shown any more: {error}.")
+            terminal.say(f"{printable(data.names[i])} can no longer be read, so the picture leaves it blank: {error}.")
             drawn.append((None, cosine))
     target = search.picture_path(out)
     try:
         with replacing(target) as file:
             search.picture(look_at(path, _LOOK, data.reading), drawn).save(file, "PNG")
     except OSError as error:
-        raise InputError(f"out is {out}, beside which {target.name} cannot be written: {error.strerror}.") from error
-    terminal.say(f"The picture is {target}.")
+        raise InputError(f"out is {out}, but {target} cannot be written: {error.strerror}.") from error
+    terminal.say(f"Picture: {target}")
 
 
 def _query(path: pathlib.Path, side: int, reading: Reading) -> tuple[np.ndarray, float]:
@@ -232,7 +232,7 @@ def _is_same(one: pathlib.Path | bytes | None, other: pathlib.Path) -> bool:
 
 
 def run(options: Options) -> None:
-    """Embed what is not embedded yet, write, and search."""
+    """Compute the missing features, write the file, and search."""
     out = check_out("out", options.out, feature_files.ENDINGS)
     feature_files.check_ending(out)
     if options.limit is not None and options.limit < 1:
@@ -252,10 +252,10 @@ def run(options: Options) -> None:
     there = feature_files.read_metadata(out) if out.exists() else None
     essential = ("weights", "listing", "images", "canvas", "reading")
     if there is not None and all(there.get(name) == metadata[name] for name in essential):
-        terminal.say(f"{out} holds the features of these {len(data):,} images already.")
+        terminal.say(f"{out} already holds the features of these {len(data):,} images.")
     else:
         if out.exists():
-            terminal.say(f"{out} holds something else, and is replaced when the features are whole.")
+            terminal.say(f"{out} exists with other content; it will be replaced when all features are computed.")
         allow = options.allow_unreadable or (options.data is None and network.config.allow_unreadable)
         begun = time.monotonic()
         partial = Partial(out, {**metadata, "chunk": size}, size)

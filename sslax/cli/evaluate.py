@@ -1,9 +1,9 @@
-"""What a run's features are worth, with few labels and with all: `sslax evaluate RUN`.
+"""Evaluate the features of a run with few labels and with all labels: `sslax evaluate RUN`.
 
-For each number of labels, over seeds of which ones: kNN and a linear probe on frozen features of the pretrained network, the
-same network untrained and raw pixels; fine-tuning of the pretrained weights, and the same network trained from scratch on the
-same labels; and chance. The table goes to the terminal, with figures to RUN/evaluation.html, and with every seed's figures to
-RUN/evaluation.json.
+For each number of labels, several seeds choose the labels. Each seed measures kNN and a linear probe on frozen features of the
+pretrained network, of the same network untrained, and of raw pixels. It also fine-tunes the pretrained weights, and trains the
+same network from scratch on the same labels. Chance is the last row. The table is shown on the terminal. RUN/evaluation.html
+has the table with plots, and RUN/evaluation.json the accuracies of every seed.
 """
 
 import dataclasses
@@ -37,52 +37,54 @@ ROWS = {"pretrained": "pretrained", "untrained": "untrained", "raw_pixels": "raw
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Few-label and full evaluation of a finished run."""
+    """Evaluate a finished run with few labels and with all labels."""
 
     run: tyro.conf.Positional[str]
-    """Folder of the run."""
+    """Folder of the finished run."""
     data: str | None = None
-    """Labelled images; None takes the run's own."""
+    """Labelled images; None uses the images of the run."""
     exif: bool = True
-    """Turn photographs upright by their EXIF orientation, unless the run did not; --no-exif takes the stored pixels."""
+    """Rotate photographs upright by their EXIF orientation, if the run did too; --no-exif keeps the stored pixels."""
     background: str | None = None
-    """Colour that shows where an image is transparent, R,G,B from 0 to 255; None takes the run's."""
+    """Background colour behind transparent pixels, R,G,B from 0 to 255; None uses the run's colour."""
     labels: tuple[float, ...] = (0.01, 0.1, 1.0)
-    """Shares of the training labels, the same of each class and at least one of it."""
+    """Fractions of the training labels to evaluate with; each class gives the same fraction, and at least one label."""
     labels_per_class: tuple[int, ...] = ()
-    """Numbers of labels a class, in place of shares."""
+    """Numbers of labels per class to evaluate with, instead of fractions."""
     seeds: int = 3
-    """Seeds of which labels, and of each training, from 0."""
+    """Number of seeds, counted from 0; each seed chooses the labels and starts the trainings."""
     last_blocks: int = 1
-    """[CLS] tokens of a ViT's last blocks that the linear probe sees side by side; DINO takes 4 of a ViT-S."""
+    """Number of a ViT's last blocks whose [CLS] tokens are concatenated for the linear probe; DINO uses 4 for a ViT-S."""
     finetune: bool = True
-    """Train all weights as well, from the pretrained ones and from scratch."""
+    """Also train all weights, from the pretrained weights and from scratch."""
     steps: int = 200
-    """Steps of that training."""
+    """Steps of the training of all weights."""
     lr: float = 1e-3
-    """Its peak learning rate (AdamW)."""
+    """Peak learning rate of the training of all weights (AdamW)."""
     compilation_cache: str | None = None
-    """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
+    """Folder for compiled programs, or off; None uses SSLAX_COMPILATION_CACHE if set, otherwise $XDG_CACHE_HOME/sslax."""
 
 
 def check(options: Options) -> None:
-    """Raise InputError on values that cannot work."""
+    """Raise InputError for option values that cannot work."""
     for name in ("seeds", "last_blocks"):
         if getattr(options, name) < 1:
             raise InputError(f"{name} is {getattr(options, name)}; it must be at least 1.")
     for fraction in options.labels:
         if not 0 < fraction <= 1:
-            raise InputError(f"labels has {fraction}; every share must lie in (0, 1].")
+            raise InputError(f"labels has {fraction}; every fraction must lie in (0, 1].")
     for count in options.labels_per_class:
         if count < 1:
             raise InputError(f"labels_per_class has {count}; every number must be at least 1.")
     if not options.labels and not options.labels_per_class:
-        raise InputError("labels is empty; it must have at least one share, or labels_per_class one number.")
+        raise InputError(
+            "labels is empty; it must have at least one fraction, or labels_per_class at least one number."
+        )
     FinetuneOptions(steps=options.steps, lr=options.lr).check()
 
 
 def check_against_run(options: Options, network: Loaded) -> None:
-    """Raise InputError where the options do not fit the run's network."""
+    """Raise InputError if the options do not fit the run's network."""
     backbone = network.built.backbone
     if options.last_blocks == 1:
         return
@@ -92,19 +94,21 @@ def check_against_run(options: Options, network: Loaded) -> None:
             "tokens; it must be 1."
         )
     if options.last_blocks > backbone.depth:
-        raise InputError(f"last_blocks is {options.last_blocks}; the network has {backbone.depth} blocks.")
+        raise InputError(
+            f"last_blocks is {options.last_blocks}; it must be at most {backbone.depth}, the network's number of blocks."
+        )
 
 
 def budgets(options: Options) -> dict[str, dict[str, Any]]:
-    """How many labels, as shown -> as `balanced_subset` takes it."""
+    """The numbers of labels: from the text in the table to the arguments of `balanced_subset`."""
     if options.labels_per_class:
-        return {f"{count} a class": {"per_class": count} for count in options.labels_per_class}
+        return {f"{count} per class": {"per_class": count} for count in options.labels_per_class}
     return {f"{100 * share:g} %": {"fraction": share} for share in options.labels}
 
 
 def evaluate(options: Options, network: Loaded, data: Dataset) -> Evaluation:
-    """All figures of a run on labelled images."""
-    assert data.test is not None, "open_labelled has seen to it"
+    """Measure all accuracies of a run on labelled images."""
+    assert data.test is not None, "open_labelled has checked this"
     labels, test_labels = np.asarray(data.train.labels), np.asarray(data.test.labels)
     classes = len(data.classes)
     untrained = network.untrained()
@@ -126,7 +130,7 @@ def evaluate(options: Options, network: Loaded, data: Dataset) -> Evaluation:
     accuracies: Accuracies = {}
     counts = {}
     confusion = np.zeros((classes, classes), int)
-    # Always the test set's most frequent class: what is right without looking.
+    # The accuracy of a classifier that always answers the most frequent class of the test images.
     most = float(np.bincount(test_labels).max() / len(test_labels))
     for budget, wanted in budgets(options).items():
         rows = accuracies[budget] = {name: {} for name in features}
@@ -162,9 +166,9 @@ def _features(source: Callable[..., np.ndarray], data: Dataset) -> tuple[np.ndar
 
 
 def _trainers(options: Options, network: Loaded, data: Dataset, untrained: Any) -> dict[str, Callable[..., float]]:
-    """For the pretrained and the untrained weights: (key, index) -> test accuracy of a classifier trained from them."""
+    """For the pretrained and the untrained weights: a function (key, index) -> test accuracy after training from them."""
     method, test = network.built.method, data.test
-    assert test is not None, "open_labelled has seen to it"
+    assert test is not None, "open_labelled has checked this"
     if method.evaluated is None:
         return {}
     tuning = FinetuneOptions(steps=options.steps, lr=options.lr)
@@ -185,9 +189,9 @@ def _trainers(options: Options, network: Loaded, data: Dataset, untrained: Any) 
 
 
 def show(accuracies: Mapping[str, Mapping[str, Mapping[str, list[float]]]], seeds: int) -> Table:
-    """The table: a row for each number of labels and each features, mean ± standard deviation over seeds in per cent."""
+    """A table with a row for each number of labels and kind of features: mean ± standard deviation over seeds, in per cent."""
     title = f"accuracy on the test images, %, mean ± deviation over {seeds} seeds"
-    # Without vertical rules all seven columns fit a terminal of 80.
+    # Without vertical lines, all seven columns fit a terminal of 80 characters.
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("labels", no_wrap=True)
     table.add_column("features", no_wrap=True)
@@ -202,14 +206,14 @@ def show(accuracies: Mapping[str, Mapping[str, Mapping[str, list[float]]]], seed
 
 
 def run(options: Options) -> None:
-    """Evaluate, show, and write RUN/evaluation.json and RUN/evaluation.html."""
+    """Evaluate the run, show the table, and write RUN/evaluation.json and RUN/evaluation.html."""
     check(options)
     network = load(options.run)
     check_against_run(options, network)
     data = open_labelled(network, options.data, exif=options.exif, background=options.background)
     found = evaluate(options, network, data)
     terminal.console.print(show(found.accuracies, options.seeds))
-    terminal.say('"all weights": fine-tuned, and for the untrained network trained from scratch on the same labels.')
+    terminal.say('"all weights": the pretrained network is fine-tuned; the untrained one is trained from scratch.')
     folder = expanded(options.run)
     summary = {
         "data": data.name,
@@ -222,8 +226,8 @@ def run(options: Options) -> None:
         write_atomically(folder / "evaluation.json", json.dumps(summary, indent=2) + "\n")
         write_evaluation_report(folder / "evaluation.html", network, data, found, options.seeds, command)
     except OSError as error:
-        raise InputError(f"RUN is {folder}, where nothing can be written: {error.strerror}.") from error
-    terminal.say(f"The figures are in {folder / 'evaluation.json'}, the page is {folder / 'evaluation.html'}.")
+        raise InputError(f"RUN is {folder}, but this folder cannot be written to: {error.strerror}.") from error
+    terminal.say(f"Accuracies: {folder / 'evaluation.json'}; page: {folder / 'evaluation.html'}")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What an evaluation shows: one page with its table, curves, neighbours and the map of the features."""
+"""The page of an evaluation: its table, curves, confusion matrix, nearest neighbours and map of the features."""
 
 import os
 import statistics
@@ -26,19 +26,19 @@ TITLES = {
     "linear": "linear\nprobe",
     "finetuned": "all\nweights",
 }
-# Accuracies in [0, 1] by labels, features and protocol, one for each seed.
+# Accuracies in [0, 1], indexed by number of labels, kind of features and protocol; each is a list over seeds.
 Accuracies = dict[str, dict[str, dict[str, list[float]]]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found.
+    """The results of an evaluation.
 
     Attributes:
-      accuracies: of everything.
-      labels: how many labels each budget is.
-      features: of the pretrained network: training images, test images.
-      confusion: of its linear probe on the test images, the last budget's first seed.
+      accuracies: all accuracies.
+      labels: the number of labels of each budget, such as "10 %".
+      features: features of the pretrained network, for the training images and the test images.
+      confusion: confusion matrix of its linear probe on the test images, for the last budget and the first seed.
     """
 
     accuracies: Accuracies
@@ -48,7 +48,7 @@ class Evaluation:
 
 
 def mean_and_deviation(values: list[float]) -> str:
-    """Accuracies over seeds as text, in per cent; nothing where there are none."""
+    """Mean ± standard deviation of accuracies over seeds as text, in per cent; empty if there are no values."""
     if not values:
         return ""
     spread = f"±{100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
@@ -58,17 +58,17 @@ def mean_and_deviation(values: list[float]) -> str:
 def write_evaluation_report(
     path: str | os.PathLike[str], network: Loaded, data: Dataset, found: Evaluation, seeds: int, command: str
 ) -> None:
-    """Write the page.
+    """Write the page of an evaluation.
 
     Raises:
-      OSError: where the file cannot be written.
+      OSError: if the file cannot be written.
     """
     assert data.test is not None
     method = type(network.config.method).__name__
     last = list(found.labels)[-1]
     best = statistics.mean(found.accuracies[last]["pretrained"]["linear"])
     summary = (
-        f"A linear probe on {method}'s features finds the class of {100 * best:.1f} % of the test images of {data.name} "
+        f"A linear probe on {method}'s features classifies {100 * best:.1f} % of the test images of {data.name} correctly "
         f"with {found.labels[last]:,} labels ({last})."
     )
     shown = np.linspace(0, len(data.test) - 1, min(_PROJECTED, len(data.test))).astype(int)
@@ -82,12 +82,12 @@ def write_evaluation_report(
     )
     environs = {**environment(), "command": command, "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
     confusion = of_classes.confusion(found.confusion, data.classes) + paragraph(
-        f"The linear probe on the pretrained features, {found.labels[last]:,} labels, the first seed."
+        f"The linear probe on the pretrained features, with {found.labels[last]:,} labels and the first seed."
     )
     parts = [
         ("Accuracy", _accuracies(found, method, seeds)),
         ("Accuracy over the number of labels", _efficiency(found, method, seeds)),
-        ("What is taken for what", confusion),
+        ("Confusion matrix", confusion),
         ("Nearest neighbours", _neighbours(found, data)),
         ("Features of the test images", sections.features(features)),
         ("The run", settings({"method": network.config.method.NAME, "pretraining data": network.data})),
@@ -113,13 +113,14 @@ def _accuracies(found: Evaluation, method: str, seeds: int) -> str:
             lines.append(f'<tr><th scope="row">{escape(labels)}</th><td>{escape(names[name])}</td>{cells}</tr>')
     heading = f'<thead><tr><th scope="col">labels</th><th scope="col">features</th>{head}</tr></thead>'
     return table(lines, "result", heading) + paragraph(
-        f"Per cent of the test images, mean ± standard deviation over {seeds} seeds of which labels. Frozen features but for "
-        '"all weights": there the pretrained network is fine-tuned, and the untrained one trained from scratch.'
+        f"Per cent of the test images, mean ± standard deviation over {seeds} seeds, which choose the labels. Features are "
+        'frozen, except for "all weights": there the pretrained network is fine-tuned, and the untrained one is trained from '
+        "scratch."
     )
 
 
 def _efficiency(found: Evaluation, method: str, seeds: int) -> str:
-    """A figure a protocol; nothing where there is one number of labels, which is no curve."""
+    """A figure per protocol; empty if there is only one number of labels, because one point is not a curve."""
     if len(found.labels) == 1:
         return ""
     names = {"pretrained": method, "untrained": "untrained", "raw_pixels": "raw pixels"}
@@ -140,23 +141,26 @@ def _efficiency(found: Evaluation, method: str, seeds: int) -> str:
         if curves:
             alt = f"Accuracy over the number of labels: {title}."
             drawn.append(picture(encode(efficiency_figure(title, curves, chance=chance)), alt, "curve"))
-    said = f"Bars are standard deviations over {seeds} seeds. With all weights trained, the untrained network is from scratch."
+    said = (
+        f"Bars are standard deviations over {seeds} seeds. For all weights trained, the untrained network is trained from "
+        "scratch."
+    )
     return f'<div class="pair">{"".join(drawn)}</div>{paragraph(said)}'
 
 
 def _neighbours(found: Evaluation, data: Dataset) -> str:
-    """Test images with the training images that are nearest to them by the cosine of their features."""
+    """Test images, and the training images nearest to them by cosine similarity of their features."""
     assert data.test is not None
     train, test = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30) for x in found.features)
     labels = np.asarray(data.test.labels)
-    # One of each class as far as they go: sets stand in the order of their classes.
+    # Evenly spaced, to show many classes: datasets are sorted by class.
     chosen = np.linspace(0, len(test) - 1, min(_QUERIES, len(test))).astype(int)
     nearest = np.argsort(-(test[chosen] @ train.T), axis=1)[:, :_NEIGHBOURS]
     grid = np.concatenate([data.test.images[chosen][:, None], data.train.images[nearest]], axis=1)
     same = (np.asarray(data.train.labels)[nearest] == labels[chosen][:, None]).mean()
     names = ("image", *(f"{i + 1}." for i in range(nearest.shape[1])))
     caption = (
-        "A test image a column, and below it the training images whose features are nearest by cosine: "
-        f"{100 * same:.0f} % of these are of its class."
+        "Each column shows a test image and, below it, the training images with the nearest features by cosine similarity: "
+        f"{100 * same:.0f} % of these are of the same class."
     )
     return sections.examples(grid, names, caption)

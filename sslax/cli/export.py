@@ -1,7 +1,7 @@
-"""A finished run's backbone as PyTorch's weights: `sslax export RUN --to torch --out FILE.safetensors`.
+"""Export a finished run's backbone as PyTorch weights: `sslax export RUN --to torch --out FILE.safetensors`.
 
-The names are torchvision's for ResNets, timm's and DINO's for ViTs (see `sslax.export`). The file's metadata says how images
-reach the network and what its features are worth. `sslax pretrain --init-from FILE.safetensors` is the way back.
+The names are torchvision's for ResNets, and timm's and DINO's for ViTs (see `sslax.export`). The file's metadata gives the
+image size, the normalisation and the accuracies. `sslax pretrain --init-from FILE.safetensors` loads such a file.
 """
 
 import dataclasses
@@ -21,22 +21,22 @@ from sslax.training import Loaded, load
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Export the backbone of a finished run."""
+    """Export the backbone of a finished run as PyTorch weights."""
 
     run: tyro.conf.Positional[str]
-    """Folder of the run."""
+    """Folder of the finished run."""
     out: str
-    """File to write, FILE.safetensors."""
+    """File to write: FILE.safetensors."""
     to: Literal["torch"] = "torch"
-    """Whose names the weights get: torchvision's for ResNets, timm's and DINO's for ViTs."""
+    """Naming of the weights: torch uses torchvision's names for ResNets, and timm's and DINO's for ViTs."""
 
 
 def metadata(network: Loaded, accuracies: dict[str, float]) -> dict[str, str]:
-    """What to say of the weights; lists and numbers as JSON has them.
+    """The file's metadata, as texts; lists and numbers are written as JSON.
 
     Args:
-      network: the run's.
-      accuracies: of its features, in [0, 1], by name of the evaluation.
+      network: the loaded run.
+      accuracies: accuracies of its features in [0, 1], by name of the evaluation.
     """
     config, backbone = network.config, network.built.backbone
     fields = ("patch_size", "width", "depth", "heads") if isinstance(backbone, ViT) else ("stem", "width", "patch_size")
@@ -46,7 +46,7 @@ def metadata(network: Loaded, accuracies: dict[str, float]) -> dict[str, str]:
         "network": config.network.name,
         **{f"network.{name}": getattr(backbone, name) for name in fields},
         "image_size": views.size,
-        # Of RGB in [0, 1]; where the method does not normalise, what changes nothing.
+        # For RGB in [0, 1]. A method that does not normalise gets 0 and 1, which change nothing.
         "mean": list(views.mean or (0.0, 0.0, 0.0)),
         "std": list(views.std or (1.0, 1.0, 1.0)),
         "data": network.data["name"],
@@ -56,12 +56,12 @@ def metadata(network: Loaded, accuracies: dict[str, float]) -> dict[str, str]:
         "sslax": importlib.metadata.version("sslax"),
     }
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
-    # Names of folders may hold bytes that are no UTF-8, which the format cannot write.
+    # Folder names may have bytes that are not valid UTF-8, which the format cannot store.
     return {name: text.encode(errors="backslashreplace").decode() for name, text in texts.items()}
 
 
 def run(options: Options) -> None:
-    """Load, convert, write."""
+    """Load the run, convert its weights, and write the file."""
     out = check_out("out", options.out, (".safetensors",))
     network = load(options.run)
     backbone = network.built.backbone
@@ -72,7 +72,9 @@ def run(options: Options) -> None:
     terminal.say(f"{out}: {len(tensors)} tensors, {sum(t.size for t in tensors.values()):,} numbers.")
     for name, text in said.items():
         terminal.say(f"  {name}: {text}")
-    terminal.say(f"sslax pretrain starts from it by --init-from {out}, with the same network and size of views.")
+    terminal.say(
+        f"To start a run from this file: sslax pretrain --init-from {out}, with the same network and view size."
+    )
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""Files of features, written and read piece by piece: NumPy's .npz, and Parquet where pyarrow is installed.
+"""Feature files, written and read in pieces: NumPy's .npz, and Parquet if pyarrow is installed.
 
-An .npz holds `features` float32 [n, d], `names` and `split` (text), `labels` int32 and `classes` (text) where there are any,
-and `metadata`, a text in JSON: `np.load(FILE)` reads it without pickles. A Parquet file has a row an image with the columns
-`name`, `split`, `label` and `class` where there are any, and `features`; the metadata stands in its schema under "sslax".
-The same contents are the same bytes, whenever they are written.
+An .npz file holds `features` float32 [n, d], `names` and `split` (text), for labelled images `labels` int32 and `classes`
+(text), and `metadata` (JSON text). `np.load(FILE)` reads it without pickle. A Parquet file has a row per image with the
+columns `name`, `split`, for labelled images `label` and `class`, and `features`; its schema holds the metadata under "sslax".
+The same contents always give the same bytes.
 """
 
 import importlib.util
@@ -20,22 +20,22 @@ from sslax.errors import InputError
 from sslax.files import replacing
 
 ENDINGS = (".npz", ".parquet")
-# Rows that Parquet keeps together; fewer make it slow to read, more have to be held in memory.
+# Rows per Parquet row group: fewer rows are slow to read, more rows need more memory.
 _GROUP = 10_000
 _READ = 2_000
-# What NumPy itself gives the files in an .npz.
+# The date that NumPy itself writes for the files in an .npz.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 class Rows(NamedTuple):
-    """What stands beside the features, for n images.
+    """The other columns of a feature file, for n images.
 
     Attributes:
-      names: of the images, as text that can be printed.
-      splits: "train" or "test".
+      names: names of the images, as printable text.
+      splits: "train" or "test" for each image.
       labels: indices into `classes`, or None.
       classes: names of the classes.
-      metadata: what the features are of, as JSON has it.
+      metadata: what the features were computed from, as JSON values.
     """
 
     names: list[str]
@@ -46,24 +46,22 @@ class Rows(NamedTuple):
 
 
 def check_ending(path: pathlib.Path) -> None:
-    """Raise InputError where a file of this ending needs a package that is missing."""
+    """Raise InputError if files with this ending need a package that is not installed."""
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise InputError(
-            f'out is {path}, which needs a package; install it by pip install "pyarrow>=17", or write an .npz.'
-        )
+        raise InputError(f'out is {path}, which needs pyarrow; run pip install "pyarrow>=17", or write an .npz file.')
 
 
 def write(path: pathlib.Path, pieces: Iterable[Float32[np.ndarray, "m d"]], dim: int, rows: Rows) -> None:
-    """Put a file of features in the place of `path`, whole.
+    """Write a feature file, which replaces `path` in one step.
 
     Args:
-      path: ends in one of `ENDINGS`.
-      pieces: the features, some rows at a time, n in all.
-      dim: their dimension d.
-      rows: what stands beside them.
+      path: path of the file; it ends in one of `ENDINGS`.
+      pieces: the features in pieces of some rows, n rows in total.
+      dim: dimension d of the features.
+      rows: the other columns.
 
     Raises:
-      OSError: where it cannot be written.
+      OSError: if the file cannot be written.
     """
     with replacing(path) as file:
         (_write_npz if path.suffix == ".npz" else _write_parquet)(file, pieces, dim, rows)
@@ -74,7 +72,7 @@ def _write_npz(file: BinaryIO, pieces: Iterable[np.ndarray], dim: int, rows: Row
     if rows.labels is not None:
         beside |= {"labels": rows.labels, "classes": np.array(rows.classes, np.str_)}
     beside["metadata"] = np.array(json.dumps(rows.metadata))
-    # Not compressed: features hardly become smaller.
+    # Uncompressed, because compression hardly makes features smaller.
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in beside.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy", _DATE), "w", force_zip64=True) as member:
@@ -111,7 +109,7 @@ def _write_parquet(file: BinaryIO, pieces: Iterable[np.ndarray], dim: int, rows:
 
 
 def _grouped(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same rows, at least `_GROUP` at a time but for the last."""
+    """The same rows in groups of at least `_GROUP`; the last group may be smaller."""
     held: list[np.ndarray] = []
     for piece in pieces:
         held.append(piece)
@@ -123,7 +121,7 @@ def _grouped(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def read_metadata(path: pathlib.Path) -> dict[str, Any] | None:
-    """The metadata of a file that `write` wrote; None of any other."""
+    """The metadata of a file from `write`, or None for any other file."""
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
@@ -131,13 +129,13 @@ def read_metadata(path: pathlib.Path) -> dict[str, Any] | None:
         import pyarrow.parquet as pq
 
         return dict(json.loads(pq.read_schema(path).metadata[b"sslax"]))
-    # Whatever else it is, it is no file of features: readers of foreign bytes raise nearly anything.
+    # Any error means that this is not a feature file: on other files the readers can raise nearly any exception.
     except Exception:
         return None
 
 
 def read_names(path: pathlib.Path) -> list[str]:
-    """The names in a file that `write` wrote."""
+    """The names in a file from `write`."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             return file["names"].tolist()
@@ -147,7 +145,7 @@ def read_names(path: pathlib.Path) -> list[str]:
 
 
 def read_features(path: pathlib.Path) -> Iterator[Float32[np.ndarray, "m d"]]:
-    """The features in a file that `write` wrote, in order, so many rows at a time that memory stays small."""
+    """The features in a file from `write`, in order, in pieces that keep memory small."""
     if path.suffix == ".npz":
         with zipfile.ZipFile(path) as archive, archive.open("features.npy") as member:
             np.lib.format.read_magic(member)

@@ -1,8 +1,9 @@
 """Train a classifier on a pretrained network: `sslax finetune RUN --data folder:PATH`.
 
-OUT (RUN/finetuned) gets the options, a line of metrics a look, the weights (`sslax.finetuning.load_classifier` takes them
-back), accuracies of each class, and a page. Weights are those of the step that did best on images held out of the training
-split; the test split is looked at once, at the end. The same command again says that it is done.
+OUT (by default RUN/finetuned) gets the options, a line of metrics per evaluation, the weights (read them with
+`sslax.finetuning.load_classifier`), the accuracies of each class, and a page. The weights are those with the best accuracy on
+validation images, which are held out of the training split. The test split is used once, at the end. If you run the same
+command again, it only shows the result.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ from sslax.runs import RunDir
 from sslax.runs.run_dir import facts
 from sslax.training import Loaded, load
 
-# What a terminal shows at once; of more classes the worst.
+# The most classes to show on the terminal; with more, only that many with the lowest F1 are shown.
 _MOST_CLASSES, _WORST = 20, 10
 
 
@@ -45,34 +46,36 @@ class Options:
     """Fine-tune the network of a finished run on labelled images."""
 
     run: tyro.conf.Positional[str]
-    """Folder of the run."""
+    """Folder of the finished run."""
     data: str | None = None
-    """Labelled images, as for pretraining: folder:PATH with a folder for each class; None takes the run's own."""
+    """Labelled images, in the format of sslax pretrain --data: folder:PATH with a folder per class; None uses the images of
+    the run."""
     exif: bool = True
-    """Turn photographs upright by their EXIF orientation, unless the run did not; --no-exif takes the stored pixels."""
+    """Rotate photographs upright by their EXIF orientation, if the run did too; --no-exif keeps the stored pixels."""
     background: str | None = None
-    """Colour that shows where an image is transparent, R,G,B from 0 to 255; None takes the run's."""
+    """Background colour behind transparent pixels, R,G,B from 0 to 255; None uses the run's colour."""
     out: str | None = None
-    """Folder of weights, figures and page; None is RUN/finetuned, or RUN/from-scratch."""
+    """Folder for weights, results and page; None is RUN/finetuned, or RUN/from-scratch with --from-scratch."""
     labels: float = 1.0
-    """Share of the training labels to learn from, the same of each class and at least one of it."""
+    """Fraction of the training labels to use; each class gives the same fraction, and at least one label."""
     validation: float = 0.1
-    """Share of these that is held out, of each class alike, to keep the best weights by; 0 keeps the last."""
+    """Fraction of these images to hold out of each class for validation, to choose the best weights; with 0 the last
+    weights are kept."""
     epochs: int = 30
-    """Passes over the images learnt from, and at least training.steps steps."""
+    """Passes over the images to learn from; training takes at least training.steps steps."""
     from_scratch: bool = False
-    """Start from the run's untrained network, to see what pretraining is worth."""
+    """Start from the run's untrained network, to measure what pretraining adds."""
     seed: int = 0
-    """Seed of which labels, of what is held out, and of the training."""
+    """Seed that chooses the labels and the validation images, and starts the training."""
     dry_run: bool = False
-    """Show what the training would take (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
+    """Show what the training would need (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
     compilation_cache: str | None = None
-    """Folder of compiled programs, or off; None takes SSLAX_COMPILATION_CACHE, or $XDG_CACHE_HOME/sslax."""
+    """Folder for compiled programs, or off; None uses SSLAX_COMPILATION_CACHE if set, otherwise $XDG_CACHE_HOME/sslax."""
     training: FinetuneOptions = dataclasses.field(default_factory=FinetuneOptions)
 
 
 class Parts(NamedTuple):
-    """What the training images are used for, as indices into them, and what to say of it."""
+    """The split of the training images, as indices into them, and notes about it for the user."""
 
     learnt: np.ndarray
     validation: np.ndarray
@@ -80,7 +83,7 @@ class Parts(NamedTuple):
 
 
 def check(options: Options) -> None:
-    """Raise InputError on values that cannot work."""
+    """Raise InputError for option values that cannot work."""
     if not 0 < options.labels <= 1:
         raise InputError(f"labels is {options.labels}; it must lie in (0, 1].")
     if not 0 <= options.validation < 1:
@@ -93,10 +96,10 @@ def check(options: Options) -> None:
 
 
 def open_classes(network: Loaded, options: Options) -> Dataset:
-    """Labelled images of two classes or more, each with images to learn from.
+    """Open the labelled images.
 
     Raises:
-      InputError: on others.
+      InputError: if there are fewer than two classes, or a class has no training image.
     """
     data = open_labelled(network, options.data, exif=options.exif, background=options.background)
     if len(data.classes) < 2:
@@ -111,7 +114,7 @@ def open_classes(network: Loaded, options: Options) -> Dataset:
 
 
 def parts_of(options: Options, data: Dataset) -> Parts:
-    """The images to learn from and those to keep the best weights by: both of the training split, none in both."""
+    """Divide the training split into images to learn from and validation images, without overlap."""
     labels = np.asarray(data.train.labels)
     index = balanced_subset(labels, fraction=options.labels, seed=options.seed)
     mask = held_out(labels, index, fraction=options.validation, seed=options.seed)
@@ -119,25 +122,25 @@ def parts_of(options: Options, data: Dataset) -> Parts:
     without = [name for label, name in enumerate(data.classes) if not (labels[validation] == label).any()]
     notes: tuple[str, ...] = ()
     if not len(validation):
-        why = "" if options.validation == 0 else ", as no class has images enough"
-        notes = (f"No validation images are held out{why}: training goes to its end and the last weights are kept.",)
+        why = "" if options.validation == 0 else ", because no class has enough images"
+        notes = (f"No validation images are held out{why}: training takes all its steps and keeps the last weights.",)
     elif without:
         notes = (
-            f"Classes with too few images to spare one for validation have all of them in training: {_listed(without)}.",
+            f"These classes have too few images to hold one out, so validation has none of them: {_listed(without)}.",
         )
     return Parts(learnt, validation, notes)
 
 
 def steps_of(options: Options, images: int) -> int:
-    """The steps that the epochs are, and at least those that the options name."""
+    """The number of training steps for the epochs, but at least `training.steps`."""
     return max(options.training.steps, math.ceil(options.epochs * images / options.training.batch_size))
 
 
 def result_of(
     data: Dataset, probabilities: np.ndarray, lines: list[dict[str, Any]], parts: Parts, steps: int
 ) -> dict[str, Any]:
-    """What goes to result.json: accuracies in [0, 1], NaN as None."""
-    assert data.test is not None, "open_labelled has seen to it"
+    """The content of result.json: accuracies in [0, 1], with None for NaN."""
+    assert data.test is not None, "open_labelled has checked this"
     labels = np.asarray(data.test.labels)
     confusion = confusion_matrix(labels, probabilities.argmax(1), num_classes=len(data.classes))
     figures = per_class(confusion)
@@ -165,7 +168,7 @@ def result_of(
 
 @contextlib.contextmanager
 def whole_or_nothing(folder: RunDir) -> Iterator[None]:
-    """What is written into `folder` in this block is taken away again where the block does not come to its end."""
+    """Remove the files that this block has written into `folder` if the block does not complete."""
     try:
         yield
     except BaseException as error:
@@ -174,7 +177,7 @@ def whole_or_nothing(folder: RunDir) -> Iterator[None]:
         with contextlib.suppress(OSError):
             folder.path.rmdir()
         if isinstance(error, KeyboardInterrupt):
-            said = "Interrupted. Nothing of this fine-tuning was kept; the same command begins it again."
+            said = "Interrupted. Nothing of this fine-tuning was kept; run the same command to start again."
             raise KeyboardInterrupt(said) from None
         if isinstance(error, OSError):
             raise InputError(f"out is {folder.path}, which cannot be written to: {error.strerror}.") from error
@@ -182,23 +185,23 @@ def whole_or_nothing(folder: RunDir) -> Iterator[None]:
 
 
 def finetune(options: Options, *, command: str = "") -> None:
-    """Train, measure once, and write OUT; raises what `terminal.exit_code` turns into sentences."""
+    """Train, measure once, and write OUT. `terminal.exit_code` turns the exceptions into messages."""
     check(options)
     network = load(options.run)
     options.training.check(network.built.backbone, prefix="training.")
-    # The weights are written under torch's names; what has none is to be known before they are trained.
+    # The weights are saved under torch's names: a network without such names must fail before training, not after.
     check_names(network.built.backbone)
     start = network.backbone()
     if options.from_scratch:
         untrained = network.untrained()
-        assert network.built.method.evaluated is not None, "backbone() has seen to it"
+        assert network.built.method.evaluated is not None, "backbone() has checked this"
         start = network.built.method.evaluated(untrained.params, untrained.aux)
     name = "from-scratch" if options.from_scratch else "finetuned"
     out = expanded(options.out or expanded(options.run) / name)
     folder = RunDir(out, settings_of(options, network), flag="out")
     result = None if options.dry_run else folder.result()
     if result is not None:
-        terminal.say(f"{out} is done; another --out starts anew.")
+        terminal.say(f"{out} is done; to train again, give another --out.")
         show(result)
         return
 
@@ -207,7 +210,9 @@ def finetune(options: Options, *, command: str = "") -> None:
     notes = [*data.notes, *parts.notes]
     before = tuple(network.data["classes"])
     if before and before != data.classes:
-        notes.append("The classes are others than those of the images of pretraining, which fine-tuning does not mind.")
+        notes.append(
+            "The classes differ from those of the pretraining images; fine-tuning does not need the same classes."
+        )
     for note in notes:
         terminal.say(_printable(note))
     steps = steps_of(options, len(parts.learnt))
@@ -243,7 +248,7 @@ def finetune(options: Options, *, command: str = "") -> None:
             classifier = tuner.train(
                 jax.random.key(options.seed), *start, parts.learnt, validation=validation, follow=record
             )
-        assert data.test is not None, "open_labelled has seen to it"
+        assert data.test is not None, "open_labelled has checked this"
         probabilities = tuner.probabilities(classifier, data.test)
         result = result_of(data, probabilities, folder.metrics(), parts, steps)
         save_classifier(
@@ -257,17 +262,17 @@ def finetune(options: Options, *, command: str = "") -> None:
         write_finetune_report(
             folder.report, network, data, probabilities, folder.metrics(), result, notes, folder.settings, command
         )
-        # Written last: what has a result is done, page and all.
+        # Written last: a folder with a result is complete, page included.
         folder.write_result(result)
     show(result)
-    terminal.say(f"The page is {folder.report}, the weights are {out / 'weights.safetensors'}.")
+    terminal.say(f"Page: {folder.report}; weights: {out / 'weights.safetensors'}")
 
 
 def settings_of(options: Options, network: Loaded) -> dict[str, Any]:
-    """What goes to config.json: the options, and the configuration of the run as it was pretrained."""
+    """The content of config.json: the options, and the configuration of the pretraining run."""
     fields = dataclasses.asdict(options)
     del fields["out"], fields["dry_run"], fields["compilation_cache"]
-    # Defaults follow the run, whose configuration is below. Without them, folders older than these options still match.
+    # Their defaults follow the run's configuration, which is stored below. Leaving them out keeps older folders valid.
     for name, usual in (("exif", True), ("background", None)):
         if fields[name] == usual:
             del fields[name]
@@ -278,13 +283,13 @@ def settings_of(options: Options, network: Loaded) -> dict[str, Any]:
 
 
 def part(split: Split, index: np.ndarray) -> Split:
-    """The images at `index`."""
+    """The part of a split at `index`."""
     labels = None if split.labels is None else split.labels[index]
     return Split(split.images[index], labels, split.aspects[index], tuple(split.names[i] for i in index))
 
 
 def show(result: dict[str, Any]) -> None:
-    """The accuracies and the table of classes, on the terminal."""
+    """Show the table of classes and the accuracies on the terminal."""
     rows = result["per_class"]
     title = "precision, recall and F1 of each class on the test images, %"
     if len(rows) > _MOST_CLASSES:
@@ -302,13 +307,13 @@ def show(result: dict[str, Any]) -> None:
     stopped = result["last_step"] < result["steps"]
     if result["validation"] is not None:
         terminal.say(
-            f"Weights of step {result['kept_step']}, with {100 * result['validation']:.1f} % on the "
+            f"Kept the weights of step {result['kept_step']}, with {100 * result['validation']:.1f} % accuracy on the "
             f"{result['images']['validation']:,} validation images"
             + (f"; training stopped early, after step {result['last_step']}." if stopped else ".")
         )
     terminal.say(
-        f"Accuracy on the {result['images']['test']:,} test images: {100 * result['test']:.1f} %; "
-        f"{100 * result['most_frequent_class']:.1f} % are of their most frequent class."
+        f"Accuracy on the {result['images']['test']:,} test images: {100 * result['test']:.1f} %; always answering their "
+        f"most frequent class gives {100 * result['most_frequent_class']:.1f} %."
     )
 
 
@@ -317,7 +322,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Names of folders need not be Unicode; what is printed must."""
+    """Text that can be printed: folder names may have bytes that are not valid Unicode."""
     return text.encode(errors="backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""What a fine-tuning shows of itself: one page."""
+"""The page of a fine-tuning."""
 
 import os
 import time
@@ -31,18 +31,18 @@ def write_finetune_report(
     """Write the page of a fine-tuning.
 
     Args:
-      path: of the file; its folder exists.
-      network: what was fine-tuned.
-      data: on what.
-      probabilities: of the test images, [n, c].
-      metrics: a line a look.
-      result: as in result.json.
-      notes: sentences that a reader of the numbers must know.
-      config: as in config.json.
-      command: that was run.
+      path: path of the file, in an existing folder.
+      network: the pretraining run that was fine-tuned.
+      data: the labelled images.
+      probabilities: class probabilities of the test images, [n, c].
+      metrics: the lines of metrics, one per evaluation.
+      result: the content of result.json.
+      notes: sentences that a reader needs to interpret the numbers.
+      config: the content of config.json.
+      command: the command line that was run.
 
     Raises:
-      OSError: where the file cannot be written.
+      OSError: if the file cannot be written.
     """
     assert data.test is not None
     images, labels = data.test.images, np.asarray(data.test.labels)
@@ -52,8 +52,8 @@ def write_finetune_report(
         f"the same network from random weights (not {method}'s)" if config["from_scratch"] else f"{method}'s network"
     )
     summary = (
-        f"{100 * result['test']:.1f} % of the test images of {data.name} are taken for what they are, by {start} "
-        f"with a classifier trained on {result['images']['training']:,} labelled images."
+        f"{100 * result['test']:.1f} % of the test images of {data.name} are classified correctly by {start} "
+        f"with a classifier, trained on {result['images']['training']:,} labelled images."
     )
     environs = {**environment(), "command": command, "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
     parts = [
@@ -73,8 +73,8 @@ def write_finetune_report(
 def _accuracy(result: dict[str, Any]) -> str:
     rows = [
         ("test images", result["test"], result["images"]["test"]),
-        ("validation images, which chose the weights", result["validation"], result["images"]["validation"]),
-        ("always the most frequent class of the test images", result["most_frequent_class"], result["images"]["test"]),
+        ("validation images (used to choose the weights)", result["validation"], result["images"]["validation"]),
+        ("test images, if always their most frequent class", result["most_frequent_class"], result["images"]["test"]),
     ]
     lines = (
         f'<tr><th scope="row">{name}</th><td class="number">{100 * value:.1f}</td><td class="number">{images:,}</td></tr>'
@@ -93,12 +93,12 @@ def _training(metrics: list[dict[str, Any]], result: dict[str, Any]) -> str:
         (validation_figure(metrics), "Curve of the accuracy on the validation images over epochs."),
     ]
     pictures = "".join(picture(encode(figure), alt, "curve") for figure, alt in drawn if figure is not None)
-    sentences = [f"The weights are those of step {result['kept_step']:,}."]
+    sentences = [f"The kept weights are those of step {result['kept_step']:,}."]
     if result["last_step"] < result["steps"]:
         sentences.append(
             f"Training stopped after step {result['last_step']:,} of {result['steps']:,}, "
-            "as the validation images had gained nothing for a while."
+            "because the validation accuracy no longer improved."
         )
     if result["validation"] is None:
-        sentences.append("No validation images were held out, so there is no curve of them.")
+        sentences.append("No validation images were held out, so there is no validation curve.")
     return f'<div class="pair">{pictures}</div>{paragraph(*sentences)}'

@@ -1,7 +1,7 @@
-"""A run in several processes of this machine: `sslax launch --processes N [--devices-per-process K] -- …`.
+"""Pretrain in several processes on this machine: `sslax launch --processes N [--devices-per-process K] -- …`.
 
-What follows `--` is for `sslax pretrain`. When a process dies, the others are ended and one sentence says which it was;
-the same command then goes on from the last checkpoint. Ctrl-C and SIGTERM let all of them save and stop.
+The arguments after `--` are those of `sslax pretrain`. If a process dies, the launcher ends the others and says which one
+died; run the same command again to resume from the last checkpoint. On Ctrl-C or SIGTERM all processes save and stop.
 """
 
 import collections
@@ -28,41 +28,44 @@ from sslax.files import expanded
 from sslax.recipes import CONFIGS
 from sslax.runs import RunDir
 
-# Between looks at the processes, seconds; what one says is shown so much later, when it is known whether another died before.
+# Seconds between checks of the processes, and seconds by which their output is delayed. The delay lets the launcher find out
+# whether another process died first, before it shows the output that this death has caused.
 _LOOK, _HELD_BACK = 0.05, 1.0
-# What the others are given to end by themselves, seconds, once one has died with a reason of its own.
+# Seconds that the other processes get to end by themselves after one has died for a reason of its own.
 _GRACE = 3.0
-# Codes by which a script says how it ended; of the others there is nothing to tell but that it did.
+# Exit codes after which a process has already printed its reason.
 _SAID = (terminal.INPUT, terminal.COLLAPSE, terminal.NON_FINITE)
-# What C++ prints of its own accord, as gloo does of every connection, and of a peer that is gone.
+# Lines that C++ libraries print, such as gloo's about every connection and every lost peer.
 _NOISE = re.compile(r"\[Gloo\]|[IWEF]\d{4} \d\d:\d\d|[IWEF]0000 |\*\*\* |@ +0x|#\d+ 0x")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How the run is spread over processes; give what `sslax pretrain` takes after `--`."""
+    """Pretrain in several processes; put the arguments of `sslax pretrain` after `--`."""
 
     processes: int = 2
-    """Processes, each with devices of its own."""
+    """Number of processes; each has its own devices."""
     devices_per_process: int | None = None
-    """CPU devices of each process, to try things out; None gives each one GPU, or the CPU where there is none."""
+    """Number of simulated CPU devices per process, for tests; None gives each process one GPU, or the CPU if there is no
+    GPU."""
     heartbeat: int = 20
-    """Seconds without a sign of life after which a process is taken for dead."""
+    """Seconds without a heartbeat after which a process counts as dead."""
     arguments: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
 
 class Process:
-    """One process of the run, what it said last, and what of that is to be shown.
+    """One process of the run, and its output that has not been shown yet.
 
     Args:
-      index: of it.
-      command: that it runs.
-      environment: that it runs in.
+      index: index of the process.
+      command: command line of the process.
+      environment: environment variables of the process.
     """
 
     def __init__(self, index: int, command: Sequence[str], environment: dict[str, str]):
         self.index = index
-        # Ctrl-C is for the launcher, which passes it on; and what it starts itself goes with it.
+        # In a new session Ctrl-C reaches only the launcher, which passes it on. The process and its own children form one
+        # process group, so that one signal can end them all.
         self._popen = subprocess.Popen(
             command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -79,30 +82,30 @@ class Process:
                     self._said.append((time.monotonic(), to, line))
 
     def ended(self) -> int | None:
-        """The exit code, negative for a signal, or None while it runs."""
+        """The exit code, negative if a signal ended the process, or None while it runs."""
         return self._popen.poll()
 
     def end(self, number: signal.Signals) -> None:
-        """Send a signal: SIGTERM to the process, which ends its own, SIGKILL to all that it has started as well."""
+        """Send a signal: SIGTERM only to the process, which ends its children; SIGKILL also to its children."""
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if number == signal.SIGKILL else os.kill)(self._popen.pid, number)
 
     def show(self, *, until: float) -> None:
-        """Pass on what was said up to a moment."""
+        """Show the output that the process printed up to a time."""
         while self._said and self._said[0][0] <= until:
             _, to, line = self._said.popleft()
             to.write(line)
             to.flush()
 
     def drain(self) -> None:
-        """Wait for the end of one that is ending, and read what is left."""
+        """Wait until the process has ended, and read the rest of its output."""
         self._popen.wait()
         for reader in self._readers:
             reader.join(1.0)
 
 
 def start(options: Options) -> list[Process]:
-    """All the processes, which find each other at a free port of this machine."""
+    """Start all processes. They connect through a free port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -128,12 +131,12 @@ def start(options: Options) -> list[Process]:
 
 
 def watch(processes: Sequence[Process], run: RunDir) -> int:
-    """Wait for the processes, say what ends them, and give the exit code of it all."""
+    """Wait for the processes, print why they ended, and return the exit code of the run."""
     asked = threading.Event()
     previous = {}
 
     def stop(number, frame):
-        # Once, they save and stop; twice, they are ended.
+        # After the first signal the processes save and stop; a second signal kills them.
         for process in processes:
             process.end(signal.SIGKILL if asked.is_set() else signal.SIGTERM)
         asked.set()
@@ -163,16 +166,16 @@ def _watch(processes: Sequence[Process], run: RunDir, asked: threading.Event) ->
             processes[0].show(until=float("inf"))
             return terminal.DONE
         time.sleep(_LOOK)
-    # Those that ended in the same moment: one was the first, and it is none of those that only lost another.
+    # Several processes may have ended since the last check. The culprit is the one that did not just lose another process.
     culprit = min(failed, key=lambda process: _rank(codes[process] or 0))
     code = codes[culprit] or 0
     processes[0].show(until=now - _HELD_BACK)
     if asked.is_set() or code in (*_SAID, terminal.INTERRUPTED):
-        # All come to the same end, or to none.
+        # The others end with the same code, or do not end by themselves.
         _wait(processes, time.monotonic() + (600 if asked.is_set() else _GRACE))
     silent = []
     if code == -signal.SIGABRT:
-        # JAX ends a process by this when another has been silent for too long; which is still there, and does not notice.
+        # JAX aborts a process if another one has been silent for too long. The silent process still runs: it is the culprit.
         _wait(processes, time.monotonic() + _GRACE)
         silent = [process for process in processes if process.ended() is None]
         culprit = silent[0] if silent else culprit
@@ -191,12 +194,12 @@ def _watch(processes: Sequence[Process], run: RunDir, asked: threading.Event) ->
     if code > 0:
         culprit.show(until=float("inf"))
     lines = run.metrics()
-    seen = f"the last step seen is {lines[-1]['step']}" if lines else "no step was seen"
+    seen = f"the last logged step is {lines[-1]['step']}" if lines else "no step was logged"
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    how = "gave no sign of life any more" if silent else how
+    how = "stopped responding" if silent else how
     role = "" if culprit.index else ", the coordinator,"
     terminal.errors.print(
-        f"Process {culprit.index} of {len(processes)}{role} {how}, {seen}, and the others were ended. "
+        f"Process {culprit.index} of {len(processes)}{role} {how}; {seen}. The other processes were ended. "
         "Run the same command again to go on from the last checkpoint.",
         markup=False,
     )
@@ -204,7 +207,11 @@ def _watch(processes: Sequence[Process], run: RunDir, asked: threading.Event) ->
 
 
 def _rank(code: int) -> int:
-    """How likely a process of this exit code was the first to end: by its own word, killed from outside, or of others' end."""
+    """Rank by exit code of how likely a process failed first, most likely first.
+
+    In order: it reported a reason itself, it was killed from outside, it was interrupted, JAX aborted it because another
+    process was lost, any other code.
+    """
     if code in _SAID:
         return 0
     if code < 0:
@@ -218,10 +225,13 @@ def _wait(processes: Sequence[Process], until: float) -> None:
 
 
 def launch(options: Options) -> int:
-    """Check, start and watch; the exit code of the run.
+    """Check the options, start the processes, and watch them.
+
+    Returns:
+      The exit code of the run.
 
     Raises:
-      InputError: on options that cannot work, and on a configuration that cannot.
+      InputError: if the options or the configuration cannot work.
     """
     for name, value in (("processes", options.processes), ("devices_per_process", options.devices_per_process)):
         if value is not None and value < 1:

@@ -1,18 +1,18 @@
-"""The command `sslax`: `sslax COMMAND ...`. A command is imported when it runs, so that help and mistakes cost nothing."""
+"""The command `sslax`: `sslax COMMAND ...`. It imports a command only to run it, so help and typing errors answer at once."""
 
 import importlib
 import sys
 from collections.abc import Sequence
 
-# Each command's module has a `main()`, and what it does in one sentence.
+# The commands and their descriptions. The module sslax/cli/COMMAND.py has a function `main()`.
 COMMANDS = {
     "pretrain": "Train a network on images without labels.",
-    "evaluate": "Measure a run's features with few labels and with all.",
+    "evaluate": "Evaluate a run's features with few labels and with all labels.",
     "finetune": "Train a classifier on a run's network.",
-    "embed": "Write the features of any images to a file, and search them.",
-    "export": "Write a run's backbone as PyTorch's weights.",
-    "compare": "Show several runs side by side on one page.",
-    "launch": "Run pretraining in several processes of this machine.",
+    "embed": "Write the features of images to a file, and search them.",
+    "export": "Write a run's backbone as PyTorch weights.",
+    "compare": "Compare several runs on one page.",
+    "launch": "Pretrain in several processes on this machine.",
     "configs": "List the named configurations.",
 }
 
@@ -25,7 +25,7 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that the arguments name (None: those of the process)."""
+    """Run the command that the arguments name; None uses the arguments of the process."""
     name, *rest = arguments or sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(usage())

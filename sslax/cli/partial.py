@@ -1,4 +1,4 @@
-"""What is done of a long piece of work, kept beside the file that it will become: OUT.partial/."""
+"""The finished part of a long `sslax embed`, kept in OUT.partial/ beside the output file."""
 
 import json
 import pathlib
@@ -16,15 +16,15 @@ from sslax.files import replacing, write_atomically
 
 
 class Partial:
-    """Features chunk by chunk, each file whole at any moment, and a manifest of what they belong to.
+    """A folder with the features of each chunk, written atomically, and a manifest of what they depend on.
 
     Args:
-      out: the file that they will become; the folder is made beside it.
+      out: the output file; the folder is created beside it.
       manifest: what the features depend on.
-      size: images a chunk.
+      size: number of images per chunk.
 
     Raises:
-      InputError: where the folder is there and belongs to something else, or cannot be made.
+      InputError: if the folder exists with another manifest or other content, or cannot be created.
     """
 
     def __init__(self, out: pathlib.Path, manifest: Mapping[str, Any], size: int):
@@ -37,55 +37,63 @@ class Partial:
                 write_atomically(path, json.dumps(manifest, indent=2) + "\n")
             there = dict(json.loads(path.read_text(encoding="utf-8")))
         except FileExistsError as error:
-            raise InputError(f"out is {out}, beside which {self.folder.name} is a file; move it away.") from error
+            raise InputError(
+                f"out is {out}, but {self.folder} is a file and must be a folder; move it away."
+            ) from error
         except (FileNotFoundError, ValueError, TypeError) as error:
             raise InputError(
-                f"out is {out}, beside which {self.folder.name} holds no work that was begun; move it away."
+                f"out is {out}, but {self.folder} exists and is not the partial work of sslax embed; move it away."
             ) from error
         except OSError as error:
-            raise InputError(f"out is {out}, beside which nothing can be written: {error.strerror}.") from error
+            raise InputError(f"out is {out}, but {self.folder} cannot be written: {error.strerror}.") from error
         if found := differences(there, dict(manifest)):
             raise InputError(
-                f"out is {out}, beside which {self.folder.name} holds what was begun by another command "
-                f"({'; '.join(found)}); repeat that one, remove the folder, or give another --out."
+                f"out is {out}, but {self.folder} holds the partial work of another command ({'; '.join(found)}); repeat "
+                "that command, remove the folder, or give another --out."
             )
 
     def _path(self, chunk: int, ending: str) -> pathlib.Path:
         return self.folder / f"chunk-{chunk:08d}{ending}"
 
     def has(self, chunk: int) -> bool:
-        """Whether a chunk is done."""
+        """Whether a chunk is complete."""
         return self._path(chunk, ".npy").exists()
 
     def save(
         self, chunk: int, features: Float32[np.ndarray, "m d"], failures: Mapping[int, str], treated: Mapping[str, int]
     ) -> None:
-        """Keep a chunk: its features [m, d], which of its images could not be decoded and why, and how many were treated how.
+        """Save a chunk.
+
+        Args:
+          chunk: index of the chunk.
+          features: features [m, d] of the images that could be decoded.
+          failures: from an image's index in the chunk to the reason why it could not be decoded.
+          treated: from the name of a treatment, such as an EXIF rotation, to the number of images that got it.
 
         Raises:
-          InputError: where it cannot be written.
+          InputError: if the chunk cannot be written.
         """
         try:
             if failures or treated:
                 said = {"failures": {str(i): why for i, why in failures.items()}, "treated": treated}
                 write_atomically(self._path(chunk, ".json"), json.dumps(said) + "\n")
-            # Written last: with its features a chunk is done.
+            # Written last: a chunk with features is complete.
             with replacing(self._path(chunk, ".npy")) as file:
                 np.save(file, features, allow_pickle=False)
         except OSError as error:
             raise InputError(
-                f"out is {self._out}, beside which {self.folder.name} cannot be written to: {error.strerror}."
+                f"out is {self._out}, but {self.folder} cannot be written to: {error.strerror}."
             ) from error
 
     def failures(self) -> list[tuple[int, str]]:
-        """Indices among all images of those that could not be decoded so far, and why."""
+        """For each image that could not be decoded so far: its index among all images, and the reason."""
         found = []
         for chunk, said in self._said():
             found += [(chunk * self.size + int(i), why) for i, why in said["failures"].items()]
         return found
 
     def treated(self) -> Counter[str]:
-        """How many images were treated how."""
+        """The number of images that got each treatment."""
         treated: Counter[str] = Counter()
         for _, said in self._said():
             treated.update(said["treated"])
@@ -98,7 +106,7 @@ class Partial:
                 yield chunk, json.loads(path.read_text(encoding="utf-8"))
 
     def pieces(self) -> Iterator[Float32[np.ndarray, "m d"]]:
-        """The features of all chunks in order, those without a readable image left out."""
+        """The features of all chunks in order, without chunks that have no readable image."""
         for path in sorted(self.folder.glob("chunk-*.npy")):
             features = np.load(path, allow_pickle=False)
             if len(features):

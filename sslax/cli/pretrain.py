@@ -1,6 +1,6 @@
 """Pretrain a network: `sslax pretrain [CONFIG] [--run-dir D] [--data SPEC] [--epochs N] …`.
 
-The same command again goes on where it stopped, or says that the run is done.
+Run the same command again to resume a stopped run. For a finished run it shows the result.
 """
 
 import dataclasses
@@ -42,14 +42,14 @@ from sslax.training import (
 
 
 def parse(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> tuple[str, Config]:
-    """The name of the configuration that the command line starts from, and the configuration with its flags applied.
+    """Read the command line: the name of its configuration, and the configuration with the flags applied.
 
     Args:
-      arguments: of the command line: a name, perhaps, and flags.
-      configs: the configurations by name; the first is taken where none is named.
+      arguments: the command-line arguments: an optional name, and flags.
+      configs: the configurations by name; the first one is the default.
 
     Raises:
-      InputError: on a configuration that does not exist. Wrong flags end the process with 2 (tyro says which and what is near).
+      InputError: if the configuration does not exist. For a wrong flag, tyro exits with code 2 and suggests similar flags.
     """
     named = bool(arguments) and not arguments[0].startswith("-")
     name, flags = (arguments[0], arguments[1:]) if named else (next(iter(configs)), arguments)
@@ -58,7 +58,9 @@ def parse(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> tupl
         near = difflib.get_close_matches(name, configs, n=1)
         hint = f"did you mean {near[0]}? It" if near else "it"
         raise InputError(f"CONFIG is {name}, which does not exist; {hint} must be one of {listed}.")
-    description = f"Pretrain a network. CONFIG is one of {listed} (the first if left out); the defaults are {name}'s."
+    description = (
+        f"Pretrain a network. CONFIG is one of {listed}; the default is the first. Defaults below are for {name}."
+    )
     config = tyro.cli(
         Config,
         default=configs[name],
@@ -70,20 +72,20 @@ def parse(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> tupl
 
 
 def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> None:
-    """Train, measure, report; raises what `terminal.exit_code` turns into sentences."""
+    """Train, measure, and write the report. `terminal.exit_code` turns the exceptions into messages."""
     name, config = parse(arguments, configs)
     check(config)
-    # Before anything has started XLA, which reads its flags once.
+    # This must come before anything starts XLA, which reads its flags once.
     if config.deterministic:
         compilation.make_deterministic()
     processes.connect(config.distributed)
-    # Of several processes one speaks.
+    # Only process 0 prints.
     terminal.console.quiet = not processes.first()
     said = compilation.keep_programs(config.compilation_cache)
     if said is not None and processes.first():
         terminal.errors.print(said, markup=False)
     if config.deterministic and jax.default_backend() != "gpu":
-        terminal.say(f"deterministic changes nothing on {jax.default_backend().upper()}, which is always exact.")
+        terminal.say(f"deterministic has no effect on {jax.default_backend().upper()}, where every run is exact.")
     if config.dry_run:
         show_needs(name, config)
         return
@@ -92,7 +94,7 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     method_name = type(config.method).__name__
     result = run.result()
     if result is not None:
-        terminal.say(f"{run_path} is done; another --run-dir starts anew.")
+        terminal.say(f"{run_path} is done; to train again, give another --run-dir.")
         if config.tensorboard:
             write_scalars(run)
         if result:
@@ -119,32 +121,32 @@ def pretrain(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> N
     result = measure_all(config, built, data, state)
     command = shlex.join(["sslax", "pretrain", *arguments])
     write_run_report(run, name, method_name, config, built, data, state, result, command=command)
-    # Written last: a run that has a result is done, report and all.
+    # Written last: a run with a result is complete, report included.
     run.write_result(result)
     if result:
         terminal.console.print(terminal.result_table(result, method_name))
     else:
         terminal.say(f"{data.name} has no labels or no test split, so there is no table of accuracies.")
-    terminal.say(f"The report is {run.report}.")
-    # Who leaves earlier would be taken for dead.
+    terminal.say(f"Report: {run.report}")
+    # A process that exits early would look dead to the others.
     processes.together("run done")
 
 
 def devices_told() -> str:
-    """How many devices there are, of what kind, in how many processes."""
+    """The number and kind of devices, and the number of processes, as text."""
     told = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     return f"{told} in {jax.process_count()} processes" if processes.several() else told
 
 
 def show_needs(name: str, config: Config) -> None:
-    """What the run would take, as a table; nothing is written."""
+    """Show a table of what the run would need; write nothing."""
     with terminal.reading_progress() as progress:
         needs = estimate(config, progress=progress)
     terminal.console.print(dry_run.table(name, needs))
 
 
 def measure_all(config: Config, built: Built, data: Dataset | LazyDataset, state) -> dict[str, dict[str, float]]:
-    """The closing table: raw pixels, the same network untrained, and pretrained, all by identical probes."""
+    """The accuracies of raw pixels, of the untrained network and of the pretrained network, measured by identical probes."""
     if not can_measure(data):
         return {}
     probe_key = jax.random.key(config.seed)
@@ -160,8 +162,8 @@ def measure_all(config: Config, built: Built, data: Dataset | LazyDataset, state
 
 
 def main(configs: Mapping[str, Config] = CONFIGS) -> None:
-    """The command line, with these configurations by name: one's own script may bring its own."""
-    # Where programs are kept is a flag, which `pretrain` reads.
+    """The command line. A script of your own may pass its own configurations by name."""
+    # `pretrain` sets up the compilation cache itself, because its folder is a flag.
     terminal.run_script(lambda: pretrain(sys.argv[1:], configs), compiles=False)
 
 

@@ -1,4 +1,4 @@
-"""What a pretraining run shows of itself: gathers the report's contents from the run."""
+"""The report of a pretraining run: collects its contents from the run."""
 
 import math
 import time
@@ -31,9 +31,9 @@ def write_run_report(
     *,
     command: str,
 ) -> None:
-    """Write `report.html` of a run that has come to its end; of several processes all compute, and the first writes."""
+    """Write `report.html` of a finished run. With several processes, all compute the contents and process 0 writes them."""
     shown = data.test or data.train
-    # Spread over the split, which stands in the order of its classes.
+    # Evenly spaced over the split, because it is sorted by class.
     index = np.linspace(0, len(shown) - 1, min(_PROJECTED, len(shown))).astype(int)
     projected = shown.read(index)
     features = Embedder(built.method, built.mesh)(state, projected.images, projected.aspects)
@@ -42,7 +42,7 @@ def write_run_report(
     maps = attention(built, state, attended.images, attended.aspects)
     if not processes.first():
         return
-    # What was not finite is null in the file, and said in the page.
+    # A null in the file stands for a number that was not finite; the page counts these.
     metrics = [{key: math.nan if value is None else value for key, value in line.items()} for line in run.metrics()]
     summary = (
         f"{method_name} on {data.name}: {config.epochs} epochs of {len(data.train):,} images, "
@@ -53,7 +53,7 @@ def write_run_report(
     )
     notes = data.notes
     if not result:
-        notes += ("The data has no labels or no test split, so kNN, linear probe and the table are left out.",)
+        notes += ("The data has no labels or no test split, so there is no kNN, no linear probe and no table.",)
     write_report(
         run.report,
         Report(
@@ -83,17 +83,17 @@ def write_run_report(
 
 
 def attention(built: Built, state: TrainState, images: np.ndarray, aspects: np.ndarray) -> np.ndarray | None:
-    """Attention maps [n, heads, rows, columns] of the [CLS] token, or None where the network has none."""
+    """Attention maps [n, heads, rows, columns] of the [CLS] token, or None if the network has no [CLS] token."""
     if built.method.attention is None:
         return None
-    # On every device, so that each process of several can read all of it.
+    # Replicated on every device, so that each process can read the whole array.
     attend = jax.jit(built.method.attention, out_shardings=jax.NamedSharding(built.mesh, jax.P()))
     maps = attend(state.params, state.aux, images, aspects if (aspects != 1).any() else None)
     return np.asarray(maps)
 
 
 def views_grid(built: Built, config: Config, data: Dataset | LazyDataset) -> np.ndarray:
-    """Training images beside the views that the network saw of them: uint8 [rows, 1 + views, size, size, 3]."""
+    """Training images, each with views of it as the network sees them: uint8 [rows, 1 + views, size, size, 3]."""
     index = np.linspace(0, len(data.train) - 1, min(_GRID_ROWS, len(data.train))).astype(int)
     images, aspects, _ = data.train.read(index)
     recipe = config.method.views
@@ -101,7 +101,7 @@ def views_grid(built: Built, config: Config, data: Dataset | LazyDataset) -> np.
     side = recipe.size
     whole = jax.image.resize(jnp.asarray(images, jnp.float32) / 255, (len(index), side, side, 3), "linear")
     mean, std = np.asarray(recipe.mean or (0, 0, 0)), np.asarray(recipe.std or (1, 1, 1))
-    # Smaller crops are enlarged to the size of the others, pixel by pixel.
+    # Smaller crops are enlarged to the size of the others with nearest-neighbour interpolation.
     same = [jax.image.resize(view, (len(index), side, side, 3), "nearest") for view in views]
     visible = [np.asarray(whole), *(np.asarray(view) * std + mean for view in same)]
     return (np.clip(np.stack(visible, axis=1), 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What the scripts that take a finished run share: the images that they look at, and the files that they write."""
+"""Functions shared by the commands on a finished run: opening its images and checking output paths."""
 
 import pathlib
 from collections.abc import Sequence
@@ -13,21 +13,23 @@ from sslax.training import Loaded, can_measure
 
 
 def spec_of(network: Loaded, spec: str | None) -> str:
-    """`spec`, or the run's own images where it is None.
+    """`spec`, or the images of the run if `spec` is None.
 
     Raises:
-      InputError: where the run was trained on arrays, which are nowhere to be found.
+      InputError: if `spec` is None and the run was trained on arrays, which are not stored.
     """
     if spec is None and network.config.data == "arrays":
-        raise InputError("data is left out, but RUN was trained on arrays; --data must name images.")
+        raise InputError(
+            "data is missing, and RUN was trained on arrays, which are not stored; name images with --data."
+        )
     return spec or network.config.data
 
 
 def reading_of(network: Loaded, exif: bool, background: str | None) -> Reading:
-    """How image files are read: as the run read them, but for what is said otherwise.
+    """How to read image files: as the run read them, with the given changes.
 
     Raises:
-      InputError: where the background is no colour.
+      InputError: if `background` is not a colour.
     """
     config = network.config
     colour = config.background if background is None else background
@@ -37,12 +39,12 @@ def reading_of(network: Loaded, exif: bool, background: str | None) -> Reading:
 def open_labelled(
     network: Loaded, spec: str | None = None, *, exif: bool = True, background: str | None = None
 ) -> Dataset:
-    """Labelled images of `spec`, or the run's own where it is None, on the canvas that the run had.
+    """Open labelled images: those of `spec`, or the run's own if it is None, with the canvas size of the run.
 
-    `exif` and `background` are as for `reading_of`.
+    `reading_of` explains `exif` and `background`.
 
     Raises:
-      InputError: where the images have no labels or no test split.
+      InputError: if the images have no labels or no test split.
     """
     config = network.config
     reading = reading_of(network, exif, background)
@@ -63,10 +65,10 @@ def open_labelled(
 
 
 def check_out(name: str, value: str, endings: Sequence[str]) -> pathlib.Path:
-    """The path of a file to write, which may exist; said before hours of work rather than after them.
+    """Check the path of an output file, so that a wrong path fails before hours of work. The file may exist already.
 
     Raises:
-      InputError: where it ends in none of `endings`, is a folder, or its own folder is missing.
+      InputError: if the name has none of `endings`, the path is a folder, or the file's folder does not exist.
     """
     path = expanded(value)
     if path.suffix not in endings:
@@ -74,5 +76,5 @@ def check_out(name: str, value: str, endings: Sequence[str]) -> pathlib.Path:
     if path.is_dir():
         raise InputError(f"{name} is {value}, which is a folder; it must be a file to write.")
     if not path.parent.is_dir():
-        raise InputError(f"{name} is {value}, but there is no folder {path.parent}; make it first, or write elsewhere.")
+        raise InputError(f"{name} is {value}, but there is no folder {path.parent}; create it, or give another path.")
     return path

@@ -1,4 +1,4 @@
-"""The nearest neighbours of one image among features in a file, by cosine, as a picture and a table."""
+"""The nearest neighbours of an image among the features in a file, by cosine similarity, and a picture of them."""
 
 import heapq
 import pathlib
@@ -19,7 +19,10 @@ _INK, _PAPER, _RULE = "#24292f", "#ffffff", "#d9dce0"
 def nearest(
     query: Float32[np.ndarray, "d"], pieces: Iterable[Float32[np.ndarray, "m d"]], count: int
 ) -> list[tuple[int, float]]:
-    """Rows and cosines of the `count` features nearest to `query`, best first, equal ones in order; features of 0 have 0."""
+    """Rows and cosines of the `count` features nearest to `query`.
+
+    The nearest come first, ties in the order of their rows. An all-zero feature has cosine 0.
+    """
     best: list[tuple[float, int]] = []
     start = 0
     direction = _normalised(query[None].astype(np.float64))[0]
@@ -36,7 +39,10 @@ def _normalised(x: np.ndarray) -> np.ndarray:
 
 
 def thumbnail(pixels: UInt8[np.ndarray, "h w 3"], aspect: float, side: int) -> Image.Image:
-    """An image squashed to a square, back at its true aspect (width / height) within `side` pixels; small ones crisp."""
+    """Restore the aspect ratio (width / height) of an image on a square canvas, within `side` pixels.
+
+    Small images are enlarged without smoothing.
+    """
     if aspect != 1:
         longest = max(pixels.shape[:2])
         size = (longest, max(1, round(longest / aspect))) if aspect > 1 else (max(1, round(longest * aspect)), longest)
@@ -48,11 +54,11 @@ def picture(
     query: tuple[UInt8[np.ndarray, "h w 3"], float],
     found: list[tuple[tuple[UInt8[np.ndarray, "_ _ 3"], float] | None, float]],
 ) -> Image.Image:
-    """The query at the left, and beside it its neighbours row by row with the cosine below each.
+    """Draw the query on the left, and its neighbours on the right, row by row, with their cosines below them.
 
     Args:
-      query: its pixels and aspect, as `thumbnail` takes them.
-      found: the same of each neighbour, best first, None where it cannot be shown any more, and its cosine.
+      query: pixels and aspect ratio of the query, as for `thumbnail`.
+      found: for each neighbour, nearest first: pixels and aspect ratio (None if its file can no longer be read), and cosine.
     """
     rows = -(-len(found) // _COLUMNS)
     columns = min(_COLUMNS, len(found))
@@ -76,10 +82,10 @@ def picture(
 
 
 def _paste(sheet: Image.Image, image: Image.Image, corner: tuple[int, int], side: int) -> None:
-    """`image` in the middle of a square."""
+    """Paste `image` into the middle of a square."""
     sheet.paste(image, (corner[0] + (side - image.width) // 2, corner[1] + (side - image.height) // 2))
 
 
 def picture_path(out: pathlib.Path) -> pathlib.Path:
-    """Where the picture stands, beside the file of features: FILE.search.png."""
+    """The path of the picture beside the feature file: FILE.search.png."""
     return out.with_suffix(".search.png")

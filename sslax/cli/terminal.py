@@ -1,4 +1,4 @@
-"""What the scripts show on a terminal: progress, tables, and errors as one sentence with an exit code."""
+"""Terminal output of the commands: progress, tables, and errors as one sentence with an exit code."""
 
 import contextlib
 import errno
@@ -23,9 +23,9 @@ from sslax.errors import InputError
 from sslax.training import Collapsed, DamagedCheckpoint, Interrupted, NonFinite
 
 DONE, INPUT, COLLAPSE, NON_FINITE, INTERRUPTED = 0, 2, 3, 4, 75
-# Seconds between lines where there is no terminal to draw a bar on.
+# Seconds between lines of progress if stdout is not a terminal.
 _PLAIN_INTERVAL = 10.0
-# Seconds until a SIGTERM that ended nothing is sent again.
+# Seconds after which a SIGTERM is sent again if the process has not ended.
 _AGAIN = 5.0
 
 console = Console(highlight=False, soft_wrap=True)
@@ -33,12 +33,12 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """A line of plain text; brackets in it are brackets."""
+    """Print a line of plain text. Brackets are printed as they are, not as rich markup."""
     console.print(text, markup=False)
 
 
 def exit_code(script: Callable[[], None]) -> int:
-    """Run a script; what the user can do something about becomes one sentence on stderr and an exit code."""
+    """Run a command. Print an error that the user can fix as one sentence on stderr, and return the exit code."""
     try:
         with _plain_warnings():
             script()
@@ -58,7 +58,7 @@ def exit_code(script: Callable[[], None]) -> int:
         if not processes.lost(error):
             raise
         errors.print(
-            "Another process of the run is gone. Run the same command again to go on from the last checkpoint.",
+            "Another process of the run has ended. Run the same command again to go on from the last checkpoint.",
             markup=False,
         )
         return INTERRUPTED
@@ -77,7 +77,7 @@ def exit_code(script: Callable[[], None]) -> int:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Warnings of damaged checkpoints and of the compilation cache come as sentences, without a line of code."""
+    """Print warnings about damaged checkpoints and the compilation cache as plain sentences, without a line of code."""
     shown = warnings.showwarning
 
     def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
@@ -99,9 +99,9 @@ def _plain_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def training_progress(total: int, epochs: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A bar over `total` steps with loss, kNN, images/s and remaining time; plain lines where stdout is no terminal.
+    """Show a progress bar over `total` steps with loss, kNN, images/s and remaining time.
 
-    Gives the function that takes the lines of metrics.
+    If stdout is not a terminal, print plain lines instead. Yields a function to call with each line of metrics.
     """
     if not console.is_terminal:
         yield _plain_lines(total, epochs)
@@ -152,7 +152,7 @@ def _plain_lines(total: int, epochs: int) -> Callable[[Mapping[str, Any]], None]
 
 
 def _tell(event: Mapping[str, Any], total: int) -> None:
-    """What happens as a run goes on, as `sslax.training.fit` tells it, in sentences."""
+    """Print the events of resuming a run, which `sslax.training.fit` reports, as sentences."""
     for sentence in event.get("passed_over", ()):
         say(sentence)
     if "resumed_at" in event:
@@ -183,7 +183,7 @@ def _numbers(line: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def reading_progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar over the files being decoded; nothing where stdout is no terminal."""
+    """Show a progress bar over the files being decoded; show nothing if stdout is not a terminal."""
     if not console.is_terminal:
         yield lambda done, total: None
         return
@@ -194,9 +194,9 @@ def reading_progress() -> Iterator[Callable[[int, int], None]]:
 
 @contextlib.contextmanager
 def images_progress(total: int, done: int) -> Iterator[Callable[[int], None]]:
-    """A bar over `total` images, `done` of them from before; plain lines where stdout is no terminal.
+    """Show a progress bar over `total` images, of which `done` were done before; plain lines if stdout is not a terminal.
 
-    Gives the function that takes how many are done.
+    Yields a function to call with the number of images done.
     """
     begun, before, last = time.monotonic(), done, time.monotonic()
 
@@ -225,7 +225,7 @@ def images_progress(total: int, done: int) -> Iterator[Callable[[int], None]]:
 
 
 def result_table(result: Mapping[str, Mapping[str, float]], method_name: str) -> Table:
-    """Raw pixels, the untrained and the pretrained network, by kNN and linear probe, in per cent."""
+    """A table of accuracies in per cent: raw pixels, untrained and pretrained network, by kNN and linear probe."""
     table = Table(title="accuracy on the test images, %")
     table.add_column("features")
     names = {"knn1": "kNN k=1", "knn20": "kNN k=20", "knn200": "kNN k=200", "linear": "linear probe"}
@@ -239,42 +239,41 @@ def result_table(result: Mapping[str, Mapping[str, float]], method_name: str) ->
 
 
 def keep_programs(place: str | None = None) -> None:
-    """Have compiled programs kept between processes, as `compilation.keep_programs`; says it where that cannot be."""
+    """Turn on the compilation cache (see `compilation.keep_programs`); print a sentence if that fails."""
     said = compilation.keep_programs(place)
     if said is not None:
         errors.print(said, markup=False)
 
 
 def run_script(script: Callable[[], None], *, compiles: bool = True, compilation_cache: str | None = None) -> None:
-    """Run a script to its exit code.
+    """Run a command and exit with its code.
 
     Args:
-      script: what to run.
-      compiles: keep compiled programs, so that the next process need not compile them again. False where the script does
-        that itself, or compiles nothing.
-      compilation_cache: where to keep them, as `compilation.keep_programs`.
+      script: the command.
+      compiles: turn on the compilation cache. False if the command does that itself, or compiles nothing.
+      compilation_cache: folder of the cache, as for `compilation.keep_programs`.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Through a pipe, lines would else come only when a buffer is full.
+        # Otherwise a pipe would receive lines only when the buffer is full.
         sys.stdout.reconfigure(line_buffering=True)
     if compiles:
         keep_programs(compilation_cache)
 
     def terminate(number: int, frame: Any) -> None:
-        # Python loses what is raised while it clears an object away, so that it is asked again.
+        # Python drops an exception that is raised while it finalises an object, so the signal is sent again.
         again = threading.Timer(_AGAIN, os.kill, (os.getpid(), signal.SIGTERM))
         again.daemon = True
         again.start()
         raise KeyboardInterrupt("Asked to end. Run the same command again to go on from the last checkpoint.")
 
-    # While it trains, the loop takes signals itself and saves; before and after, it is enough to leave.
+    # During training the loop handles signals itself and saves. Before and after training, exiting is enough.
     signal.signal(signal.SIGTERM, terminate)
     try:
         code = exit_code(script)
     except Exception:
         if not processes.several():
             raise
-        # Python's own end would wait for the other processes, and they for this one.
+        # A normal exit would wait for the other processes, which wait for this one.
         traceback.print_exc()
         code = 1
     processes.leave(code)

@@ -1,5 +1,5 @@
-"""Where images come from: `open_dataset` reads a whole set as uint8 canvases, `open_lazily` only lists it, `open_chunks` reads
-some at a time."""
+"""Image sources: `open_dataset` reads a whole set as uint8 canvases, `open_lazily` only lists it, `open_chunks` reads it in
+parts."""
 
 from sslax.data.chunks import Chunks as Chunks
 from sslax.data.chunks import open_chunks as open_chunks

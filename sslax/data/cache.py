@@ -1,7 +1,7 @@
-"""Decoded canvases on disk: written once, and mapped into memory by later runs, which decode nothing.
+"""Decoded canvases on disk: the first run writes them, later runs memory-map them and decode nothing.
 
-A cache folder holds a folder for each set, canvas, limit and split seed: `images.npy` (uint8 [n, S, S, 3], the training
-split first), `aspects.npy`, `labels.npy`, and `manifest.json`, which says what they were made from.
+A cache folder holds one folder for each set, canvas, limit and split seed: `images.npy` (uint8 [n, S, S, 3], the training
+split first), `aspects.npy`, `labels.npy`, and `manifest.json`, which records the set and settings that they were made from.
 """
 
 import errno
@@ -31,23 +31,23 @@ def open_cached(
     settings: Mapping[str, Any],
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """The set as `load` gives it, its images mapped from the cache, which is made where it is missing, stale or damaged.
+    """The set as `load` returns it, with images memory-mapped from the cache. A missing, stale or damaged cache is rebuilt.
 
     Args:
         data: the listed set.
-        folder: the cache folder; made where it is missing.
-        settings: what the set was opened by, plain values: other settings have another place in the folder.
+        folder: the cache folder; created if missing.
+        settings: the settings that the set was opened with, plain values. Each combination has its own subfolder.
         progress: as in `open_dataset`.
 
     Returns:
-        The set; `notes` say where it was made anew, and why.
+        The set; `notes` say whether a cache was rebuilt, and why.
 
     Raises:
-        InputError: as `load`, or where the folder cannot be written to or the disk has not enough room.
+        InputError: as `load`, or if the folder is not writable or the disk is full.
     """
     folder = expanded(folder)
     asked = {"spec": data.name, "canvas": data.train.canvas, **settings}
-    # The default way of reading is left out of the name, so that a cache of an older version is found and seen to be stale.
+    # The folder name omits the default `Reading`, so that a cache from an older version is found and recognised as stale.
     if data.train.reading != USUAL:
         asked |= data.train.reading._asdict()
     place = folder / _slug(asked)
@@ -57,18 +57,21 @@ def open_cached(
         folder.mkdir(parents=True, exist_ok=True)
         for left in _left_over(folder, place.name):
             shutil.rmtree(left)
-            notes.append(f"The cache {place} was left half-written, and is made anew.")
+            notes.append(f"The cache {place} was left half-written and is rebuilt.")
         if place.exists():
             found = _open(place, data, digest)
             if isinstance(found, Dataset):
                 return found
-            notes.append(f"The cache {place} {found}, and is made anew.")
+            notes.append(f"The cache {place} {found} and is rebuilt.")
         _make(place, data, asked, digest, progress)
     except OSError as error:
-        raise InputError(f"cache is {folder}, which cannot be used: {error.strerror or error}.") from error
+        raise InputError(
+            f"cache is {folder}, which cannot be used ({error.strerror or error}); it must be a writable folder on a disk "
+            "with enough space."
+        ) from error
     made = _open(place, data, digest)
     if not isinstance(made, Dataset):
-        raise InputError(f"cache is {folder}, but {place} {made} while it was read; run the command again.")
+        raise InputError(f"cache is {folder}, but {place} {made} although it was just written; run the command again.")
     return Dataset(made.name, made.train, made.test, made.classes, (*notes, *made.notes))
 
 
@@ -79,7 +82,7 @@ def _slug(asked: Mapping[str, Any]) -> str:
 
 
 def _left_over(folder: Path, name: str) -> list[Path]:
-    """What processes of this machine that are no more have left of this set."""
+    """Partial caches of this set from processes of this machine that no longer run."""
     left = []
     for path in folder.glob(f".{name}.{_machine()}-*.partial"):
         try:
@@ -102,7 +105,7 @@ def _make(
     digest: str,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Write the set beside its place, and move it there when it is whole."""
+    """Write the set to a temporary folder beside `place`, and rename it to `place` when it is complete."""
     beside = place.with_name(f".{place.name}.{_machine()}-{os.getpid()}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
@@ -111,7 +114,7 @@ def _make(
         def allocate(count: int, canvas: int) -> UInt8[np.ndarray, "n s s 3"]:
             path = beside / "images.npy"
             images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, canvas, canvas, 3))
-            # A full disk has to be met here: in the middle of a mapped file it kills the process.
+            # Reserve the disk space now: a disk that fills up during writes to a mapped file kills the process (SIGBUS).
             if hasattr(os, "posix_fallocate"):
                 with open(path, "r+b") as file:
                     os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
@@ -134,7 +137,7 @@ def _make(
             "complete": True,
         }
         write_atomically(beside / "manifest.json", json.dumps(manifest))
-        # Another process, of a run over several machines for one, may have made the same by now.
+        # Another process, for example of the same run on another machine, may have finished the same cache in the meantime.
         if not isinstance(_open(place, data, digest), Dataset):
             shutil.rmtree(place, ignore_errors=True)
             try:
@@ -147,7 +150,7 @@ def _make(
 
 
 def _open(place: Path, data: LazyDataset, digest: str) -> Dataset | str:
-    """The cached set, or what is wrong with it."""
+    """The cached set, or the reason why it cannot be used."""
     try:
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
         complete = bool(manifest["complete"])
@@ -156,9 +159,9 @@ def _open(place: Path, data: LazyDataset, digest: str) -> Dataset | str:
     if not complete:
         return "is half-written"
     if manifest.get("reading") != data.train.reading.told():
-        return "was made by other rules of decoding"
+        return "was made by other decoding rules"
     if manifest["digest"] != digest:
-        return "was made from files that have changed"
+        return "was made from files that have changed since"
     try:
         images = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
         aspects, labels = (np.load(place / f"{name}.npy", allow_pickle=False) for name in ("aspects", "labels"))

@@ -1,6 +1,6 @@
-"""Images of a source some at a time: sets are listed and decoded as they are asked for, whatever their size.
+"""Images of a source in parts: a set of any size is listed first, and images are decoded only when they are read.
 
-Images are uint8 RGB canvases as `open_dataset` gives them, in its order: the training split first.
+Images are uint8 RGB canvases in the form and order of `open_dataset`: the training split first.
 """
 
 import hashlib
@@ -25,23 +25,22 @@ class Chunks:
     """A set of images that need not be in memory.
 
     Attributes:
-        name: the spec it was opened by.
-        names: n names, relative to the source, bytes that are no Unicode as surrogates.
-        splits: "train" or "test" for each.
-        labels: gives indices into `classes`, or None where there are none; records have to be read for them.
-        classes: the classes' names; empty where there are no labels.
-        notes: what the user should know of how the set was understood, in sentences.
-        digest: of all that the images depend on; of files their names, sizes and times.
-        read: (start, stop, progress) -> images `start` to `stop` as `decode_files` gives them; `progress` is called as
-            there, or may be None.
-        look: (index, side) -> pixels of one image for a person to look at, from its file where it has one, squashed to
-            a square of at most `side` where it is larger, and its true width / height.
-
-        file: index -> the image's file, or what it holds; None where images are in memory anyway.
-        reading: how files are read where they leave a choice.
+        name: the spec that opened the set.
+        names: n names, relative to the source; bytes that are not valid Unicode become surrogates.
+        splits: "train" or "test" for each image.
+        labels: returns indices into `classes`, or None for an unlabelled set; a tfds set reads its records for them.
+        classes: the class names; empty for an unlabelled set.
+        notes: sentences for the user on how the set was interpreted.
+        digest: hash of everything that the images depend on; for files, their names, sizes and modification times.
+        read: (start, stop, progress) -> images `start` to `stop` as `decode_files` returns them; `progress` is called as in
+            `decode_files`, or may be None.
+        look: (index, side) -> pixels of one image for display, from its file if it has one, squashed to a square and scaled
+            down to `side` if it is larger; and its original width / height.
+        file: index -> the path of the image's file, or its encoded bytes; None for images that are in memory.
+        reading: options for decoding the files.
 
     Raises, from `look`:
-        sslax.data.picture.Unreadable: the file cannot be read any more.
+        sslax.data.picture.Unreadable: the file is no longer readable.
     """
 
     name: str
@@ -71,12 +70,12 @@ def open_chunks(
     background: Colour = WHITE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Chunks:
-    """Opens what `open_dataset` opens, by the same arguments; nothing is decoded before it is asked for.
+    """Open a set with the arguments of `open_dataset`; images are decoded only when they are read.
 
-    Files that cannot be decoded are told by `read`, not here; `unreadable_note` is the rule for them.
+    `read` reports files that cannot be decoded; pass them to `unreadable_note`, which decides whether that is an error.
 
     Raises:
-        InputError: as `open_dataset`, as far as it can be told without decoding.
+        InputError: as `open_dataset`, except for errors that only decoding can find.
     """
     data = open_lazily(
         spec,
@@ -92,7 +91,7 @@ def open_chunks(
 
 
 def _of_arrays(data: Dataset) -> Chunks:
-    """What is in memory anyway."""
+    """Chunks of a set that is already in memory."""
     parts = [("train", data.train), *([] if data.test is None else [("test", data.test)])]
     images = [part.images for _, part in parts]
     aspects = np.concatenate([part.aspects for _, part in parts])
@@ -102,7 +101,7 @@ def _of_arrays(data: Dataset) -> Chunks:
         digest.update(np.ascontiguousarray(array).data)
 
     def read(start: int, stop: int, progress: Callable[[int, int], None] | None) -> Decoded:
-        # Slices of each split: joining them whole would need the memory twice.
+        # Slices of each split, because concatenating whole splits would need the memory twice.
         found = [
             array[max(start - end + len(array), 0) : max(stop - end + len(array), 0)]
             for array, end in zip(images, ends, strict=True)
@@ -130,15 +129,15 @@ def _of_arrays(data: Dataset) -> Chunks:
 
 
 def look_at(file: Path | bytes, side: int, reading: Reading = USUAL) -> tuple[UInt8[np.ndarray, "s s 3"], float]:
-    """An image file for a person to look at.
+    """Decode an image file for display.
 
     Args:
-        file: its path, or what it holds.
-        side: largest side wanted, pixels; smaller images are not enlarged.
-        reading: how the file is read where it leaves a choice.
+        file: its path, or its encoded bytes.
+        side: maximum side in pixels; smaller images are not enlarged.
+        reading: options for decoding the file.
 
     Returns:
-        The pixels squashed to a square, and the image's true width / height.
+        The pixels squashed to a square, and the image's original width / height.
 
     Raises:
         sslax.data.picture.Unreadable: as `read_image`.

@@ -1,7 +1,7 @@
-"""What a set of images is, and how sets are limited and split.
+"""Sets of images in memory, and the rules that limit and split a set.
 
-A *canvas* is a whole image squashed to S x S pixels, its true aspect ratio (width / height, in source pixels) kept
-beside it. Images here are uint8 in [0, 255], RGB, rows first; sizes are in pixels.
+A *canvas* is a whole image squashed to S x S pixels; its original aspect ratio (width / height, in source pixels) is stored
+separately. Images here are uint8 in [0, 255], RGB, rows first; sizes are in pixels.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ TEST_FRACTION = 0.2
 
 
 class Images(NamedTuple):
-    """Some images in memory: canvases, true widths / heights, and classes or None."""
+    """A batch of images in memory: canvases, original widths / heights, and labels or None."""
 
     images: UInt8[np.ndarray, "b s s 3"]
     aspects: Float32[np.ndarray, "b"]
@@ -32,8 +32,8 @@ class Split:
 
     Attributes:
         images: uint8 [n, S, S, 3], whole images squashed to the canvas.
-        labels: int32 [n], indices into the set's `classes`; None where there are none.
-        aspects: float32 [n], each image's true width / height before it was squashed.
+        labels: int32 [n], indices into the set's `classes`; None for an unlabelled split.
+        aspects: float32 [n], each image's original width / height, before squashing.
         names: n names, relative to the source; they are unique and sorted folder by folder.
     """
 
@@ -47,16 +47,16 @@ class Split:
 
     @property
     def canvas(self) -> int:
-        """The side S of the canvases, pixels."""
+        """The side S of the canvases in pixels."""
         return self.images.shape[1]
 
     @property
     def labelled(self) -> bool:
-        """Whether the images have classes."""
+        """Whether the images have labels."""
         return self.labels is not None
 
     def read(self, indices: Int[np.ndarray, "b"]) -> Images:
-        """A copy of these images, in their order."""
+        """A copy of the images at `indices`, in the order of `indices`."""
         labels = None if self.labels is None else self.labels[indices]
         return Images(self.images[indices], self.aspects[indices], labels)
 
@@ -66,11 +66,11 @@ class Dataset:
     """A set of images, in memory.
 
     Attributes:
-        name: the spec it was opened by.
-        train: what to learn from.
-        test: what to evaluate on; None where an unlabelled source brings no split of its own.
-        classes: the classes' names in the order of the labels; empty where there are no labels.
-        notes: what the user should know of how the set was read, in sentences.
+        name: the spec that opened the set.
+        train: the training split.
+        test: the split for evaluation; None if the source is unlabelled and has no test split.
+        classes: the class names in the order of the labels; empty for an unlabelled set.
+        notes: sentences for the user on how the set was read.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Request:
-    """What a source is asked for; the fields are `open_dataset`'s arguments, already checked, and how files are read."""
+    """The request to a source: `open_dataset`'s arguments, already checked, and the options for decoding files."""
 
     spec: str
     canvas: int | None
@@ -94,23 +94,24 @@ class Request:
 
 
 def keep_first(labels: Int[np.ndarray, "n"], limit: int) -> Int[np.ndarray, "m"]:
-    """The first `limit` images, shared evenly among the classes.
+    """Keep `limit` images, shared evenly among the classes, the first ones of each class.
 
-    Classes get the same number, or one more for the first of them; what a small class cannot fill goes to the others.
+    All classes get the same number, or the first classes one more. The share that a small class cannot fill goes to the
+    other classes.
 
     Args:
-        labels: [n], 0 or more, one of each image in order.
-        limit: how many to keep, at least 1.
+        labels: [n], at least 0, the label of each image in order.
+        limit: number of images to keep, at least 1.
 
     Returns:
-        [m], m = min(n, limit), the increasing indices of the kept images: of each class its first ones.
+        [m], m = min(n, limit), the indices of the kept images in increasing order.
     """
     counts = np.bincount(labels)
     quota = np.zeros_like(counts)
     left = min(limit, len(labels))
     while left:
         open_classes = np.flatnonzero(quota < counts)
-        # All get an equal share, small ones up to their size; with less than one for each, the first ones get one more.
+        # Each open class gets an equal share, capped by its size. If fewer images than classes are left, the first get one.
         open_classes = open_classes[:left]
         given = np.minimum(left // len(open_classes), (counts - quota)[open_classes])
         quota[open_classes] += given
@@ -125,18 +126,19 @@ def keep_first(labels: Int[np.ndarray, "n"], limit: int) -> Int[np.ndarray, "m"]
 def hold_out(
     names: Sequence[str], labels: Int[np.ndarray, "n"], seed: int
 ) -> tuple[Int[np.ndarray, "a"], Int[np.ndarray, "b"]]:
-    """A stratified split: a fifth of each class, rounded, but at least one image of it in both splits.
+    """A stratified split: a fifth of each class, rounded, becomes the test split; both splits get at least one of its images.
 
-    An image's place is decided by a hash of the seed and its name rather than by a random generator's stream, so that
-    the split stays the same with every version of every library, and nearly the same where files are added.
+    A hash of the seed and the image's name decides its split, instead of a random generator, so that the split does not
+    depend on library versions and hardly changes when files are added.
 
     Args:
         names: n unique names.
-        labels: [n], 0 or more.
-        seed: another seed gives another split.
+        labels: [n], at least 0.
+        seed: each seed gives a different split.
 
     Returns:
-        Increasing indices of the a training and the b test images, a + b = n. A class of one image has it in training.
+        Indices of the a training and the b test images, each in increasing order, a + b = n. The only image of a class goes
+        to the training split.
     """
     digests = [hashlib.blake2b(f"{seed}/{name}".encode(errors="surrogateescape")).digest() for name in names]
     order = sorted(range(len(names)), key=lambda index: (labels[index], digests[index]))
@@ -150,6 +152,6 @@ def hold_out(
 
 
 def limit_note(labels: Int[np.ndarray, "n"], classes: Sequence[str]) -> str | None:
-    """The sentence for `notes` where a limit left classes without any training image; None where it did not."""
+    """The sentence for `notes` if the limit leaves classes without a training image, else None."""
     empty = len(classes) - len(np.unique(labels))
     return f"The limit left {empty} of {len(classes)} classes without a training image." if empty else None

@@ -1,4 +1,4 @@
-"""Many encoded images, in files or in memory -> one uint8 array of canvases, on a pool of threads."""
+"""Decode many images, from files or memory, into one uint8 array of canvases with a pool of threads."""
 
 import os
 import warnings
@@ -25,7 +25,7 @@ NO_LABEL = -1
 
 
 class Encoded(NamedTuple):
-    """One image as its source has it: a file, or the bytes of one, and the number of its class."""
+    """One image as its source stores it: a file path or encoded bytes, and its label."""
 
     file: Path | bytes
     label: int = NO_LABEL
@@ -40,11 +40,11 @@ class Decoded(NamedTuple):
 
     Attributes:
         images: [m, S, S, 3].
-        aspects: [m], true width / height.
-        labels: [m], as the source gave them.
-        failures: index of the file -> why it could not be decoded; the m images are those of all other files.
-        own_size: whether the canvas is the size that all the images had.
-        treated: how many images were treated how, as in `sslax.data.picture.treated_note`.
+        aspects: [m], original width / height.
+        labels: [m], from the source.
+        failures: index of each file that could not be decoded -> the reason; the m images come from all other files.
+        own_size: whether the canvas is the common size of the images.
+        treated: number of images per special treatment; its keys are those of `sslax.data.picture.treated_note`.
     """
 
     images: UInt8[np.ndarray, "m s s 3"]
@@ -68,10 +68,10 @@ def decode_files(
 def read_files(
     paths: Sequence[str | os.PathLike[str]], canvas: int, reading: Reading = USUAL
 ) -> tuple[UInt8[np.ndarray, "n s s 3"], Float32[np.ndarray, "n"]]:
-    """Image files that a user names one by one: their canvases and true widths / heights.
+    """Read image files that a user lists: their canvases and original widths / heights.
 
     Raises:
-        InputError: one of them cannot be read.
+        InputError: if a file cannot be read.
     """
     decoded = decode_files([expanded(path) for path in paths], canvas, reading=reading)
     for index, why in sorted(decoded.failures.items()):
@@ -88,37 +88,37 @@ def decode_all(
     reading: Reading = USUAL,
     allocate: Callable[[int, int], UInt8[np.ndarray, "n s s 3"]] | None = None,
 ) -> Decoded:
-    """Decodes images straight into one array.
+    """Decode images directly into one array.
 
     Args:
-        fetch: gives the images 0 to count - 1, from any thread.
-        count: how many there are.
-        canvas: the canvas' side S in pixels. None: the side of the images, if all are square, of one size and at most
-            256, else 256.
+        fetch: returns image 0 to count - 1; may be called from any thread.
+        count: number of images.
+        canvas: the side S of the canvas in pixels. None: the side of the images if all are square, of the same size and at
+            most 256, else 256.
         progress: called as progress(done, count) after every few images, from the calling thread.
-        reading: how files are read where they leave a choice.
-        allocate: makes the array for a count and a canvas; None is an array in memory.
+        reading: options for decoding the files.
+        allocate: makes the array for a count and a canvas; None allocates it in memory.
 
     Raises:
-        MemoryError: the canvases would not fit into the machine's memory; the message says how much they need.
+        MemoryError: if the canvases do not fit into the machine's memory; the message is the size that they need.
     """
 
     def decode(side: int, *, own_size: bool) -> Decoded:
         return _decode_all(fetch, (allocate or _allocate)(count, side), progress, reading, own_size=own_size)
 
-    # Once, and before there are threads.
+    # Import the readers once, before the threads start.
     formats.available()
 
-    # Pillow warns of odd metadata and of large images, file by file. Filters belong to the process, so they are set
-    # here, once, and not in the threads.
+    # Pillow warns about unusual metadata and large images for each file. Warning filters are global to the process, so they
+    # are set once here and not in the threads.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if canvas is not None:
             return decode(canvas, own_size=False)
         side = own_side(fetch, count)
         if side is not None:
-            # Hoping that all are like the first spares a pass over every file's header, a third of the time for small
-            # images; where they are not, it nearly always shows within the first few.
+            # Assume that all images have the size of the first. This saves a pass over all file headers, a third of the
+            # time for small images. A different size nearly always appears within the first few images.
             try:
                 return decode(side, own_size=True)
             except _SizesDiffer:
@@ -127,7 +127,7 @@ def decode_all(
 
 
 def own_side(fetch: Callable[[int], Encoded], count: int) -> int | None:
-    """The side of the first image that can be decoded, where it is a square of at most 256 pixels; else None."""
+    """The side of the first image that can be decoded, if it is square and at most 256 pixels wide; else None."""
     for index in range(count):
         try:
             picture = read_image(fetch(index).file, 1)
@@ -178,10 +178,10 @@ def _decode_all(
             if progress is not None:
                 progress(min(start + _CHUNK, count), count)
     finally:
-        # An interrupt must not wait for the whole queue.
+        # After an interrupt, do not wait for the queued work.
         pool.shutdown(cancel_futures=True)
 
-    # Moved up within the array, since a copy would need the memory twice.
+    # Close the gaps in place, because a copy would need the memory twice.
     kept = [index for index in range(count) if index not in failures] if failures else range(count)
     first_gap = min(failures, default=count)
     for to, index in islice(enumerate(kept), first_gap, None):
@@ -191,14 +191,14 @@ def _decode_all(
 
 
 def default_threads() -> int:
-    """How many images are decoded at once: one a core, 16 at most."""
+    """Number of decoding threads: one per core, at most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 16)
 
 
 def _allocate(count: int, canvas: int) -> UInt8[np.ndarray, "n s s 3"]:
     needed = count * canvas * canvas * 3
-    # Linux hands out memory that it does not have, and kills the process when it is written to.
+    # Linux overcommits memory: the allocation succeeds, and the process is killed when it writes to the array.
     if hasattr(os, "sysconf") and needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
         raise MemoryError(f"{needed / 2**30:.1f} GiB")
     try:

@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1797 real handwritten digits of 8 x 8 pixels that come with the library: no download."""
+"""scikit-learn's digits: 1797 real handwritten digits of 8 x 8 pixels, included in the library, so no download."""
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -6,20 +6,20 @@ from PIL import Image
 
 from sslax.data.dataset import TEST_FRACTION, Dataset, Request, Split, hold_out, keep_first, limit_note
 
-_WHITE = 16.0  # The set's values are counts of ink in 4 x 4 blocks, 0 to 16.
+_WHITE = 16.0  # The set's values count inked pixels in 4 x 4 blocks: 0 to 16.
 
 
 def open_digits(location: str, request: Request) -> Dataset:
-    """Opens `"digits"`: gray repeated to three channels, with a stratified fifth held out as the test split.
+    """Open `"digits"`: gray repeated to three channels, with a stratified fifth held out as the test split.
 
     Args:
         location: empty; the source takes no location.
-        request: `canvas=None` keeps the 8 x 8 pixels, another canvas resizes them, bicubic; `progress` is not called.
+        request: `canvas=None` keeps the 8 x 8 pixels, any other canvas resizes them (bicubic); `progress` is not called.
 
     Returns:
         The set with labels 0 to 9 and names `digits/0000` to `digits/1796`, numbered as in scikit-learn.
     """
-    # Imported here because scikit-learn takes a second to import, which folders need not pay.
+    # Imported here because importing scikit-learn takes a second, which other sources should not pay.
     from sklearn.datasets import load_digits
 
     values, digits = load_digits(return_X_y=True)

@@ -1,7 +1,7 @@
-"""How images reach the compiled step, resident: a set that fits lives on the devices, and the program gathers its batches.
+"""The resident feed: a set that fits stays in device memory, and the compiled step gathers its batches.
 
-The set is spread over the devices. Each picks those of the batch's images that it holds, and one reduce-scatter of a
-batch of uint8 images brings them to where they are wanted; the set itself is never sent.
+The set is sharded over the devices. Each device selects the images of the batch that it holds, and one reduce-scatter of the
+uint8 batch moves them to the devices that process them. The set itself is never transferred.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 
 class Placed(NamedTuple):
-    """A batch, spread over the devices: uint8 canvases, true widths / heights, and classes or None."""
+    """A batch sharded over the devices: uint8 canvases, original widths / heights, and labels or None."""
 
     images: UInt8[Array, "b s s 3"]
     aspects: Float[Array, "b"]
@@ -25,9 +25,9 @@ class Resident(NamedTuple):
     """A whole set on the devices.
 
     Attributes:
-      images: uint8 [m, s, s, 3], spread over the devices; m is n, rounded up to a multiple of them.
-      aspects: true width over height of each, on every device.
-      labels: classes, on every device, or None.
+      images: uint8 [m, s, s, 3], sharded over the devices; m is n rounded up to a multiple of the number of devices.
+      aspects: original width / height of each image, replicated on every device.
+      labels: labels, replicated on every device, or None.
     """
 
     images: UInt8[Array, "m s s 3"]
@@ -41,7 +41,7 @@ def resident(
     labels: Int[np.ndarray, "n"] | None,
     mesh: Mesh,
 ) -> Resident:
-    """Put a set on the devices of the mesh, once, a part of it on each; read from disk where `images` is mapped from there."""
+    """Shard a set over the devices of the mesh; a memory-mapped `images` is read from disk part by part."""
     everywhere, spread = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
     n, *shape = images.shape
     padded = -(-n // mesh.size) * mesh.size
@@ -61,12 +61,12 @@ def resident(
 
 
 def take(data: Resident, index: Int[Array, "b"], mesh: Mesh) -> Placed:
-    """The images of `index`, spread over the devices; to be called inside a compiled program.
+    """The images of `index`, sharded over the devices; call it inside a compiled function.
 
     Args:
       data: the set.
-      index: which of its images, the same on every device; b is a multiple of the devices.
-      mesh: the set's.
+      index: indices of the images, the same on every device; b is a multiple of the number of devices.
+      mesh: the mesh that the set was placed on.
     """
     rows = NamedSharding(mesh, PartitionSpec("data"))
     own = jax.lax.with_sharding_constraint(index, rows)
@@ -78,7 +78,7 @@ def take(data: Resident, index: Int[Array, "b"], mesh: Mesh) -> Placed:
         place = index - jax.lax.axis_index("data") * len(images)
         held = (place >= 0) & (place < len(images))
         picked = images[jnp.clip(place, 0, len(images) - 1)]
-        # Exactly one device holds an image, so the sum is that image.
+        # Exactly one device holds each image, so the sum is that image.
         mine = jnp.where(held.reshape(-1, 1, 1, 1), picked, jnp.zeros_like(picked))
         return jax.lax.psum_scatter(mine, "data", tiled=True)
 
@@ -88,8 +88,8 @@ def take(data: Resident, index: Int[Array, "b"], mesh: Mesh) -> Placed:
 
 
 def epoch_order(key: Key[Array, ""], epoch: int, n: int) -> Int[Array, "n"]:
-    """The order of the n images in an epoch: a permutation that depends on the run's key and the epoch alone."""
-    # Steps fold their number into the same key; a stream of its own keeps epoch 3 apart from step 3.
+    """The order of the n images in an epoch: a permutation that depends only on the run's key and the epoch."""
+    # Steps fold their number into the same key; the constant gives epochs a separate stream, so epoch 3 differs from step 3.
     return _permutation(jax.random.fold_in(key, 0x0DDE12), epoch, n)
 
 

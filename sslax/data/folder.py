@@ -2,11 +2,11 @@
 
     PATH/CLASS/*.jpg                      classes; a fifth of each is held out as the test split
     PATH/*.jpg                            no labels, no test split
-    PATH/train/..., PATH/test/...         the same two forms inside each split; test/, val/ or validation/, in any case
+    PATH/train/..., PATH/test/...         the same two forms inside each split; test/, val/ or validation/ (case-insensitive)
 
-`sslax.data.formats` decides which files are images, by their names or their content. Whatever lies deeper in a class folder
-belongs to that class. Files are ordered by name, folder by folder, whatever order the file system lists them in. Links are
-followed, but within one class no folder is read twice, so links in a circle end.
+`sslax.data.formats` decides by name or content which files are images. Files in subfolders of a class folder belong to that
+class. Files are ordered by name, folder by folder, independently of the file system's order. Symbolic links are followed, but
+no folder is read twice within one class, so circular links end.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ _TESTS = ("test", "val", "validation")
 
 
 class _Files(NamedTuple):
-    """The image files of one split, sorted, named relative to the source, and the class of each, or no classes."""
+    """The sorted image files of one split, named relative to the source, and the class of each; no classes if unlabelled."""
 
     names: list[str]
     classes: list[str]
@@ -41,7 +41,7 @@ class _Files(NamedTuple):
 
 @dataclass
 class _Walk:
-    """The folder that is read, what there is to say of it, and what was passed over on the way."""
+    """State of listing a folder: its root, the notes for the user, and counts of the entries that were skipped."""
 
     spec: str
     root: Path
@@ -57,7 +57,7 @@ class _Walk:
 
 @dataclass(frozen=True)
 class _Fetch:
-    """Where the files of a split lie, and the class of each, or none."""
+    """The root and the names of a split's files, and their labels or None."""
 
     root: Path
     names: list[str]
@@ -69,17 +69,17 @@ class _Fetch:
 
 
 def open_folder(location: str, request: Request) -> LazyDataset:
-    """Lists `"folder:PATH"`, in one of the forms at the top of this module.
+    """List `"folder:PATH"`, in one of the forms at the top of this module.
 
     Args:
         location: the path, `~` allowed.
         request: `open_dataset`'s arguments.
 
     Returns:
-        The set; names are relative to PATH, with `/`. `classes` are the train split's, sorted by name.
+        The set; names are relative to PATH, with `/`. `classes` are the classes of the train split, sorted by name.
 
     Raises:
-        InputError: there is no such folder, its form is none of the above, the test split has classes that train
+        InputError: if there is no such folder, it has none of these forms, the test split has classes that the train split
             lacks, or a folder cannot be listed.
     """
     walk = _Walk(request.spec, expanded(location))
@@ -115,7 +115,7 @@ def open_folder(location: str, request: Request) -> LazyDataset:
 def _check_root(walk: _Walk) -> None:
     if os.path.isdir(walk.root):
         return
-    # A relative path is told as it was understood: it may be meant from another folder than this process runs in.
+    # Errors show a relative path as an absolute one, because the user may have meant it relative to another folder.
     where = os.path.abspath(walk.root)
     if os.path.exists(walk.root):
         raise walk.error(f"{where} is a file, not a folder; give the folder that holds the images")
@@ -128,7 +128,7 @@ def _check_root(walk: _Walk) -> None:
 
 
 def _look(walk: _Walk, relative: str) -> tuple[list[str], list[str]]:
-    """Relative names of the images and of the folders directly in a folder, sorted."""
+    """Sorted relative names of the images and of the subfolders directly in a folder."""
     images, folders = [], []
     try:
         entries = list(os.scandir(walk.root / relative))
@@ -150,14 +150,14 @@ def _look(walk: _Walk, relative: str) -> tuple[list[str], list[str]]:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether reading it would end: not so of a pipe. A broken link counts, as a file that cannot be decoded."""
+    """Whether the entry is a regular file, which a pipe is not. A broken link counts, and is then reported as unreadable."""
     if entry.is_symlink():
         return os.path.isfile(entry.path) or not os.path.exists(entry.path)
     return entry.is_file()
 
 
 def _images_below(walk: _Walk, top: str, above: Sequence[str]) -> list[str]:
-    """All images in a folder and the folders in it, however deep, sorted folder by folder."""
+    """All images in a folder and its subfolders at any depth, sorted folder by folder."""
     seen = {_identity(walk, relative) for relative in above}
     found, todo = [], [top]
     while todo:
@@ -179,7 +179,7 @@ def _identity(walk: _Walk, relative: str) -> tuple[int, int]:
 
 
 def _scan(walk: _Walk, relative: str) -> _Files:
-    """The images of one split: of its class folders, or directly in it."""
+    """The images of one split, either in its class folders or directly in it."""
     images, folders = _look(walk, relative)
     above = ["", relative] if relative else [""]
     names: list[str] = []
@@ -199,13 +199,14 @@ def _scan(walk: _Walk, relative: str) -> _Files:
     if not images and not names:
         kinds = f" (only {_ignored(walk)})" if walk.ignored else ""
         raise walk.error(
-            f"{where} holds no image files{kinds}; their names end in {', '.join(named_suffixes())}, or their content tells"
+            f"{where} holds no image files{kinds}; image files have names ending in {', '.join(named_suffixes())}, or the "
+            "content of a supported image format"
         )
     return _Files(images or names, classes)
 
 
 def _find_splits(walk: _Walk) -> tuple[_Files, _Files | None]:
-    """The train and test files as they lie in the folder; None where there is no folder for a test split."""
+    """The train and test files as laid out in the folder; None if it has no folder for a test split."""
     images, folders = _look(walk, "")
     splits: dict[str, str] = {}
     for folder in folders:
@@ -218,7 +219,7 @@ def _find_splits(walk: _Walk) -> tuple[_Files, _Files | None]:
         walk.ignored.clear()  # _scan counts them again.
         files = _scan(walk, "")
         if len(set(files.classes)) == 1 and os.path.isdir(walk.root / files.classes[0] / _TRAIN):
-            raise walk.error(f"its splits lie one folder deeper; write it as 'folder:{walk.root / files.classes[0]}'")
+            raise walk.error(f"its splits are one folder deeper; write it as 'folder:{walk.root / files.classes[0]}'")
         return files, None
     if _TRAIN not in splits:
         found = next(iter(splits.values()))
@@ -242,7 +243,7 @@ def _find_splits(walk: _Walk) -> tuple[_Files, _Files | None]:
 def _find_test(walk: _Walk, train: _Files, candidates: list[str]) -> _Files | None:
     if not candidates:
         return None
-    # A benchmark's test/ is often published without its labels, beside a labelled val/.
+    # Benchmarks often publish an unlabelled test/ and a labelled val/.
     known = set(train.classes)
     labelled = [name for name in candidates if any(os.path.isdir(walk.root / name / a_class) for a_class in known)]
     chosen = (labelled or candidates)[0]
@@ -254,7 +255,9 @@ def _find_test(walk: _Walk, train: _Files, candidates: list[str]) -> _Files | No
         sorted_, flat = sides if train.classes else reversed(sides)
         raise walk.error(f"{sorted_} has class folders but {flat} has none; give both the same form")
     if strange := sorted(set(test.classes) - known):
-        raise walk.error(f"{chosen}/ has classes that the train split lacks ({some(strange)}); they must be among its")
+        raise walk.error(
+            f"{chosen}/ has classes that the train split lacks ({some(strange)}); every test class must also be a train class"
+        )
     return test
 
 
@@ -262,9 +265,9 @@ def _hold_out(walk: _Walk, files: _Files, classes: tuple[str, ...], seed: int) -
     labels = _labels(files, classes)
     train, test = hold_out(files.names, labels, seed)
     if single := [classes[label] for label in np.flatnonzero(np.bincount(labels) == 1)]:
-        walk.notes.append(f"Classes of one image have it in the train split: {some(single)}.")
+        walk.notes.append(f"Classes with only one image keep it in the train split: {some(single)}.")
     if not len(test):
-        walk.notes.append("There is no test split, since no class has two images.")
+        walk.notes.append("There is no test split, because no class has two images.")
         return files, None
     walk.notes.append(f"{TEST_FRACTION:.0%} of each class is held out as the test split (split seed {seed}).")
     return _take(files, train), _take(files, test)
@@ -276,7 +279,7 @@ def _take(files: _Files, indices: Int[np.ndarray, "m"]) -> _Files:
 
 
 def _labels(files: _Files, classes: tuple[str, ...]) -> Int32[np.ndarray, "n"]:
-    """The classes' indices; zeros where there are no classes."""
+    """The class index of each file; zeros if there are no classes."""
     index = {name: number for number, name in enumerate(classes)}
     return np.array([index[name] for name in files.classes] or [0] * len(files.names), dtype=np.int32)
 
@@ -286,7 +289,7 @@ def _note_passed_over(walk: _Walk) -> None:
         counted = sum(walk.ignored.values())
         walk.notes.append(f"{counted} other files or folders were ignored ({_ignored(walk)}).")
     if walk.empty:
-        walk.notes.append(f"Folders without images are no classes: {some(walk.empty)}.")
+        walk.notes.append(f"Folders without images do not count as classes: {some(walk.empty)}.")
     if walk.circles:
         walk.notes.append(f"{walk.circles} links to folders already read were not followed.")
 

@@ -1,7 +1,7 @@
-"""The image formats that are read, those that are not and why, and how a file's format is recognised.
+"""The supported image formats, the excluded formats with the reason, and the rules that recognise a file's format.
 
-A file's content decides its format, never its name: `photo.jpg` may well be a PNG. The name matters only for
-listing, where it saves opening every file, and for formats that have no signature.
+The content of a file decides its format, not its name: `photo.jpg` may be a PNG. The name matters only for listing, where it
+saves opening every file, and for formats without a signature.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ from PIL import Image, features
 
 
 class Format(NamedTuple):
-    """How files of one format are told from others.
+    """How to recognise files of one format.
 
     Attributes:
-        plugin: the module of Pillow that reads it.
-        suffixes: of its files, lower case.
-        named: a file of such a name is an image, and one that cannot be decoded is reported. Otherwise the suffix has other
-            uses too, and a file whose header does not fit is passed over.
-        signed: its first bytes tell it from anything else, so its files are known under any name. Others are opened only
-            under their own suffixes: a few bytes of noise, or a C header, would pass for one of them.
-        feature: what Pillow has to be built with.
-        since: the first version of Pillow whose reader is safe on damaged files.
+        plugin: the Pillow module that reads the format.
+        suffixes: its file suffixes, lower case.
+        named: if True, a file with such a suffix is an image, and is reported if it cannot be decoded. If False, the suffix
+            has other uses too, and a file with a different header is skipped.
+        signed: if True, the first bytes identify the format, so its files are recognised under any name. Files of other
+            formats are opened only under their own suffixes, because random bytes or a C header could match.
+        feature: the optional feature that Pillow must be built with.
+        since: the first Pillow version with a reader that is safe on damaged files.
     """
 
     plugin: str
@@ -39,9 +39,9 @@ class Format(NamedTuple):
     since: tuple[int, ...] = ()
 
 
-# The order is that in which a file is tried: the frequent ones first.
+# Readers are tried in this order, the most frequent formats first.
 FORMATS: dict[str, Format] = {
-    # MPO, several JPEGs in one file, is read by the reader of JPEG.
+    # The JPEG reader also reads MPO, several JPEGs in one file.
     "JPEG": Format("JpegImagePlugin", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"), named=True),
     "PNG": Format("PngImagePlugin", (".png", ".apng"), named=True),
     "WEBP": Format("WebPImagePlugin", (".webp",), named=True, feature="webp"),
@@ -57,13 +57,13 @@ FORMATS: dict[str, Format] = {
     "QOI": Format("QoiImagePlugin", (".qoi",), named=True),
     "ICNS": Format("IcnsImagePlugin", (".icns",)),
     "DDS": Format("DdsImagePlugin", (".dds",)),
-    # Before it, tiles of negative extent were written before the image's memory (CVE-2026-25990).
+    # Earlier versions write tiles of negative extent outside of the image's memory (CVE-2026-25990).
     "PSD": Format("PsdImagePlugin", (".psd",), since=(12, 1, 1)),
     "FTEX": Format("FtexImagePlugin", (".ftc", ".ftu")),
     "BLP": Format("BlpImagePlugin", (".blp",)),
     "SUN": Format("SunImagePlugin", (".ras",)),
     "XPM": Format("XpmImagePlugin", (".xpm",)),
-    # Before it, compressed data were unpacked to any size (CVE-2026-40192).
+    # Earlier versions decompress data without a size limit (CVE-2026-40192).
     "FITS": Format("FitsImagePlugin", (".fits", ".fit"), since=(12, 2)),
     "TGA": Format("TgaImagePlugin", (".tga", ".icb", ".vda", ".vst"), named=True, signed=False),
     "ICO": Format("IcoImagePlugin", (".ico",), signed=False),
@@ -81,37 +81,37 @@ FORMATS: dict[str, Format] = {
 }
 
 EXCLUDED: dict[str, str] = {
-    "EPS": "a program, which Pillow has Ghostscript run",
-    "WMF": "drawing commands, which Windows carries out; no raster",
-    "IPTC": "its reader opens what the file holds by the readers of all formats, EPS among them",
-    "BUFR": "Pillow only recognises it, and leaves decoding to another program",
-    "GRIB": "Pillow only recognises it, and leaves decoding to another program",
-    "HDF5": "Pillow only recognises it, and leaves decoding to another program",
-    "MPEG": "a video, of which Pillow reads the size alone",
-    "IM": "has no signature, and Pillow is to drop it",
+    "EPS": "a PostScript program, which Pillow runs with Ghostscript",
+    "WMF": "drawing commands for Windows, not a raster image",
+    "IPTC": "its reader opens the embedded data with the readers of all formats, including EPS",
+    "BUFR": "Pillow only recognises it and leaves decoding to another program",
+    "GRIB": "Pillow only recognises it and leaves decoding to another program",
+    "HDF5": "Pillow only recognises it and leaves decoding to another program",
+    "MPEG": "a video; Pillow reads only its size",
+    "IM": "has no signature, and Pillow plans to drop it",
     "IMT": "has neither a signature nor a suffix",
     "SPIDER": "has neither a signature nor a suffix",
-    "MCIDAS": "has no suffix, and a signature of zeros; of weather satellites, not of cameras",
-    "XVTHUMB": "thumbnails that xv kept of images, not images",
+    "MCIDAS": "has no suffix and a signature of zeros; images of weather satellites, not of cameras",
+    "XVTHUMB": "thumbnails that the viewer xv stored, not images",
 }
 
 HEIF_INSTALL = "pip install pillow-heif"
-# Names that exclude a file whatever it holds: camera raws are TIFFs whose first image is a thumbnail, .thm is a video's
-# thumbnail, and backups and partial downloads duplicate other files.
+# Suffixes that exclude a file regardless of its content: camera raws are TIFFs with a thumbnail as first image, .thm is the
+# thumbnail of a video, and backups and partial downloads duplicate other files.
 _RAW = "3fr ari arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
 _LEFT = "thm bak old orig tmp part crdownload download"
 _DRAWN = "svg svgz eps ps ai wmf emf"
 _OTHERWISE = frozenset(f".{name}" for names in (_RAW, _LEFT, _DRAWN) for name in names.split())
 _SUFFIXES = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
-# The brands of HEIF files that hold HEVC; AVIF has its own.
+# The brands of HEIF files with HEVC images; AVIF has its own brands.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 
 
 @functools.cache
 def available() -> frozenset[str]:
-    """The formats of `FORMATS` that the installed Pillow reads, HEIF among them where pillow-heif is installed.
+    """The formats of `FORMATS` that the installed Pillow reads, including HEIF if pillow-heif is installed.
 
-    Imports their readers: Pillow would do it later, from whichever thread comes first.
+    This imports the readers; otherwise Pillow would import them later, in the first thread that needs one.
     """
     version = tuple(int(part) for part in PIL.__version__.split(".")[:3] if part.isdigit())
     found = set()
@@ -128,29 +128,29 @@ def available() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=256)
 def openable(suffix: str) -> tuple[str, ...]:
-    """The formats, as `Image.open` takes them, that a file of this suffix (lower case, with its dot) may have."""
+    """The possible formats, for `Image.open`, of a file with this suffix (lower case, with its dot)."""
     there = available()
     return tuple(name for name, form in FORMATS.items() if name in there and (form.signed or suffix in form.suffixes))
 
 
 def suffix_of(name: str) -> str:
-    """What follows the last dot of a file's name, with it and in lower case; empty where there is none."""
+    """The suffix of a file name in lower case, including its dot; empty if there is none."""
     return os.path.splitext(name)[1].lower()
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file that begins like this holds HEVC images, as iPhones save them; from 12 bytes."""
+    """Whether a file that begins with `head` (at least 12 bytes) holds HEVC images, as iPhones save them."""
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
 
 
 def is_image(path: str | os.PathLike[str]) -> bool | None:
-    """Whether a file is an image: by its name, or by its content where the name says nothing.
+    """Whether a file is an image, by its name, or by its content if the name does not decide.
 
     Args:
-        path: of a regular file; anything else would be waited for.
+        path: path of a regular file; reading a pipe, for example, would block.
 
     Returns:
-        None for an image that needs another package, which `missing` names.
+        True, False, or None for an image that needs another package, which `missing` names.
     """
     suffix = suffix_of(os.fspath(path))
     name = _SUFFIXES.get(suffix)
@@ -162,44 +162,44 @@ def is_image(path: str | os.PathLike[str]) -> bool | None:
     try:
         with open(path, "rb") as file:
             head = file.read(16)
-        # A few bytes may be a coincidence, a header that can be read is none.
+        # A few matching bytes can be a coincidence; a header that Pillow can parse cannot.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=openable(suffix)):
                 return True
     except Image.DecompressionBombError:
         return True
-    # Readers of foreign bytes raise nearly anything.
+    # Readers raise nearly any exception on bytes of another format.
     except Exception:
         return None if is_heif(head) and "HEIF" not in available() else False
 
 
 @functools.lru_cache(maxsize=256)
 def _is_other(suffix: str) -> bool:
-    """Whether a suffix is known to be of other files than images: .txt, .json, .mp4."""
+    """Whether a suffix is known for files other than images: .txt, .json, .mp4."""
     kind, _ = mimetypes.MimeTypes().guess_type(f"a{suffix}")
     return kind is not None and not kind.startswith("image/") and kind != "application/octet-stream"
 
 
 def missing(path: str | os.PathLike[str]) -> str:
-    """What would read an image for which `is_image` is None."""
+    """The command that installs a reader for an image for which `is_image` is None."""
     name = _SUFFIXES.get(suffix_of(os.fspath(path)), "HEIF")
     return f"{HEIF_INSTALL} reads HEIC" if name == "HEIF" else f'pip install -U "pillow>=11.3" reads {name}'
 
 
 def named_suffixes() -> list[str]:
-    """The suffixes whose files are images whatever they hold, sorted."""
+    """The sorted suffixes of files that count as images regardless of their content."""
     return sorted(suffix for suffix, name in _SUFFIXES.items() if FORMATS[name].named and name in available())
 
 
 def of_bytes(content: bytes) -> tuple[str, ...]:
-    """The formats that encoded bytes may have: those with a signature. TGA has one since its version 2, at the end."""
+    """The possible formats of encoded bytes: those with a signature. TGA version 2 has its signature at the end."""
     return openable(".tga" if content[-18:].startswith(b"TRUEVISION-XFILE.") else "")
 
 
 def of_path(path: str) -> tuple[str, ...]:
-    """The formats that a file may have."""
-    # Asked for every file, so the path is only cut at its last dot; what that leaves of a name without one is no suffix.
+    """The possible formats of a file."""
+    # This runs for every file, so it only cuts the path at the last dot. Without a dot, the rest is not a known suffix.
     return _after_dot(path[path.rfind(".") :])
 
 

@@ -1,4 +1,4 @@
-"""What is known of the sets that the configurations are made for: sizes, classes, and the channels' mean and deviation."""
+"""Facts about the data sets of the recipes: sizes, classes, and the channels' mean and standard deviation."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ class Known(NamedTuple):
     """A published set of images.
 
     Attributes:
-        title: as its paper writes it.
-        train: images to learn from.
-        test: images to evaluate on: the test split, or the validation split where test labels are not published.
-        classes: how many.
-        side: of the images in pixels; None where it differs.
-        mean: of the training images' channels, in [0, 1].
-        std: their deviation.
-        unlabelled: further images without labels.
+        title: the name in its paper.
+        train: number of training images.
+        test: number of evaluation images: the test split, or the validation split if the test labels are not published.
+        classes: number of classes.
+        side: side of the images in pixels; None if it varies.
+        mean: channel means of the training images, in [0, 1].
+        std: channel standard deviations of the training images.
+        unlabelled: number of further images without labels.
     """
 
     title: str
@@ -27,15 +27,15 @@ class Known(NamedTuple):
     unlabelled: int = 0
 
     def said(self) -> str:
-        """One phrase for messages."""
+        """A phrase that describes the set in messages."""
         more = f" and {self.unlabelled:,} unlabelled ones" if self.unlabelled else ""
         return f"{self.title} ({self.train:,} training images of {self.classes:,} classes{more})"
 
 
-# torchvision's values for ImageNet, which its subsets are given as well.
+# torchvision's values for ImageNet, also used for its subsets.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-# By the name that TensorFlow Datasets has for it.
+# Keys are the names in TensorFlow Datasets.
 KNOWN: dict[str, Known] = {
     "cifar10": Known("CIFAR-10", 50_000, 10_000, 10, 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": Known("CIFAR-100", 50_000, 10_000, 100, 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),

@@ -1,7 +1,7 @@
-"""Sets of images that are listed but not yet decoded, and `load`, which decodes a whole one into an array.
+"""Sets of images that are listed but not yet decoded, and `load`, which decodes a whole set into an array.
 
-Every source of encoded images lists its set in this form, so that what is resident, streamed or cached is decoded by
-one function and is the same to the bit.
+Every source of encoded images lists its set in this form. One function decodes it for the resident feed, the streamed feed
+and the cache, so the pixels are bitwise equal.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ _NAMED = 5
 
 @dataclass(frozen=True, eq=False)
 class LazySplit:
-    """One split whose images are decoded when they are asked for; it can be sent to another process.
+    """One split with images that are decoded on demand; it can be pickled for another process.
 
     Attributes:
         source: the spec of its set.
-        fetch: gives image 0 to n - 1 as it is stored, and its class, from any thread.
+        fetch: returns the encoded image 0 to n - 1 and its label; may be called from any thread.
         names: n names, relative to the source; they are unique.
-        labelled: whether its images have classes.
-        canvas: side S of the canvases; None: the images' own, which only `load` can tell.
-        reading: how files are read where they leave a choice.
+        labelled: whether its images have labels.
+        canvas: side S of the canvases; None: the images' own size, which only `load` can determine.
+        reading: options for decoding the files.
     """
 
     source: str
@@ -45,13 +45,15 @@ class LazySplit:
         return len(self.names)
 
     def read(self, indices: Int[np.ndarray, "b"]) -> Images:
-        """Decode these images, in the calling thread.
+        """Decode the images at `indices`, in the calling thread.
 
         Raises:
-            InputError: one of them cannot be decoded, or no canvas is set.
+            InputError: if an image cannot be decoded, or no canvas is set.
         """
         if self.canvas is None:
-            raise InputError(f"canvas is None; images of {self.source} that are decoded as they are needed need one.")
+            raise InputError(
+                f"canvas is None; to decode images of {self.source} on demand, canvas must be a size in pixels."
+            )
         images = np.empty((len(indices), self.canvas, self.canvas, 3), np.uint8)
         aspects = np.empty(len(indices), np.float32)
         labels = np.empty(len(indices), np.int32)
@@ -60,10 +62,10 @@ class LazySplit:
             try:
                 picture = read_image(encoded.file, self.canvas, self.reading)
             except Unreadable as error:
-                # Left out, it would change the order of all that follow, and with it the run.
+                # Skipping it would change the order of all images after it, and so the run.
                 raise InputError(
                     f"data={self.source!r}: {printable(self.names[index])!r} cannot be decoded ({error}); repair or "
-                    "remove it, or give a folder as --cache, which leaves such files out."
+                    "remove it, or set --cache to a folder: building the cache skips such files."
                 ) from error
             images[row], aspects[row], labels[row] = picture.pixels, picture.width / picture.height, encoded.label
         return Images(images, aspects, labels if self.labelled else None)
@@ -71,16 +73,16 @@ class LazySplit:
 
 @dataclass(frozen=True, eq=False)
 class LazyDataset:
-    """A set of images that is listed, and not decoded.
+    """A set of images that is listed but not decoded.
 
     Attributes:
-        name: the spec it was opened by.
-        train: what to learn from.
-        test: what to evaluate on; None where the source has none.
-        classes: the classes' names in the order of the labels; empty where there are no labels.
-        notes: what the user should know of how the set was listed, in sentences.
-        allow_unreadable: whether `load` goes on where more than 1 % of the images cannot be decoded.
-        files: the files that the images come from, which tell by size and date whether they have changed.
+        name: the spec that opened the set.
+        train: the training split.
+        test: the split for evaluation; None if the source has none.
+        classes: the class names in the order of the labels; empty for an unlabelled set.
+        notes: sentences for the user on how the set was listed.
+        allow_unreadable: whether `load` continues if more than 1 % of the images cannot be decoded.
+        files: returns the files that hold the images; their sizes and modification times show whether they have changed.
     """
 
     name: str
@@ -93,19 +95,19 @@ class LazyDataset:
 
     @property
     def splits(self) -> tuple[LazySplit, ...]:
-        """The one or two splits."""
+        """The train split and, if there is one, the test split."""
         return (self.train,) if self.test is None else (self.train, self.test)
 
     def side(self) -> int:
-        """The canvas that the images will have, as far as the first of them tells."""
+        """The expected canvas: the set one, or the one that the first readable image suggests."""
         return self.train.canvas or own_side(self.train.fetch, len(self.train)) or DEFAULT_CANVAS
 
     def nbytes(self) -> int:
-        """Bytes of all canvases."""
+        """Total bytes of all canvases, from `side`."""
         return sum(map(len, self.splits)) * self.side() ** 2 * 3
 
     def digest(self) -> str:
-        """A hash of the names, and of the files' names, sizes and dates; looks at every file, but into none."""
+        """A hash of the image names and of the files' names, sizes and modification times; no file is opened."""
         told = hashlib.blake2b(digest_size=16)
         for split in self.splits:
             told.update("\n".join(split.names).encode(errors="surrogateescape") + b"\0")
@@ -124,15 +126,15 @@ def load(
     *,
     allocate: Callable[[int, int], UInt8[np.ndarray, "n s s 3"]] | None = None,
 ) -> Dataset:
-    """Decode a whole set; images that cannot be decoded are left out, which `notes` then says.
+    """Decode a whole set; images that cannot be decoded are skipped and reported in `notes`.
 
     Args:
         data: the listed set.
         progress: as in `open_dataset`.
-        allocate: makes the array of n canvases of a side S; None is an array in memory.
+        allocate: makes the array for n canvases of side S; None allocates it in memory.
 
     Raises:
-        InputError: too many images cannot be decoded, or they do not fit into memory.
+        InputError: if too many images cannot be decoded, or the canvases do not fit into memory.
     """
     splits, notes = data.splits, list(data.notes)
     names = [name for split in splits for name in split.names]
@@ -148,8 +150,8 @@ def load(
     except MemoryError as error:
         raise _error(
             data.name,
-            f"{len(names)} images need {error} of memory, more than there is; choose a smaller --canvas or a --limit, "
-            "or --feed streamed",
+            f"{len(names)} images need {error} of memory, more than this machine has; choose a smaller --canvas or a "
+            "--limit, or --feed streamed",
         ) from error
     failures = [(names[index], reason) for index, reason in sorted(decoded.failures.items())]
     if note := unreadable_note(data.name, failures, len(names), allow=data.allow_unreadable):
@@ -157,7 +159,7 @@ def load(
     side = decoded.images.shape[1]
     if data.train.canvas is None and not decoded.own_size:
         notes.append(
-            f"Not all images are squares of one size up to {DEFAULT_CANVAS}, so each was squashed to {side} x {side} "
+            f"Not all images are squares of the same size up to {DEFAULT_CANVAS}, so each was squashed to {side} x {side} "
             "pixels (--canvas chooses another size)."
         )
     if note := treated_note(decoded.treated, data.train.reading.background):
@@ -179,16 +181,16 @@ def load(
 
 
 def unreadable_note(spec: str, failures: Sequence[tuple[str, str]], total: int, *, allow: bool) -> str | None:
-    """What to say of files that cannot be decoded and are left out; None where there are none.
+    """The note on files that cannot be decoded and are skipped; None if there are none.
 
     Args:
-        spec: of the set.
-        failures: the names of these files, and why.
-        total: how many files there were to read.
-        allow: go on where they are more than 1 %.
+        spec: the spec of the set.
+        failures: the names of these files and the reasons.
+        total: number of all files.
+        allow: accept more than 1 % of such files.
 
     Raises:
-        InputError: they are all files, or more than 1 % without `allow`.
+        InputError: if no file can be decoded, or more than 1 % cannot and `allow` is False.
     """
     if not failures:
         return None
@@ -200,9 +202,9 @@ def unreadable_note(spec: str, failures: Sequence[tuple[str, str]], total: int, 
         raise _error(
             spec,
             f"{counted}, more than {_MOST_UNREADABLE:.0%}: {which}; repair or remove them, "
-            "or leave them out by --allow-unreadable",
+            "or skip them with --allow-unreadable",
         )
-    return printable(f"{counted} and were left out: {which}.")
+    return printable(f"{counted} and were skipped: {which}.")
 
 
 def _error(spec: str, problem: str) -> InputError:
@@ -210,11 +212,11 @@ def _error(spec: str, problem: str) -> InputError:
 
 
 def printable(text: str) -> str:
-    """The text as it can be printed: file names need not be Unicode."""
+    """The text with non-Unicode bytes escaped, because file names need not be Unicode."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def some(items: Sequence[str]) -> str:
-    """The first few of them, and how many more there are."""
+    """The first few items, and the number of the rest."""
     more = [f"and {len(items) - _NAMED} more"] if len(items) > _NAMED else []
     return ", ".join([*items[:_NAMED], *more])

@@ -1,4 +1,4 @@
-"""How much memory there is for images, and which feed it allows."""
+"""Free memory for images, and the choice of the feed that fits it."""
 
 import os
 from pathlib import Path
@@ -11,14 +11,14 @@ from sslax import processes
 from sslax.errors import InputError
 
 RESIDENT_SHARE = 0.4
-"""Share of the free memory that a resident set may take unasked: networks, activations and optimiser need the rest, and
-on a CPU the set is there twice while it is put in its place."""
+"""Share of the free memory that `feed=auto` allows for a resident set. Networks, activations and optimiser need the rest,
+and on a CPU the set is in memory twice while it is placed."""
 
 Feed = Literal["resident", "streamed"]
 
 
 def host_memory() -> int:
-    """Bytes of memory that this machine has to give; all that it has where only that is known."""
+    """Bytes of memory available on this machine, or its total memory if the available memory is unknown."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():
@@ -28,9 +28,9 @@ def host_memory() -> int:
 
 
 def device_memory(mesh: Mesh) -> int | None:
-    """Bytes that a set spread over these devices may have: what the fullest of them has free, times their number.
+    """Bytes available for a set sharded over these devices: the free memory of the fullest device times their number.
 
-    None for devices without memory of their own, as CPUs.
+    None for devices without their own memory, such as CPUs.
     """
     own = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
     told = [stats for device in own if (stats := device.memory_stats()) and "bytes_limit" in stats]
@@ -47,32 +47,32 @@ def choose_feed(
     *,
     held: Literal["nowhere", "memory", "disk"] = "nowhere",
 ) -> Feed:
-    """Which feed a set gets: resident where it takes at most `RESIDENT_SHARE` of the free memory, or where it is asked for.
+    """Choose the feed of a set. "auto" is resident if the set takes at most `RESIDENT_SHARE` of the free memory.
 
     Args:
       wanted: the configuration's `feed`.
-      name: of the set, for the error.
-      nbytes: of its canvases.
-      mesh: the devices.
-      held: where the canvases are already; those on disk are mapped, and need no memory of the host to be placed.
+      name: name of the set, for the error.
+      nbytes: bytes of its canvases.
+      mesh: the device mesh.
+      held: where the canvases already are; canvases on disk are memory-mapped, so placing them needs no host memory.
 
     Raises:
-      InputError: where a resident feed is asked for and cannot fit.
+      InputError: if a resident feed is requested and the set does not fit.
     """
     if wanted == "streamed":
         return wanted
     devices = device_memory(mesh)
-    # What the set itself holds counts as free, or reading a set would change what is decided for it.
+    # Memory that the set itself occupies counts as free; otherwise reading the set first would change the choice.
     host = host_memory() + (nbytes if held == "memory" else 0)
     limits = ([] if devices is None else [devices]) + ([] if devices is not None and held == "disk" else [host])
-    # All processes have to come to the same.
+    # All processes must choose the same feed.
     free = int(processes.least_of(min(limits)))
     if wanted == "auto":
         return "resident" if nbytes <= RESIDENT_SHARE * free else "streamed"
     if nbytes > free:
         raise InputError(
-            f"feed is resident, but the images of {name} need {_size(nbytes)} and {_size(free)} are free; it must be "
-            "streamed, or choose a smaller --canvas or a --limit."
+            f"feed is resident, but the images of {name} need {_size(nbytes)} and only {_size(free)} are free; use --feed "
+            "streamed, a smaller --canvas or a --limit."
         )
     return wanted
 

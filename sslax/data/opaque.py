@@ -1,4 +1,4 @@
-"""Transparent images laid over a background, whatever way their format has of saying what is transparent."""
+"""Composition of transparent images over a background, for every way in which a format stores transparency."""
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -6,15 +6,15 @@ from PIL import Image, ImageFile
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
 
-# Gray levels that PNG stores in 2 and 4 bits, and Pillow spreads over 8 without spreading the transparent one with them.
+# PNG stores gray levels in 2 or 4 bits. Pillow scales the pixels to 8 bits by these factors, but not the transparent level.
 _SPREAD = {"L;2": 85, "L;4": 17}
 
 
 def fix_transparent_key(image: ImageFile.ImageFile) -> None:
-    """Makes a PNG's transparent gray or colour one of the pixels' values as Pillow has them; to be called before loading.
+    """Scale a PNG's transparent gray or colour to the pixel values that Pillow loads; call it before loading.
 
-    Pillow keeps the key as it is stored while it scales 2, 4 and 16 bits to 8. Of 16-bit colours the upper halves are
-    compared, which are all that is left of them.
+    Pillow keeps the stored key although it scales 2-, 4- and 16-bit pixels to 8 bits. For 16-bit colours only the upper bytes
+    are compared, because the loaded pixels have only those.
     """
     key = image.info.get("transparency")
     if image.format != "PNG" or key is None or not image.tile:
@@ -27,26 +27,26 @@ def fix_transparent_key(image: ImageFile.ImageFile) -> None:
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether a loaded image has an alpha channel, a palette with one, or a transparent colour; all may still be opaque."""
+    """Whether a loaded image has an alpha channel, a palette with alpha, or a transparent colour; all pixels may be opaque."""
     return image.has_transparency_data
 
 
 def laid_over(image: Image.Image, background: Colour) -> tuple[Image.Image, bool]:
-    """A loaded image of 8 bits that `is_transparent`, as RGB, and whether any of it showed the background."""
+    """A loaded 8-bit image that `is_transparent`, composed to RGB, and whether the background shows anywhere."""
     if image.mode not in ("RGBA", "LA"):
-        # Premultiplied modes go back to their own first.
+        # Premultiplied modes are converted back to straight alpha first.
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     low, _ = image.getchannel("A").getextrema()
     if low == 255:
         return image.convert("RGB"), False
     sheet = Image.new("RGB", image.size, background)
-    # Three arguments: the image is its own mask, and no copy of it without alpha is made.
+    # The image is its own mask, which avoids a copy without alpha.
     sheet.paste(image, (0, 0), image)
     return sheet, True
 
 
 def gray_over(gray: Image.Image, values: np.ndarray, key: object, background: Colour) -> tuple[Image.Image, bool]:
-    """A gray image as RGB, the background where its 16-bit `values` are its transparent gray `key`."""
+    """A gray image as RGB, with the background where its 16-bit `values` equal its transparent gray `key`."""
     rgb = gray.convert("RGB")
     shows = values == key if isinstance(key, int) else np.zeros(0, bool)
     if not shows.any():

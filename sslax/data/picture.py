@@ -1,14 +1,14 @@
-"""One encoded image, in a file or in memory -> one square of uint8 RGB.
+"""Decode one image, from a file or from memory, to a square of uint8 RGB.
 
-A file's content, not its name, decides its format (`sslax.data.formats`). It is turned upright by its EXIF orientation,
-unless the stored pixels are asked for. Whatever its mode, it becomes RGB: gray is repeated, palettes and CMYK are converted,
-what is transparent shows a background, 16-bit gray is scaled to 8 bits by its full range, and 32-bit integers or floats, which
-carry no white of their own, are scaled by the smallest of 1 (floats), 255 and 65535 that holds their maximum. Of animations
-and of several pages the first is read.
+The content of a file decides its format, not its name (`sslax.data.formats`). The image is turned upright by its EXIF
+orientation, unless the stored pixels are requested. Every mode becomes RGB: gray is repeated, palettes and CMYK are converted,
+transparent pixels show a background, and 16-bit gray is scaled to 8 bits by its full range. 32-bit integers and floats do not
+define white; they are scaled by the smallest of 1 (floats only), 255 and 65535 that is not below their maximum. Animations
+and multi-page files give their first frame.
 
-Resizing is Pillow's bicubic, antialiased. A JPEG that is large for the canvas is decoded at 1/2, 1/4 or 1/8 of its
-size, as long as three pixels a canvas pixel are left in each direction: that costs a fraction of the time, and on
-photographs and on noise the canvas differed by 7 levels of 255 at most, at over 50 dB PSNR, from the full decode's.
+Resizing is Pillow's bicubic, antialiased. A JPEG that is large for the canvas is decoded at 1/2, 1/4 or 1/8 of its size, if
+at least three pixels per canvas pixel remain in each direction. This takes a fraction of the time. On photographs and on
+noise, the canvas differed from a full decode's by at most 7 levels of 255, with over 50 dB PSNR.
 """
 
 import contextlib
@@ -29,28 +29,28 @@ from sslax.data import formats, opaque, upright
 from sslax.data.opaque import WHITE, Colour
 
 MAX_PIXELS = 2**27  # 400 MB as RGB: more than a 108-megapixel photograph.
-# More pixels than this (100 MB as RGB), after a JPEG's reduction, are decoded by one thread at a time: a small file can
-# claim them, and in every thread at once they would fill the memory.
+# Images with more pixels than this (100 MB as RGB), after a JPEG's reduction, are decoded by one thread at a time. A small
+# file can expand to such a size, and several at once would fill the memory.
 _LARGE_PIXELS = 2**25
 _large = threading.Lock()
 _DRAFT_MARGIN = 3
 RULES = 2
-"""Version of the rules by which files become pixels. Raise it when pixels change, so that older caches are noticed."""
+"""Version of the decoding rules. Increase it when decoded pixels change, so that older caches are recognised as stale."""
 
 
 class Reading(NamedTuple):
-    """How files are read where they leave a choice.
+    """Options for decoding files.
 
     Attributes:
-        exif: turn photographs upright by their EXIF orientation; False leaves the pixels as they are stored.
-        background: what shows where an image is transparent, RGB in [0, 255].
+        exif: turn photographs upright by their EXIF orientation; False keeps the stored pixels.
+        background: colour behind transparent pixels, RGB in [0, 255].
     """
 
     exif: bool = True
     background: Colour = WHITE
 
     def told(self) -> dict[str, object]:
-        """What pixels depend on besides the file, as JSON has it."""
+        """Everything besides the file that the pixels depend on, as JSON values."""
         return {"rules": RULES, "exif": self.exif, "background": list(self.background)}
 
 
@@ -66,9 +66,9 @@ class Picture(NamedTuple):
 
     Attributes:
         pixels: RGB on the canvas.
-        width: of the image as it is to be seen, pixels.
-        height: of the same.
-        treated: what was done to it that the user should know; the keys of `treated_note`.
+        width: width of the upright image in pixels.
+        height: height of the upright image in pixels.
+        treated: special treatments that the user should know about; the keys of `treated_note`.
     """
 
     pixels: UInt8[np.ndarray, "s s 3"]
@@ -81,11 +81,12 @@ TURNED, TRANSPARENT, FRAMES, GUESSED_WHITE = "turned", "transparent", "frames", 
 
 
 def treated_note(treated: Mapping[str, int], background: Colour) -> str | None:
-    """One line on what was done to images, or None.
+    """A line for the user on special treatments of images, or None.
 
     Args:
-        treated: how many were turned, laid over the background, read of several frames, and had a white that was guessed.
-        background: the colour.
+        treated: numbers of images that were turned upright, composed over the background, cut to their first frame, or
+            scaled by a guessed white.
+        background: the background colour.
     """
 
     def images(key: str, one: str, more: str) -> list[str]:
@@ -93,14 +94,14 @@ def treated_note(treated: Mapping[str, int], background: Colour) -> str | None:
         return [f"{count:,} {f'image {one}' if count == 1 else f'images {more}'}"] if count else []
 
     colour = "white" if background == WHITE else f"the colour {','.join(map(str, background))}"
-    guess = "whose white was taken to be 1, 255 or 65535, the smallest that holds the image's maximum"
+    guess = "with white assumed to be 1, 255 or 65535, the smallest value not below the image's maximum"
     said = [
         *images(TURNED, "was turned upright by its EXIF orientation", "were turned upright by their EXIF orientation"),
         *images(TRANSPARENT, f"with transparency was laid over {colour}", f"with transparency were laid over {colour}"),
         *images(
             FRAMES,
-            "has more frames or pages than the first, which was read",
-            "have more frames or pages than the first, which was read",
+            "has several frames or pages, of which only the first was read",
+            "have several frames or pages, of which only the first was read",
         ),
         *images(GUESSED_WHITE, f"has 32-bit gray values, {guess}", f"have 32-bit gray values, {guess}"),
     ]
@@ -108,24 +109,25 @@ def treated_note(treated: Mapping[str, int], background: Colour) -> str | None:
 
 
 def read_image(file: Path | bytes, canvas: int, reading: Reading = USUAL) -> Picture:
-    """Reads one file, or its bytes, onto a canvas of S = `canvas` pixels a side.
+    """Decode one file, or its bytes, to a canvas with a side of S = `canvas` pixels.
 
     Raises:
-        Unreadable: the file is missing, cut off, no image, has more than 2^27 pixels or values of unknown meaning.
+        Unreadable: if the file is missing, truncated or not an image, has more than 2^27 pixels, or has gray values of an
+            unknown range.
     """
     try:
         if isinstance(file, bytes):
             with Image.open(io.BytesIO(file), formats=formats.of_bytes(file)) as image:
                 return _read(image, canvas, reading)
         path = str(file)
-        # Opening a pipe would wait for someone to write into it.
+        # Opening a pipe would block until another process writes to it.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise Unreadable("not a file")
         with Image.open(path, formats=formats.of_path(path)) as image:
             return _read(image, canvas, reading)
     except Unreadable:
         raise
-    # Readers of broken files raise nearly anything: OSError, SyntaxError, struct.error, IndexError, MemoryError.
+    # Readers raise nearly any exception on broken files: OSError, SyntaxError, struct.error, IndexError, MemoryError.
     except Exception as error:
         raise Unreadable(_reason(file, error)) from error
 
@@ -136,11 +138,11 @@ def _read(image: ImageFile.ImageFile, canvas: int, reading: Reading) -> Picture:
         raise Unreadable(f"{width} x {height} pixels are more than {MAX_PIXELS}")
     if width * height == 0:
         raise Unreadable("no pixels")
-    # Small images are read in a tenth of a millisecond, so rare properties are tested for once, and cheaply.
+    # A small image decodes in 0.1 ms, so rare properties are tested only once, with cheap tests.
     already = upright.turned_already(image) if image.format == "TIFF" else 1
     if "transparency" in image.info:
         opaque.fix_transparent_key(image)
-    # The box leaves out what of a draft's last row and column lies outside of the image.
+    # The box excludes the parts of a draft's last row and column that lie outside of the image.
     box = None
     enough = canvas * _DRAFT_MARGIN
     if min(width, height) >= 2 * enough and (draft := image.draft(None, (enough, enough))):
@@ -148,12 +150,12 @@ def _read(image: ImageFile.ImageFile, canvas: int, reading: Reading) -> Picture:
     with _large if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
         rgb, treated = _as_rgb(image, reading.background)
         if box is None:
-            # Icons hold images of several sizes, and tell which it is when they are loaded.
+            # Icon files hold images of several sizes; the size is known only after loading.
             width, height = rgb.size
         if rgb.size != (canvas, canvas):
             rgb = rgb.resize((canvas, canvas), Image.Resampling.BICUBIC, box=box)
     pixels = np.asarray(rgb)
-    # For the stored pixels, the turn that Pillow has applied to a TIFF is undone.
+    # If the stored pixels are requested, undo the turn that Pillow applied to a TIFF.
     orientation = upright.undone(already)
     if reading.exif:
         orientation = upright.stored_orientation(image)
@@ -169,18 +171,18 @@ def _read(image: ImageFile.ImageFile, canvas: int, reading: Reading) -> Picture:
 
 
 def _has_more_frames(image: Image.Image) -> bool:
-    # What Pillow counts of a PSD are layers, which the image that is read is made of.
+    # Pillow counts the layers of a PSD as frames, but the decoded image is composed of all layers.
     if image.format == "PSD":
         return False
     try:
         return bool(getattr(image, "is_animated", False))
-    # A GIF has to look at its second frame for it, which may be damaged.
+    # For a GIF, Pillow reads the second frame to answer this; that frame may be damaged.
     except Exception:
         return False
 
 
 def read_quietly(file: Path | bytes, canvas: int, reading: Reading = USUAL) -> Picture:
-    """`read_image` without Pillow's warnings, for the main thread: filters belong to the process."""
+    """`read_image` without Pillow's warnings. Call it from the main thread only, because filters are global to the process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return read_image(file, canvas, reading)
@@ -200,7 +202,7 @@ def _unidentified(file: Path | bytes) -> str:
     with contextlib.suppress(OSError):
         head = file[:16] if isinstance(file, bytes) else _first_bytes(file)
     if formats.is_heif(head) and "HEIF" not in formats.available():
-        return f"a HEIC image, which {formats.HEIF_INSTALL} makes readable"
+        return f"a HEIC image; {formats.HEIF_INSTALL} makes it readable"
     return "not an image" if head else "empty file"
 
 
@@ -222,14 +224,14 @@ def _as_rgb(image: Image.Image, background: Colour) -> tuple[Image.Image, list[s
 
 
 def _deep_as_rgb(image: Image.Image, background: Colour) -> tuple[Image.Image, list[str]]:
-    # Pillow's own conversion would clip these at 255. 16-bit PGM comes as mode I, its values already 16-bit.
+    # Pillow's own conversion would clip these at 255. It loads 16-bit PGM as mode I with values up to 65535.
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     known = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     whites = [65535] if known else [1, 255, 65535] if image.mode == "F" else [255, 65535]
     white = next((white for white in whites if high <= white), None)
     if white is None or low < 0:
-        raise Unreadable(f"gray values from {low:g} to {high:g} have no known white")
+        raise Unreadable(f"gray values from {low:g} to {high:g}; the range must be 0 to at most {whites[-1]}")
     gray = Image.fromarray(np.rint(values * np.float32(255 / white)).astype(np.uint8))
     rgb, shows = opaque.gray_over(gray, values, image.info.get("transparency"), background)
     return rgb, [TRANSPARENT] * shows + [GUESSED_WHITE] * (not known)

@@ -1,4 +1,4 @@
-"""The sources of images by name, and the two ways to open a set: read into memory, or only listed."""
+"""The image sources by name, and two ways to open a set: read it into memory, or only list it."""
 
 import difflib
 import os
@@ -11,7 +11,7 @@ from sslax.data.opaque import WHITE, Colour
 from sslax.data.picture import Reading
 from sslax.errors import InputError
 
-# How each source is written -> what opens it, called with what stands after the colon.
+# Form of each spec -> function that opens it, called with the part after the colon.
 SOURCES: dict[str, Callable[[str, Request], Dataset | LazyDataset]] = {
     "digits": digits.open_digits,
     "folder:PATH": folder.open_folder,
@@ -30,27 +30,27 @@ def open_dataset(
     background: Colour = WHITE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Reads a set of images into memory.
+    """Read a set of images into memory.
 
     Args:
         spec: `"digits"` (scikit-learn's 8 x 8 digits), `"folder:PATH"` (see `sslax.data.folder`) or
             `"tfds:NAME[/CONFIG][:SPLIT]"` (see `sslax.data.tfds`).
-        canvas: side S of the canvases, 1 to 4096 pixels. None takes the images' own size where they all are square, of
-            one size and at most 256; otherwise 256, which `notes` then says.
-        limit: keep only the first so many images of each split, as evenly from each class as the classes allow; the
-            others are not even decoded, so `canvas=None` does not look at them either.
-        split_seed: picks the images that are held out where a labelled source has no test split, 0 or more.
-        allow_unreadable: go on where more than 1 % of the files cannot be decoded.
-        exif: turn photographs upright by their EXIF orientation; False leaves the pixels as they are stored.
-        background: what shows where an image is transparent, RGB in [0, 255].
+        canvas: side S of the canvases, 1 to 4096 pixels. None keeps the images' own size if all are square, of the same size
+            and at most 256; otherwise the side is 256, and `notes` say so.
+        limit: keep at most this many images of each split, as evenly per class as the classes allow. The other images are
+            not decoded, so `canvas=None` ignores them too.
+        split_seed: selects the images to hold out if a labelled source has no test split; at least 0.
+        allow_unreadable: continue if more than 1 % of the files cannot be decoded.
+        exif: turn photographs upright by their EXIF orientation; False keeps the stored pixels.
+        background: colour behind transparent pixels, RGB in [0, 255].
         progress: called as progress(done, total) in images, from the calling thread, by sources that decode files. It
-            starts again from the beginning where `canvas=None` finds images of a second size.
+            restarts from the beginning if `canvas=None` finds images of a second size.
 
     Returns:
-        The set; the same arguments over the same files give the same arrays, in the same order.
+        The set; the same arguments and files give the same arrays, in the same order.
 
     Raises:
-        InputError: the spec, an option or the files cannot be used.
+        InputError: if the spec, an option or the files are invalid.
     """
     data = open_lazily(
         spec,
@@ -76,32 +76,32 @@ def open_lazily(
     background: Colour = WHITE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset | LazyDataset:
-    """Lists a set of images without decoding it; `sslax.data.lazy.load` of it is what `open_dataset` gives.
+    """List a set of images without decoding it; `sslax.data.lazy.load` of the result equals `open_dataset`.
 
     Args:
-        spec: as the other arguments, of `open_dataset`.
-        canvas: as there.
-        limit: as there.
-        split_seed: as there.
-        allow_unreadable: kept for `load`.
-        exif: kept for whoever decodes.
-        background: kept for whoever decodes.
-        progress: called where all labels have to be read from records.
+        spec: as in `open_dataset`.
+        canvas: as in `open_dataset`.
+        limit: as in `open_dataset`.
+        split_seed: as in `open_dataset`.
+        allow_unreadable: stored for `load`.
+        exif: stored for decoding.
+        background: stored for decoding.
+        progress: called by sources that must read all labels from records.
 
     Returns:
-        The listed set; what is in memory anyway (digits) comes as it is.
+        The listed set, or a `Dataset` for a source that is in memory anyway (digits).
 
     Raises:
-        InputError: the spec or an option cannot be used, or there is nothing to list.
+        InputError: if the spec or an option is invalid, or there is nothing to list.
     """
     if canvas is not None and not 1 <= canvas <= MAX_CANVAS:
-        raise InputError(f"canvas={canvas} is not a side in pixels; --canvas must be from 1 to {MAX_CANVAS}.")
+        raise InputError(f"canvas={canvas} is not a valid side in pixels; --canvas must be from 1 to {MAX_CANVAS}.")
     if limit is not None and limit < 1:
         raise InputError(f"limit={limit} keeps no images; --limit must be at least 1, or left out to keep all of them.")
     if split_seed < 0:
         raise InputError(f"split_seed={split_seed} is negative; --split-seed must be 0 or more.")
     if len(background) != 3 or not all(isinstance(level, int) and 0 <= level <= 255 for level in background):
-        raise InputError(f"background={background} is no colour; it must be three whole numbers from 0 to 255.")
+        raise InputError(f"background={background} is not a colour; it must be three integers from 0 to 255.")
     source, location = _find_source(spec)
     red, green, blue = background
     reading = Reading(exif, (red, green, blue))
@@ -119,10 +119,10 @@ def _find_source(spec: str) -> tuple[Callable[[str, Request], Dataset | LazyData
             hint = f"did you mean '{meant}'?"
         else:
             hint = "write one of these."
-        raise InputError(f"data={spec!r} is not a source of images (--data takes {' or '.join(SOURCES)}); {hint}")
+        raise InputError(f"data={spec!r} is not an image source (--data takes {' or '.join(SOURCES)}); {hint}")
     form = forms[name]
     if ":" in form and not location:
         raise InputError(f"data={spec!r} does not say where the images are; write it as --data {form}.")
     if ":" not in form and colon:
-        raise InputError(f"data={spec!r} says more than '{name}' can use; write it as --data {form}.")
+        raise InputError(f"data={spec!r}: the source '{name}' takes nothing after its name; write it as --data {form}.")
     return SOURCES[form], location

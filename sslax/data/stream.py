@@ -1,8 +1,8 @@
-"""How images reach the compiled step, streamed: decoded on the host by grain, ahead of the step that takes them.
+"""The streamed feed: grain decodes images on the host, ahead of the step that uses them.
 
-What is read depends on the position in the run alone, so a run goes on from its step with nothing else to restore, and
-sees the images that the resident feed would have shown it. A batch is read in pieces by several threads at once, or by
-worker processes, and put together in order.
+The images of a step depend only on its position in the run. A resumed run therefore needs no reader state, and it sees the
+same images as with the resident feed. Several threads or worker processes read a batch in pieces, which are then joined in
+order.
 """
 
 import functools
@@ -27,27 +27,27 @@ from sslax.data.decode import default_threads
 from sslax.data.feed import Placed, epoch_order
 from sslax.data.lazy import LazySplit
 
-# Images that are read at once, decoded and from an array: enough to forget the cost of a call, few enough that several
+# Images per piece, decoded or copied from an array: enough to amortise the overhead of a call, few enough that several
 # threads share a batch.
 _DECODED_AT_ONCE, _COPIED_AT_ONCE = 16, 64
-# Batches that wait on the host, and on the devices besides the one in use.
+# Batches that are prefetched on the host, and on the devices besides the one in use.
 _WAITING, _PLACED = 2, 1
-# Two threads that ask for the order of one epoch need not compile it twice.
+# The lock keeps two threads from compiling the order of the same epoch twice.
 _LOCK = threading.Lock()
 
 
 @dataclass
 class Epochs:
-    """What is read in a run from a step on, a batch at a time: the indices of what this process reads of it.
+    """The schedule of a run from step `start` on: for each batch, the indices of the images that this process reads.
 
     Attributes:
-        key: the numbers of the run's key, and the name of its kind.
-        images: n of the set.
-        batch_size: images a step, over all processes.
-        steps_per_epoch: whole batches of an epoch.
+        key: the raw data of the run's key, and the name of its PRNG implementation.
+        images: number of images of the set.
+        batch_size: images per step, over all processes.
+        steps_per_epoch: full batches per epoch.
         start: the first step.
-        steps: of the whole run.
-        rows: places in a batch that are read here.
+        steps: number of steps of the whole run.
+        rows: positions in the batch that this process reads.
     """
 
     key: tuple[np.ndarray, str]
@@ -70,12 +70,12 @@ class Epochs:
         order = self._orders.get(epoch)
         if order is None:
             numbers, kind = self.key
-            # On the host where jax can: the devices would do it after all the steps that wait for them.
+            # On the CPU backend if there is one: on the accelerator it would queue behind all dispatched steps.
             with _on_host(), _LOCK:
                 key = jax.random.wrap_key_data(jax.numpy.asarray(numbers), impl=kind)
                 order = np.asarray(epoch_order(key, epoch, self.images))
             self._orders[epoch] = order
-            # Threads at the end of one epoch and at the beginning of the next both find theirs.
+            # Keep the previous epoch too: threads may still read its end while others read the next epoch's beginning.
             for old in [other for other in list(self._orders) if other < epoch - 1]:
                 self._orders.pop(old, None)
         return order
@@ -84,13 +84,13 @@ class Epochs:
 def _on_host() -> Any:
     try:
         return jax.default_device(jax.local_devices(backend="cpu")[0])
-    except RuntimeError:  # JAX_PLATFORMS leaves no CPU.
+    except RuntimeError:  # JAX_PLATFORMS excludes the CPU.
         return jax.default_device(jax.local_devices()[0])
 
 
 @dataclass(frozen=True)
 class Once:
-    """What is read to see every image once, in order, in batches of one size but for the last."""
+    """The schedule that reads every image once, in order, in batches of one size; the last one may be smaller."""
 
     indices: Int[np.ndarray, "n"]
     size: int
@@ -104,7 +104,7 @@ class Once:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """The batches cut into pieces that one thread reads: what grain sees as its source."""
+    """The data source for grain: the batches, cut into pieces that one thread reads."""
 
     split: Split | LazySplit
     schedule: Epochs | Once
@@ -123,23 +123,23 @@ class _Pieces:
 def read_batches(
     split: Split | LazySplit, schedule: Epochs | Once, *, workers: int = 0, threads: int | None = None
 ) -> Generator[Images, None, None]:
-    """The scheduled batches on the host, in order, each read while those before it are used.
+    """The scheduled batches on the host, in order, prefetched while earlier ones are used.
 
     Args:
-        split: what is read.
-        schedule: which images.
-        workers: processes that decode; 0 decodes in threads of this one. What needs no decoding is read in threads anyway.
-        threads: how many of those; None is one a core.
+        split: the split to read.
+        schedule: the indices of each batch.
+        workers: number of decoding processes; 0 decodes in threads of this process. A split in memory always uses threads.
+        threads: number of threads; None uses one per core.
 
     Raises:
-        InputError: from the iterator, where an image cannot be decoded.
+        InputError: from the iterator, if an image cannot be decoded.
     """
-    # Pillow warns of odd metadata file by file, in threads that cannot keep a filter of their own.
+    # Pillow warns about unusual metadata for each file, in threads, which cannot have their own warning filters.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     if not len(schedule):
         return
     if isinstance(split, Split):
-        # A worker would get a copy of the whole set, to copy some of it back.
+        # Each worker would get a copy of the whole set only to copy parts of it back.
         workers = 0
     size = _COPIED_AT_ONCE if isinstance(split, Split) else _DECODED_AT_ONCE
     per_batch = -(-len(schedule[0]) // size)
@@ -148,7 +148,7 @@ def read_batches(
     source: Any = _Pieces(split, schedule, per_batch, size)
     pieces = grain.MapDataset.source(source).to_iter_dataset(grain.ReadOptions(threads, ahead))
     if workers:
-        # grain asks absl's flags, which only programs that absl starts have parsed.
+        # grain reads absl's flags, which are parsed only in programs started by absl.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=-(-ahead // workers))
@@ -162,7 +162,7 @@ def read_batches(
 
 
 def _begin_worker(index: int, count: int) -> None:
-    """Ctrl-C is for the process that trains, and so are its accelerators: a worker only computes the order of an epoch."""
+    """Set up a worker: the training process handles Ctrl-C and owns the accelerators; workers use jax on the CPU only."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jax.config.update("jax_platforms", "cpu")
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -185,22 +185,22 @@ def stream(
     steps: int,
     workers: int = 0,
 ) -> Generator[Placed, None, None]:
-    """The batches of a run on the devices, from step `start` on: those that the resident feed takes at the same steps.
+    """The batches of a run on the devices, from step `start` on; they equal the resident feed's batches of the same steps.
 
-    Each process reads the rows of its own devices, and the next batch is on its way while one is used.
+    Each process reads the rows of its own devices. The next batch is transferred while the current one is used.
 
     Args:
         split: the training images.
-        key: the run's.
+        key: the run's key.
         mesh: the devices that share a batch.
-        batch_size: images a step, over all devices.
-        steps_per_epoch: whole batches of an epoch.
+        batch_size: images per step, over all devices.
+        steps_per_epoch: full batches per epoch.
         start: the first step.
-        steps: of the whole run.
+        steps: number of steps of the whole run.
         workers: as in `read_batches`.
 
     Raises:
-        InputError: from the iterator, where an image cannot be decoded.
+        InputError: from the iterator, if an image cannot be decoded.
     """
     rows = NamedSharding(mesh, PartitionSpec("data"))
     own = sorted(
@@ -212,7 +212,7 @@ def stream(
     )
     here = np.concatenate([np.arange(first, last) for first, last in own])
     schedule = Epochs(
-        # A copy: the state that the key belongs to is donated to its next step.
+        # A copy, because the training state that holds the key is donated to the next step.
         (np.array(jax.random.key_data(key)), str(jax.random.key_impl(key))),
         len(split),
         batch_size,

@@ -1,12 +1,12 @@
-"""Sets of images that TensorFlow Datasets has prepared, read from array_record files without TensorFlow.
+"""Image sets prepared by TensorFlow Datasets, read from array_record files without TensorFlow.
 
-    tfds:NAME                 the splits train and test, or validation where there is no test
-    tfds:NAME/CONFIG          of one of the set's configurations
-    tfds:NAME[/CONFIG]:SPLIT  learns from another split, such as stl10's unlabelled, or from a part, as tfds writes it
+    tfds:NAME                 the splits train and test, or validation if there is no test
+    tfds:NAME/CONFIG          the same, of one of the set's configurations
+    tfds:NAME[/CONFIG]:SPLIT  trains on another split, such as stl10's unlabelled, or on a part in tfds' slice syntax
 
-Sets lie where tfds looks for them: in TFDS_DATA_DIR, or in ~/tensorflow_datasets. One that is not there is prepared, for
-which most need TensorFlow. The stored files are decoded as those of a folder are, so the same images give the same
-canvases. A set without a class label is unlabelled, as is a split whose labels are all negative.
+Sets are read from tfds' own folder: TFDS_DATA_DIR, or ~/tensorflow_datasets. A set that is missing there is prepared, which
+for most sets needs TensorFlow. The stored files are decoded like those of a folder, so the same images give the same
+canvases. A set without a class label is unlabelled, and so is a split with negative labels.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ _LOOKED_AT = 64
 
 @dataclasses.dataclass(frozen=True)
 class _Fetch:
-    """Records of a split: the stored file of the image, and its class."""
+    """Fetches the encoded image and the label of a split's records."""
 
     records: Any
     image: str
@@ -49,19 +49,19 @@ class _Fetch:
 
 
 def open_tfds(location: str, request: Request) -> LazyDataset:
-    """Lists `"tfds:NAME[/CONFIG][:SPLIT]"`, as at the top of this module.
+    """List `"tfds:NAME[/CONFIG][:SPLIT]"`, as described at the top of this module.
 
     Args:
         location: `NAME[/CONFIG][:SPLIT]`.
-        request: `open_dataset`'s arguments; with a `limit`, or where a test split has to be held out, the labels of all
-            records are read, with `progress`.
+        request: `open_dataset`'s arguments. With a `limit`, or if a test split must be held out, the labels of all records
+            are read, with `progress`.
 
     Returns:
         The set; names are `SPLIT/00000000` and up, in the order of the records.
 
     Raises:
-        InputError: tfds is not installed, or there is no such set, configuration or split, or it is not prepared and
-            cannot be, or its examples are not one image each.
+        InputError: if tfds is not installed; there is no such set, configuration or split; the set is not prepared and
+            preparing it fails; or its examples do not have one image each.
     """
     spec = request.spec
     name, _, split = location.partition(":")
@@ -122,7 +122,7 @@ def _name(part: str, index: int) -> str:
 def _records(spec: str, name: str, builder: Any, part: str, image: str, label: str | None) -> _Fetch:
     from tensorflow_datasets import decode, features
 
-    # Masks and the like are images too, which nobody looks at.
+    # Other image features, such as masks, are not used, so they need no decoding either.
     images = [name for name, feature in builder.info.features.items() if isinstance(feature, features.Image)]
     decoders = {name: decode.SkipDecoding() for name in images}
     try:
@@ -135,12 +135,12 @@ def _records(spec: str, name: str, builder: Any, part: str, image: str, label: s
 
 
 def _base(part: str) -> str:
-    """`train` of `train[:10%]`."""
+    """The split's name without its slice: `train` for `train[:10%]`."""
     return part.partition("[")[0].strip()
 
 
 def _builder(spec: str, name: str) -> Any:
-    """The builder of a prepared set, the newest version of it; the set is prepared where it has to be."""
+    """The builder of the newest prepared version of a set; a missing set is prepared first."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -159,7 +159,7 @@ def _builder(spec: str, name: str) -> Any:
             return tfds.builder_from_directory(found)
         except Exception as error:
             raise InputError(
-                f"data={spec!r}: {found} cannot be read ({_first_line(error)}); prepare the set anew."
+                f"data={spec!r}: {found} cannot be read ({_first_line(error)}); prepare the set again."
             ) from error
 
     known = tfds.list_builders(with_community_datasets=False)
@@ -189,7 +189,7 @@ def _builder(spec: str, name: str) -> Any:
 
 
 def _command(name: str) -> str:
-    # Not `tfds build`, which asks for Apache Beam.
+    # Not `tfds build`, which requires Apache Beam.
     prepare = f"tfds.builder('{name}', file_format='array_record').download_and_prepare()"
     return f'python -c "import tensorflow_datasets as tfds; {prepare}"'
 
@@ -203,7 +203,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _newest(folder: Path) -> Path | None:
-    """The newest version of a set or of its configuration that was prepared to the end."""
+    """The newest completely prepared version of a set or of its configuration."""
     versions = [
         child for child in _folders(folder) if _VERSION.fullmatch(child.name) and (child / "dataset_info.json").exists()
     ]
@@ -211,7 +211,7 @@ def _newest(folder: Path) -> Path | None:
 
 
 def _features(spec: str, builder: Any) -> tuple[str, str | None]:
-    """The names of the image and of the class label among the features of an example."""
+    """The names of the image feature and of the class label feature, or None, of an example."""
     from tensorflow_datasets import features
 
     found = dict(builder.info.features.items())
@@ -219,21 +219,21 @@ def _features(spec: str, builder: Any) -> tuple[str, str | None]:
     labels = [name for name, feature in found.items() if isinstance(feature, features.ClassLabel)]
     if len(images) != 1 and "image" not in images:
         raise InputError(
-            f"data={spec!r} has {len(images)} images an example ({', '.join(found)}); it must be a set of one image each."
+            f"data={spec!r} has {len(images)} images per example (features: {', '.join(found)}); each example must have one."
         )
     image = "image" if "image" in images else images[0]
     return image, "label" if "label" in labels else labels[0] if len(labels) == 1 else None
 
 
 def _all_labelled(fetch: _Fetch) -> bool:
-    """Whether some records, spread over the split, all have labels."""
+    """Whether a sample of records, spread evenly over the split, all have labels."""
     count = len(fetch.records)
     looked_at = np.linspace(0, count - 1, min(_LOOKED_AT, count)).astype(int).tolist()
     return fetch.label is not None and all(fetch(index).label >= 0 for index in looked_at)
 
 
 def _labels(fetch: _Fetch, request: Request) -> Int32[np.ndarray, "n"]:
-    """All labels of a split, zeros where it has none."""
+    """All labels of a split; zeros if it has none."""
     count = len(fetch.records)
     labels = np.zeros(count, np.int32)
     if fetch.label is None:

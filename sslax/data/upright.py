@@ -1,7 +1,7 @@
-"""EXIF orientation: how a photograph is to be turned, and a canvas turned by it.
+"""EXIF orientation: read it from an image, and turn a canvas upright by it.
 
-The eight values are those of EXIF 2.32, tag 0x0112: the image's rows and columns as stored, 1 being upright. Pillow's own
-`getexif` is not used: it also reads the orientation from XMP, and warns of damaged blocks.
+The eight values are those of EXIF 2.32, tag 0x0112, which describe the stored rows and columns; 1 is upright. Pillow's
+`getexif` is not used, because it also reads the orientation from XMP and warns about damaged blocks.
 """
 
 import struct
@@ -12,16 +12,16 @@ from jaxtyping import UInt8
 from PIL import Image
 
 _ORIENTATION = 0x0112
-# TIFF's types of whole numbers -> how they are unpacked; the tag is a SHORT, but some programs write another.
+# TIFF's integer types -> struct format; the tag should be a SHORT, but some programs write other types.
 _TYPES = {1: "B", 3: "H", 4: "I"}
 _UNDONE = {6: 8, 8: 6}
 
 
 def orientation_of(exif: bytes) -> int:
-    """The orientation, 1 to 8, in an EXIF block; 1 where it holds none, or is damaged.
+    """The orientation, 1 to 8, in an EXIF block; 1 if the block has none or is damaged.
 
     Args:
-        exif: a TIFF header and its first directory, with or without `Exif\\0\\0` before it.
+        exif: a TIFF header and its first directory, optionally preceded by `Exif\\0\\0`.
     """
     while exif.startswith(b"Exif\0\0"):
         exif = exif[6:]
@@ -42,13 +42,13 @@ def orientation_of(exif: bytes) -> int:
 
 
 def stored_orientation(image: Image.Image) -> int:
-    """The orientation that an opened image's EXIF block says its pixels have; 1 where there is no such block.
+    """The orientation in the EXIF block of an opened image; 1 if there is no such block.
 
-    PNG may have the block after its pixels, so load the image first. For TIFF see `turned_already`.
+    A PNG may store the block after its pixels, so load the image first. For TIFF see `turned_already`.
     """
     block = image.info.get("exif")
     if block is None and isinstance(profile := image.info.get("Raw profile type exif"), str):
-        # ImageMagick's way before PNG had a chunk for it: three lines, then the block in hexadecimal digits.
+        # ImageMagick's form from before PNG had a chunk for EXIF: three lines, then the block in hexadecimal digits.
         try:
             block = bytes.fromhex("".join(profile.split("\n")[3:]))
         except ValueError:
@@ -57,11 +57,11 @@ def stored_orientation(image: Image.Image) -> int:
 
 
 def turned_already(image: Image.Image) -> int:
-    """The orientation that Pillow applies itself when it loads this image: that of TIFF's own tag; 1 for other formats.
+    """The orientation that Pillow itself applies when it loads this image: TIFF's own tag; 1 for other formats.
 
-    A HEIF container has rotations of its own. They are part of decoding, so they are always applied and never counted.
+    A HEIF container stores its own rotations. They are part of decoding: always applied, and not included here.
 
-    Call it before the image is loaded, because loading drops the tag. For a TIFF without the tag Pillow would take the
+    Call it before loading the image, because loading drops the tag. For a TIFF without the tag, Pillow would take the
     orientation from XMP; this call prevents that.
     """
     tags: Any = getattr(image, "tag_v2", None)
@@ -74,19 +74,19 @@ def turned_already(image: Image.Image) -> int:
 
 
 def undone(orientation: int) -> int:
-    """The orientation that brings back an image turned by `orientation`."""
+    """The orientation that reverses `orientation`."""
     return _UNDONE.get(orientation, orientation)
 
 
 def is_sideways(orientation: int) -> bool:
-    """Whether width and height change places."""
+    """Whether the orientation swaps width and height."""
     return orientation >= 5
 
 
 def turned(canvas: UInt8[np.ndarray, "s s 3"], orientation: int) -> UInt8[np.ndarray, "s s 3"]:
-    """A square canvas, turned upright.
+    """A square canvas turned upright.
 
-    Squashing to a square and turning can be done in either order, and this one turns the fewest pixels.
+    Squashing to a square and turning commute; turning the canvas moves the fewest pixels.
     """
     if orientation >= 5:
         canvas = canvas.swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""What features are worth, as functions of feature arrays."""
+"""Evaluation of features: kNN, linear probe, collapse metrics and per-class metrics, as functions of arrays."""
 
 from sslax.evaluation.classes import PerClass, confusion_matrix, per_class
 from sslax.evaluation.collapse import effective_rank, feature_std

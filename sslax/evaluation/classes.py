@@ -1,4 +1,4 @@
-"""What a classifier does class by class."""
+"""Per-class metrics of a classifier."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,13 @@ from sslax.checks import check_count, check_labels
 
 
 class PerClass(NamedTuple):
-    """Figures of each class, in [0, 1]; NaN where there is nothing to divide by.
+    """Metrics of each class, in [0, 1]; NaN where the denominator is 0.
 
     Attributes:
-      precision: share of the images taken for the class that are of it; NaN where none was taken for it.
-      recall: share of the class's images that are taken for it; NaN where it has none.
-      f1: harmonic mean of both, 2 tp / (2 tp + fp + fn); NaN where the class has no images and none was taken for it.
-      support: the class's images.
+      precision: share of the images predicted as the class that belong to it; NaN if no image is predicted as the class.
+      recall: share of the class's images that are predicted as it; NaN if the class has no images.
+      f1: harmonic mean of both, 2 tp / (2 tp + fp + fn); NaN if the class has no images and no image is predicted as it.
+      support: number of images of the class.
     """
 
     precision: Float[np.ndarray, "c"]
@@ -27,11 +27,11 @@ class PerClass(NamedTuple):
 def confusion_matrix(
     labels: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], *, num_classes: int
 ) -> Int[np.ndarray, "c c"]:
-    """How many images of each class (row) were taken for each class (column).
+    """The number of images of each true class (row) that are predicted as each class (column).
 
     Raises:
-      ValueError: where a label or a prediction is not in [0, num_classes), or there are not as many of both.
-      TypeError: where they are not integers.
+      ValueError: on labels or predictions outside [0, num_classes), or different numbers of them.
+      TypeError: on labels or predictions that are not integers.
     """
     check_count("num_classes", num_classes)
     labels, predicted = np.asarray(labels), np.asarray(predicted)
@@ -44,7 +44,7 @@ def confusion_matrix(
 
 
 def per_class(confusion: Int[np.ndarray, "c c"]) -> PerClass:
-    """Precision, recall, F1 and support of each class from a confusion matrix, true classes in rows.
+    """Precision, recall, F1 and support of each class, from a confusion matrix with true classes in rows.
 
     Raises:
       ValueError: on another shape than [c, c] or negative counts.

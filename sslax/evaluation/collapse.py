@@ -1,4 +1,4 @@
-"""Two numbers that tell whether features have collapsed."""
+"""Two metrics that show whether features have collapsed."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -8,9 +8,9 @@ from sslax.numerics import at_least_float32, l2_normalize
 
 
 def feature_std(features: Float[Array, "n d"]) -> Float[Array, ""]:
-    """How much the directions of features vary: ℓ2-normalise, deviation over the batch of each dimension, mean of those.
+    """The standard deviation over the batch of each dimension of the ℓ2-normalised features, averaged over dimensions.
 
-    Near 1/√d for directions spread evenly over the sphere, 0 for constant features. The deviation is unbiased (n - 1).
+    Near 1/√d for directions spread uniformly over the sphere, 0 for constant features. The variance is unbiased (n - 1).
 
     Raises:
       ValueError: on other than two dimensions or fewer than two rows.
@@ -22,7 +22,7 @@ def feature_std(features: Float[Array, "n d"]) -> Float[Array, ""]:
 
 
 def effective_rank(features: Float[Array, "n d"]) -> Float[Array, ""]:
-    """RankMe: exp of the entropy of the singular values' shares, in [1, min(n, d)]; features are not centred.
+    """RankMe: exp of the entropy of the normalised singular values, in [1, min(n, d)]; features are not centred.
 
     Raises:
       ValueError: on other than two dimensions or fewer than two rows.

@@ -1,4 +1,4 @@
-"""The weighted nearest-neighbour classifier that features are judged by without training anything."""
+"""The weighted nearest-neighbour classifier, which evaluates features without training."""
 
 import functools
 import math
@@ -16,11 +16,11 @@ from sslax.numerics import at_least_float32, l2_normalize
 PROTOCOLS = {"knn1": (1, 0.07), "knn20": (20, 0.07), "knn200": (200, 0.1)}
 """k and temperature by name: DINO's protocol at 1 and 20 neighbours, lightly's benchmark at 200."""
 
-# Similarities of one block of queries, whatever their number: 32 MB of float32 on CPU, 256 MB on a device with its own memory.
+# Maximum number of similarities in one block of queries: 32 MB of float32 on CPU, 256 MB on a device with its own memory.
 _BLOCK_SIMILARITIES = {"cpu": 2**23}
 _BLOCK_ELSEWHERE = 2**26
-# Narrower features are filled up with zeros, which change no cosine: pixels of small images and the features of a small network
-# then share one compiled program.
+# Narrower features are padded with zeros, which change no cosine. Pixels of small images and features of a small network then
+# share one compiled program.
 _LEAST_WIDTH = 256
 
 
@@ -37,19 +37,19 @@ def knn_scores(
 
     Args:
       queries: features to classify; need not be normalised.
-      features: features of known label.
-      labels: their classes, in [0, num_classes).
-      num_classes: c.
-      k: neighbours that vote; at most n.
-      temperature: of the weights, above 0.
+      features: features with known labels.
+      labels: their labels, in [0, num_classes).
+      num_classes: number of classes c.
+      k: number of neighbours that vote; at most n.
+      temperature: temperature of the weights, above 0.
 
     Returns:
-      The summed votes [m, c]; `argmax` predicts. At temperatures below about 1/75 the weights, which float32 cannot hold,
-      are scaled so that no sum exceeds exp(80): no prediction changes.
+      The summed votes [m, c]; their `argmax` is the prediction. At temperatures below about 1/75 the weights would overflow
+      float32, so they are scaled to keep every sum at most exp(80); this changes no prediction.
 
     Raises:
-      ValueError: on k outside [1, n], a temperature that is not positive, labels that are concrete and out of range, or arrays
-        that are empty or do not fit each other.
+      ValueError: on k outside [1, n], a temperature that is not positive, concrete labels out of range, or arrays that are
+        empty or have shapes that do not match.
       TypeError: on features that are not floating-point or labels that are not integers.
 
     Source: Wu et al. 2018, arXiv:1805.01978, section 3.4; `eval_knn.py` of DINO's release.
@@ -65,17 +65,17 @@ def knn_votes(
     num_classes: int,
     settings: Sequence[tuple[int, float | Float[Array, ""]]],
 ) -> tuple[Float[Array, "m c"], ...]:
-    """`knn_scores` for several (k, temperature) at once: the similarities are computed and ordered once, in one program.
+    """`knn_scores` for several (k, temperature) at once; one program computes and sorts the similarities only once.
 
     Args:
-      queries: as for `knn_scores`, as are `features`, `labels` and `num_classes`.
+      queries: as in `knn_scores`; so are `features`, `labels` and `num_classes`.
       settings: pairs of k and temperature, at least one.
 
     Returns:
       The votes [m, c] of each setting, in order.
 
     Raises:
-      ValueError: as `knn_scores`, and without settings.
+      ValueError: as `knn_scores`, and on empty settings.
       TypeError: as `knn_scores`.
     """
     return _votes(queries, features, labels, num_classes=num_classes, settings=settings)
@@ -113,9 +113,9 @@ def knn_accuracies(
     num_classes: int,
     protocols: Iterable[str] = tuple(PROTOCOLS),
 ) -> dict[str, float]:
-    """Accuracies in [0, 1] of kNN on `test`, by the names of `PROTOCOLS`.
+    """Accuracies in [0, 1] of kNN on `test`, by the names in `PROTOCOLS`.
 
-    A protocol with more neighbours than there are training features is left out.
+    A protocol with more neighbours than training features is skipped.
 
     Raises:
       ValueError: on a name that is not in `PROTOCOLS`, and as `knn_scores`.
@@ -148,7 +148,7 @@ def _scores(queries, features, labels, temperatures, *, num_classes, ks):
 
     def vote(cosines, classes, temperature):
         largest = jnp.minimum(1 / temperature, 80 - math.log(cosines.shape[1]))
-        # Rounding brings a cosine above 1, which at a tiny temperature would overflow.
+        # Rounding can bring a cosine above 1, which would overflow at a tiny temperature.
         votes = jnp.exp((jnp.minimum(cosines, 1) - 1) / temperature + largest)
         here = jnp.broadcast_to(jnp.arange(len(classes))[:, None], classes.shape)
         return jnp.zeros((len(classes), num_classes), votes.dtype).at[here, classes].add(votes)

@@ -1,4 +1,4 @@
-"""The linear probe: how well a linear classifier does on frozen features."""
+"""The linear probe: the accuracy of a linear classifier on frozen features."""
 
 import functools
 from typing import NamedTuple
@@ -11,15 +11,15 @@ from jaxtyping import Array, Float, Int, Key
 
 from sslax.checks import as_array, check_at_least, check_count, check_floating, check_labels, check_positive
 
-# Features are scaled to unit variance first, so one grid serves pixels and networks alike.
+# Features are scaled to unit variance first, so one grid works for both pixels and networks.
 LEARNING_RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 WEIGHT_DECAYS = (1e-2, 1e-3, 1e-4, 0.0)
 
 
 class LinearProbe(NamedTuple):
-    """A trained probe: its accuracy in [0, 1] on the test features, what held-out training data chose, and its answers.
+    """A trained probe: its test accuracy in [0, 1], the options selected on held-out training data, and its predictions.
 
-    `predictions` are the classes that the test features are taken for, [m].
+    `predictions` are the predicted classes of the test features, [m].
     """
 
     accuracy: float
@@ -42,33 +42,32 @@ def linear_probe(
     learning_rates: tuple[float, ...] = LEARNING_RATES,
     weight_decays: tuple[float, ...] = WEIGHT_DECAYS,
 ) -> LinearProbe:
-    """Multinomial logistic regression on frozen features: SGD with Nesterov momentum 0.9 and a cosine to 0.
+    """Multinomial logistic regression on frozen features: SGD with Nesterov momentum 0.9 and a cosine schedule to 0.
 
-    Learning rate and weight decay are those that do best on a fifth of the training features held out (of equals the
-    slowest and most decayed); the probe is then trained anew on all of them. The test set decides nothing. All
-    candidates train at once, under vmap, on the same batches.
+    The probe selects learning rate and weight decay by accuracy on a held-out fifth of the training features (ties go to the
+    lowest rate, then the highest decay), and is then retrained on all training features. The test set is used only for the
+    final accuracy. All candidates train at once, under vmap, on the same batches.
 
     Args:
-      key: for the held-out fifth and the batches.
-      train_features: centred and divided by one number here, the root of their mean variance.
-      train_labels: classes in [0, num_classes).
-      test_features: moved and scaled as the training features are.
-      test_labels: their classes.
-      num_classes: c.
-      steps: of SGD.
-      batch_size: drawn with replacement.
-      learning_rates: to choose from.
-      weight_decays: to choose from; the bias is not decayed.
+      key: PRNG key for the held-out fifth and the batches.
+      train_features: training features; centred here and divided by one number, the root of their mean variance.
+      train_labels: labels in [0, num_classes).
+      test_features: test features; shifted and scaled like the training features.
+      test_labels: labels of the test features.
+      num_classes: number of classes c.
+      steps: number of SGD steps.
+      batch_size: size of the batches, drawn with replacement.
+      learning_rates: candidates.
+      weight_decays: candidates; the bias is not decayed.
 
     Raises:
-      ValueError: on fewer than two training features, arrays that are empty or do not fit each other, labels out of range,
-        or options that are.
+      ValueError: on fewer than two training features, arrays that are empty or have shapes that do not match, or labels or
+        options out of range.
       TypeError: on features that are not floating-point or labels that are not integers.
 
-    Source: the protocol of Chen et al. 2020, appendix B.6, with BYOL's choice on held-out training data. Deviations: weight
-    decay is swept too, which matters for pixels and small sets; features are centred and scaled as a whole, which keeps
-    their relative sizes (dividing each by its own deviation would blow up pixels that are nearly always black); no
-    augmentation.
+    Source: the protocol of Chen et al. 2020, appendix B.6, with BYOL's selection on held-out training data. Deviations: weight
+    decay is swept too, which matters for pixels and small sets; all features are scaled by the same factor, which keeps their
+    relative sizes (scaling each by its own deviation would amplify pixels that are nearly always black); no augmentation.
     """
     train_x, test_x = (
         as_array(name, x) for name, x in (("train_features", train_features), ("test_features", test_features))
@@ -94,7 +93,7 @@ def linear_probe(
     for decay in weight_decays:
         check_at_least("weight_decays", decay)
     train_x, test_x = train_x.astype(jnp.float32), test_x.astype(jnp.float32)
-    # Before anything is squared, so that neither 1e30 overflows nor 1e-30 vanishes; by a power of two, which rounds nothing.
+    # Scaled before squaring, so that 1e30 does not overflow and 1e-30 does not underflow; a power of two causes no rounding.
     _, exponent = jnp.frexp(jnp.max(jnp.abs(train_x)))
     train_x, test_x = jnp.ldexp(train_x, -exponent), jnp.ldexp(test_x, -exponent)
     mean = train_x.mean(0, keepdims=True)
@@ -125,13 +124,13 @@ def linear_probe(
 
 @functools.cache
 def _compiled_fit():
-    # So many steps are worth optimising, though a process may have told XLA for short programs' sake not to.
+    # The many steps justify full optimisation, even if the process disabled it in XLA to compile short programs faster.
     options = {"xla_backend_optimization_level": 3} if jax.default_backend() == "cpu" else {}
     return jax.jit(_fit, static_argnames=("num_classes", "steps", "batch_size"), compiler_options=options)
 
 
 def _fit(key, x, y, candidates, *, num_classes, steps, batch_size):
-    """Weights [candidates, d, c] and biases [candidates, 1, c], a classifier for each (learning rate, weight decay)."""
+    """Weights [candidates, d, c] and biases [candidates, 1, c]: one classifier per (learning rate, weight decay)."""
     schedule = optax.cosine_decay_schedule(1.0, steps)
     momentum = optax.trace(decay=0.9, nesterov=True)
     start = {"w": jnp.zeros((x.shape[1], num_classes)), "b": jnp.zeros((1, num_classes))}

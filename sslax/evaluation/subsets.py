@@ -1,4 +1,4 @@
-"""Which labels a few-label protocol may see."""
+"""Subsets of labels for few-label protocols."""
 
 import numpy as np
 from jaxtyping import Int
@@ -9,17 +9,16 @@ from sslax.checks import check_at_least, check_count
 def balanced_subset(
     labels: Int[np.ndarray, "n"], *, fraction: float | None = None, per_class: int | None = None, seed: int = 0
 ) -> Int[np.ndarray, "k"]:
-    """Indices of a part of the labels, the same share of each class and at least one of it, in ascending order.
+    """Indices of a class-balanced subset of the labels, with at least one label of each class, in increasing order.
 
     Args:
-      labels: classes.
-      fraction: in (0, 1]; of each class, rounded to the nearest number.
-      per_class: or how many of each class, at least 1; a class that has fewer gives what it has.
-      seed: which ones.
+      labels: labels of all images.
+      fraction: share of each class, in (0, 1]; the number is rounded to the nearest integer.
+      per_class: alternatively the number of labels per class, at least 1; a class with fewer labels contributes all of them.
+      seed: seed of the random selection.
 
     Raises:
-      ValueError: unless exactly one of `fraction` and `per_class` is given and in its range, and on other labels than [n], n
-        at least 1.
+      ValueError: unless exactly one of `fraction` and `per_class` is given and in range, and labels are [n] with n >= 1.
       TypeError: on labels that are not integers.
     """
     labels = np.asarray(labels)

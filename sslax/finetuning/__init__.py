@@ -1,4 +1,4 @@
-"""Classifiers on a pretrained backbone: trained, saved and loaded again."""
+"""Classifiers on a pretrained backbone: training, saving and loading."""
 
 from sslax.finetuning.classifier import Classifier, LoadedClassifier, load_classifier, save_classifier
 from sslax.finetuning.finetune import Finetuner, held_out

@@ -1,8 +1,8 @@
-"""A backbone with a classifier on it: its predictions, and the one file that it is kept in.
+"""A classifier on a backbone: its predictions, and the file format that stores it.
 
-The file is safetensors. It holds the backbone under torch's names (`sslax.export`) and the head as torch's Linear layers have
-it, `head.weight` and `head.bias`, or `head.0` and `head.2` of two layers with a ReLU between. Before the head each row of
-features is normalised, as `torch.nn.LayerNorm(d, eps=1e-6, elementwise_affine=False)` does. The metadata says the rest:
+The file is safetensors. It holds the backbone under torch's names (`sslax.export`) and the head in the layout of torch's
+Linear layers: `head.weight` and `head.bias`, or `head.0` and `head.2` for two layers with a ReLU between them. Before the head,
+each row of features is normalised as by `torch.nn.LayerNorm(d, eps=1e-6, elementwise_affine=False)`. The metadata has the rest:
 classes, network, image size, interpolation and normalisation.
 """
 
@@ -40,13 +40,13 @@ class Classifier(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """How images are shown to a network in evaluation; any recipe of views has these fields.
+    """How images are prepared for a network in evaluation. Every recipe of views has these fields.
 
     Attributes:
-      size: side, pixels.
-      interpolation: how they are resized.
-      mean: subtracted, a number a channel; None: nothing.
-      std: divided by, a number a channel; None: nothing.
+      size: side of the images, in pixels.
+      interpolation: method of resizing.
+      mean: mean per channel to subtract, or None.
+      std: standard deviation per channel to divide by, or None.
     """
 
     size: int
@@ -56,7 +56,7 @@ class Shown(NamedTuple):
 
 
 class Predictor:
-    """Logits of any number of images, in batches of few compiled shapes; for weights that are given with each call."""
+    """Computes logits of any number of images in batches, with few compiled shapes. Each call takes the weights."""
 
     def __init__(self, backbone: Any, head: ClassifierHead, shown: Any):
         self._backbone, self._head, self._shown = backbone, head, shown
@@ -68,10 +68,10 @@ class Predictor:
         images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"],
         aspects: Float[np.ndarray, "n"],
     ) -> Float[np.ndarray, "n c"]:
-        """Logits of images, uint8 or in [0, 1], and their true widths / heights."""
-        # Images that nobody squashed need no geometry, and at the network's size no resizing at all.
+        """Logits of images, uint8 or float in [0, 1], with their original aspect ratios (width / height)."""
+        # Images with their original aspect ratio need no geometry, and no resizing if they have the network's size.
         squashed = bool((aspects != 1).any())
-        # Powers of two: few programs, and single images do not wait for a whole batch.
+        # Batch sizes are powers of two: few programs to compile, and a single image is not padded to a whole batch.
         size = min(_BATCH, 1 << (len(images) - 1).bit_length())
         found = []
         for start in range(0, len(images), size):
@@ -91,13 +91,13 @@ class Predictor:
 
 
 class LoadedClassifier:
-    """A classifier from its file: `classifier(images)` are the names of the classes that images are taken for.
+    """A classifier loaded from its file: `classifier(images)` returns the name of the predicted class of each image.
 
-    Images are arrays, or lists of image files, which are read as those that it learnt from.
+    Images are arrays, or lists of image files, which are read in the same way as the training images.
 
     Attributes:
-      classes: their names, in the order of the probabilities' columns.
-      weights: of the backbone and the head.
+      classes: names of the classes, in the order of the probabilities' columns.
+      weights: weights of the backbone and the head.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class LoadedClassifier:
         images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array | Sequence[str | os.PathLike[str]],
         aspects: Float[np.ndarray, "n"] | None = None,
     ) -> list[str]:
-        """The name of the likeliest class of each image; arguments and errors as `probabilities`."""
+        """The name of the most probable class of each image. Arguments and errors are those of `probabilities`."""
         return [self.classes[index] for index in self.probabilities(images, aspects).argmax(1)]
 
     def probabilities(
@@ -119,30 +119,31 @@ class LoadedClassifier:
         images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array | Sequence[str | os.PathLike[str]],
         aspects: Float[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "n c"]:
-        """Probabilities of the classes, a row an image; images are uint8 or float in [0, 1], and of any size.
+        """Probabilities of the classes, one row per image.
 
         Args:
-          images: any number of them, all of one size; the central square is resized for the network. Or a list of files.
-          aspects: true widths / heights of images that were squashed to a square; None: they were not.
+          images: uint8 or float in [0, 1], any number of images of one size; the central square is resized for the network.
+            Or a list of image files.
+          aspects: original aspect ratios (width / height) of images that were resized to a square; None if they were not.
 
         Raises:
-          ValueError: on other shapes or types, and files that cannot be read.
+          ValueError: if images have another shape or type, or a file cannot be read.
         """
         if are_files(images):
             images, aspects = read_files(images, self._canvas, self._reading)
         return softmax(self._predictor(self.weights, *as_batch(images, aspects)))
 
     def accuracy(self, data: Dataset) -> float:
-        """Share of the test images of `data` that are taken for what they are, in [0, 1].
+        """Accuracy on the test images of `data`, in [0, 1].
 
         Raises:
-          InputError: where the data has no labels or no test split, or other classes than the classifier.
+          InputError: if the data has no labels or no test split, or its classes differ from the classifier's.
         """
         if data.test is None or data.test.labels is None:
             raise InputError(f"data is {data.name}, which has no labels or no test split; both are needed.")
         if data.classes != self.classes:
             raise InputError(
-                f"data is {data.name}, whose classes ({_some(data.classes)}) are not those of the classifier "
+                f"data is {data.name}, but its classes ({_some(data.classes)}) differ from the classifier's "
                 f"({_some(self.classes)}); they must be the same."
             )
         found = self.probabilities(data.test.images, data.test.aspects).argmax(1)
@@ -150,7 +151,7 @@ class LoadedClassifier:
 
 
 def softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
-    """Probabilities of logits, row by row."""
+    """Softmax of each row of logits."""
     shares = np.exp(logits - logits.max(1, keepdims=True))
     return shares / shares.sum(1, keepdims=True)
 
@@ -164,18 +165,18 @@ def save_classifier(
     canvas: int = DEFAULT_CANVAS,
     reading: Reading | None = None,
 ) -> None:
-    """Write a classifier to one file in one step, which `load_classifier` takes back.
+    """Write a classifier to one file, in one step. `load_classifier` reads it.
 
     Args:
-      path: of the file; its folder exists.
-      config: of the run that the backbone was pretrained in.
+      path: path of the file, in an existing folder.
+      config: configuration of the run that pretrained the backbone.
       classifier: the weights.
-      classes: their names in the order of the logits.
-      canvas: side of the squares that its images were squashed to, which image files will be read at.
-      reading: how its image files were read; None is as the run's.
+      classes: names of the classes in the order of the logits.
+      canvas: side in pixels of the squares that the training images were resized to; image files will be read at this size.
+      reading: how the training image files were read; None is as in the run.
 
     Raises:
-      InputError: where the file cannot be written.
+      InputError: if the file cannot be written.
     """
     tensors = to_torch(make_backbone(config), classifier.params, classifier.statistics)
     layers = [classifier.head[name] for name in sorted(classifier.head)]
@@ -201,15 +202,15 @@ def save_classifier(
 
 
 def load_classifier(path: str | os.PathLike[str]) -> LoadedClassifier:
-    """The classifier in the file that `sslax finetune` wrote; nothing else of the run is needed.
+    """Load a classifier from a file that `sslax finetune` wrote. It needs no other file of the run.
 
     Raises:
-      InputError: where the file is missing, damaged or holds no classifier, or weights that are not of the network and the
-        classes that it says they are of.
+      InputError: if the file is missing, damaged or not a classifier, or its weights do not fit the network and the classes
+        in its metadata.
     """
     tensors, metadata = load_safetensors(path)
     if metadata.get("kind") != "sslax classifier":
-        raise InputError(f"{path} holds no classifier; it must be a weights.safetensors that sslax finetune wrote.")
+        raise InputError(f"{path} is not a classifier; it must be a weights.safetensors that sslax finetune wrote.")
     try:
         classes = tuple(str(name) for name in json.loads(metadata["classes"]))
         network = NetworkConfig(**json.loads(metadata["network"]))
@@ -232,20 +233,20 @@ def load_classifier(path: str | os.PathLike[str]) -> LoadedClassifier:
             dtype=compute_dtype(metadata["precision"]),
         )
         hidden = {"linear": False, "mlp": True}[metadata["head"]]
-        # Files of older versions have neither.
+        # Files from older versions have neither field.
         canvas = int(metadata.get("canvas", max(DEFAULT_CANVAS, 2 * shown.size)))
         exif, background = json.loads(metadata.get("reading", json.dumps(USUAL)))
         reading = Reading(bool(exif), tuple(background))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} does not say what classifier it holds ({error}); it must be as sslax finetune wrote it."
+            f"{path} has incomplete metadata ({error}); it must be an unchanged file from sslax finetune."
         ) from error
     example = jnp.zeros((1, shown.size, shown.size, 3))
     like = jax.eval_shape(lambda key: init(backbone, key, example), jax.random.key(0))
     try:
         params, statistics = from_torch(backbone, tensors, like_params=like[0], like_stats=like[1])
     except InputError as error:
-        raise InputError(f"{path} does not hold the {network.name} that it names: {error}") from error
+        raise InputError(f"{path} names {network.name} as its network, but its weights do not fit: {error}") from error
     width = jax.eval_shape(lambda: forward(backbone, params, statistics, example, train=False)[0]).shape[-1]
     head = _head_from(path, tensors, hidden=hidden, width=width, classes=len(classes))
     weights = Classifier(params, statistics, head)
@@ -255,7 +256,7 @@ def load_classifier(path: str | os.PathLike[str]) -> LoadedClassifier:
 
 
 def _head_names(hidden: bool) -> tuple[str, ...]:
-    # Between the two layers of torch's Sequential stands the ReLU.
+    # In torch's Sequential, the ReLU between the two layers is module 1.
     return ("head.0", "head.2") if hidden else ("head",)
 
 
@@ -270,7 +271,7 @@ def _head_from(path: Any, tensors: dict[str, np.ndarray], *, hidden: bool, width
                 had = "is missing" if found is None else f"has shape {list(found.shape)}"
                 raise InputError(
                     f"{path} is for {classes} classes on {width} features, but its {name}.{part} {had}; "
-                    f"it must be {list(shape)}, as sslax finetune wrote it."
+                    f"its shape must be {list(shape)}."
                 )
         kernel, bias = (jnp.array(tensors[f"{name}.{part}"], copy=True) for part in ("weight", "bias"))
         head[f"Dense_{place}"] = {"kernel": kernel.T, "bias": bias}

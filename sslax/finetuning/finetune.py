@@ -1,4 +1,4 @@
-"""Supervised training of a backbone with a classifier on it: fine-tuning, and the same from scratch."""
+"""Supervised training of a backbone with a classifier on it: fine-tuning, or training from scratch."""
 
 import dataclasses
 import math
@@ -30,22 +30,22 @@ class _Run(NamedTuple):
 
 
 class Finetuner:
-    """Trains classifiers on one backbone; its programs are compiled once, whatever labels and weights they are run with.
+    """Trains classifiers on one backbone. Its programs are compiled once, for all labels and weights.
 
     Args:
       backbone: the network.
-      recipe: the views' of pretraining, for size, interpolation and normalisation.
-      train: images to learn from; which of them is said with each training.
-      num_classes: c.
-      options: see there.
+      recipe: the recipe of views from pretraining, for size, interpolation and normalisation.
+      train: training images; each training selects some of them by index.
+      num_classes: number of classes c.
+      options: see `FinetuneOptions`.
 
     Raises:
-      InputError: on images without labels, and options that cannot work.
+      InputError: if the images have no labels, or the options cannot work.
 
     Source: the protocol of Chen et al. 2020, appendix B.8 (crop and flip, no other augmentation). Deviations: AdamW with
-    warmup in place of Nesterov momentum, as sets of ten images want fewer choices; a number of steps, not of epochs, for
-    the same reason; mixup (Zhang et al. 2018, arXiv:1710.09412), label smoothing (Szegedy et al. 2016, arXiv:1512.00567)
-    and colour by option.
+    warmup instead of Nesterov momentum, because it needs less tuning on sets as small as ten images; a number of steps instead
+    of epochs, for the same reason; mixup (Zhang et al. 2018, arXiv:1710.09412), label smoothing (Szegedy et al. 2016,
+    arXiv:1512.00567) and colour jitter as options.
     """
 
     def __init__(self, backbone: Any, recipe: Any, train: Split, *, num_classes: int, options: FinetuneOptions):
@@ -71,23 +71,23 @@ class Finetuner:
         validation: Split | None = None,
         follow: Callable[[dict[str, Any]], None] = lambda line: None,
     ) -> Classifier:
-        """A classifier trained from these weights on the images at `index`.
+        """Train a classifier from these weights on the images at `index`.
 
-        With `validation` images the weights are those of the step that did best on them, and training stops early. Of
-        equal accuracies the lower loss is better: a few images are soon all right.
+        With `validation` images, the returned weights are those with the best validation accuracy, and training can stop
+        early. The lower loss decides between equal accuracies, because a few images soon reach 100 %.
 
         Args:
-          key: for the head, the order and the views.
-          params: of the backbone.
-          statistics: its BatchNorm statistics.
-          index: which of the training images.
-          validation: images to stop by.
-          follow: called at each look with step, epoch, loss (mean since the last look), lr, and with validation images
-            `validation` (accuracy in [0, 1]), `validation_loss` and `best`, whether these are the best weights so far.
+          key: random key for the head, the order and the views.
+          params: parameters of the backbone.
+          statistics: BatchNorm statistics of the backbone.
+          index: indices of the training images to use.
+          validation: images that decide the best weights and when to stop.
+          follow: called at each evaluation with `step`, `epoch`, `loss` (mean since the last evaluation) and `lr`, and with
+            validation images `validation` (accuracy in [0, 1]), `validation_loss` and `best` (whether it is the best so far).
 
         Raises:
-          NonFinite: when the loss stops being a number.
-          KeyboardInterrupt: after Ctrl-C or SIGTERM, when the step is done.
+          NonFinite: if the loss becomes NaN or infinite.
+          KeyboardInterrupt: after Ctrl-C or SIGTERM, at the end of the step.
         """
         o = self._options
         order_key, head_key, step_key = jax.random.split(key, 3)
@@ -102,7 +102,7 @@ class Finetuner:
         with asked_to_stop() as stop:
             for step in range(o.steps):
                 run, loss = self._step(run, frozen, step_key, step, order[step], shares[step])
-                # The device may be a step ahead, not thousands: a process that ends while it computes may crash.
+                # Limits the queue to one step ahead: a process that exits during a computation may crash.
                 stopping = stop()
                 jax.block_until_ready(loss if stopping else losses[-1:])
                 if stopping:
@@ -128,7 +128,7 @@ class Finetuner:
     def estimate(
         self, key: Key[Array, ""], params: PyTree, statistics: PyTree, index: Int[np.ndarray, "k"]
     ) -> Estimate:
-        """What `train` with these arguments would take, at most; its step is compiled and timed on some of the images."""
+        """Estimate the cost of `train` with these arguments (an upper bound). Compiles the step and times it on some images."""
         o = self._options
         run, frozen = self._begin(key, params, statistics), params if o.freeze else {}
         rest = (frozen, key, 0, np.resize(index, o.batch_size).astype(np.int32), 0.5)
@@ -156,23 +156,23 @@ class Finetuner:
         )
 
     def probabilities(self, classifier: Classifier, split: Split) -> Float[np.ndarray, "n c"]:
-        """Probabilities of the classes, a row an image."""
+        """Probabilities of the classes, one row per image."""
         return softmax(self._predictor(classifier, split.images, split.aspects))
 
     def predict(self, classifier: Classifier, split: Split) -> Int[np.ndarray, "n"]:
-        """The class that each image is taken for."""
+        """The predicted class of each image."""
         return self._predictor(classifier, split.images, split.aspects).argmax(1)
 
     def accuracy(self, classifier: Classifier, split: Split) -> float:
-        """Share of the images that are taken for what they are."""
+        """Share of the images that are classified correctly, in [0, 1]."""
         return float((self.predict(classifier, split) == split.labels).mean())
 
     def _begin(self, key: Key[Array, ""], params: PyTree, statistics: PyTree) -> _Run:
-        """A new head on these weights."""
+        """Initialise a head and the optimiser for these weights."""
         example = jax.eval_shape(lambda: self._views(jnp.zeros(1, int)))
         width = jax.eval_shape(lambda x: self._features(params, statistics, x, False)[0], example).shape[-1]
         head, _ = init(self._head, key, jnp.zeros((1, width)))
-        # Copies, as the step takes its arguments for its own.
+        # Copies, because the step donates its arguments.
         backbone = {} if self._options.freeze else {"backbone": jax.tree.map(jnp.array, params)}
         weights = {"head": head, **backbone}
         return _Run(weights, jax.tree.map(jnp.array, statistics), self._adam.init(weights))
@@ -194,7 +194,7 @@ class Finetuner:
         return Classifier(run.weights.get("backbone", params), run.statistics, run.weights["head"])
 
     def _order(self, rng: np.random.Generator, index: Int[np.ndarray, "k"]) -> Int[np.ndarray, "steps batch"]:
-        """Epochs of the images in random order, cut into batches: small sets are passed through several times in one."""
+        """Epochs in random order, cut into batches. In a small set, one batch may contain an image several times."""
         o = self._options
         epochs = -(-o.steps * o.batch_size // len(index))
         passes = np.concatenate([rng.permutation(index) for _ in range(epochs)])
@@ -211,7 +211,7 @@ class Finetuner:
         return branch_views(key, images[index], [self._branch()], aspects=shown)[0]
 
     def _branch(self) -> Branch:
-        """Crop, flip and colours, normalised as in pretraining."""
+        """The training augmentation: crop, flip and colour jitter, with pretraining's normalisation."""
         first = next(iter(self._recipe.branches().values()))
         o = self._options
         return dataclasses.replace(
@@ -260,16 +260,17 @@ class Finetuner:
         return _Run(optax.apply_updates(run.weights, updates), statistics, opt_state), value
 
     def _rate(self, path: tuple[Any, ...]) -> float:
-        """What a parameter's learning rate is multiplied by."""
+        """The factor on a parameter's learning rate, from the layer-wise decay."""
         if self._options.layer_decay == 1 or path[0].key != "backbone":
             return 1.0
         return self._options.layer_decay ** layers_above(str(path[1].key), self._backbone.depth)
 
 
 def layers_above(name: str, depth: int) -> int:
-    """How often a ViT's module `name` is subject to the layer-wise decay: once for each block from its own upwards.
+    """The exponent of the layer-wise decay for a ViT's module `name`: the number of blocks from its own to the last.
 
-    The last norm and the head are above all blocks, and whole; patch embedding, class token and positions are below them.
+    The last norm and the head are above all blocks and are not decayed (0). The patch embedding, the class token and the
+    positions are below all blocks (depth + 1).
 
     Source: Clark et al. 2020, arXiv:2003.10555; `optim_factory.py` of BEiT's release and `util/lr_decay.py` of MAE's.
     """
@@ -281,9 +282,9 @@ def layers_above(name: str, depth: int) -> int:
 def mix(
     x: Float[Array, "n h w c"], targets: Float[Array, "n k"], share: Float[Array, ""]
 ) -> tuple[Float[Array, "n h w c"], Float[Array, "n k"]]:
-    """Mixup: `share` of each image and target, and the rest of those as far from the batch's other end.
+    """Mixup: a weighted mean of each image and target with those of the reversed batch; `share` is the weight of the first.
 
-    Source: Zhang et al. 2018, arXiv:1710.09412; batches are in random order, so that they need no other permutation.
+    Source: Zhang et al. 2018, arXiv:1710.09412. Batches are already in random order, so reversing replaces a permutation.
     """
     return share * x + (1 - share) * x[::-1], share * targets + (1 - share) * targets[::-1]
 
@@ -291,7 +292,7 @@ def mix(
 def held_out(
     labels: Int[np.ndarray, "n"], index: Int[np.ndarray, "k"], *, fraction: float, seed: int
 ) -> Bool[np.ndarray, "k"]:
-    """Which of the images at `index` are for validation: the share of each class, none of classes with a single image."""
+    """A mask of the images at `index` to hold out for validation: `fraction` of each class, but never all of a class."""
     rng = np.random.default_rng(seed)
     mask = np.zeros(len(index), bool)
     for label in np.unique(labels[index]):

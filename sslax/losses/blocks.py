@@ -1,4 +1,4 @@
-"""Logits in blocks of rows: how many a backend holds at a time, and what runs over them one block after another."""
+"""Logits in blocks of rows: how many a backend holds at a time, and a loop over the blocks."""
 
 import functools
 
@@ -9,24 +9,24 @@ from jaxtyping import Array
 
 from sslax.numerics import AxisName
 
-# A matrix product of float32 may run in TF32 or bfloat16 on accelerators; at temperature 0.1 that costs the third digit.
+# By default accelerators may compute float32 products in TF32 or bfloat16; at temperature 0.1 this changes the third digit.
 dot = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
-# Up to this many logits the dense form is as fast and can be differentiated any number of times (4 MB in float32). On GPU and
-# TPU it takes half a gigabyte.
+# Up to this many logits the dense form is as fast and can be differentiated any number of times (4 MB in float32 on CPU, half
+# a gigabyte on GPU and TPU).
 _DENSE_LOGITS = {"cpu": 2**20}
 _DENSE_ELSEWHERE = 2**27
-# Side of the square tiles that one CPU works in: a tile and what becomes of it stay in the cache (1 MB). A GPU would spend
-# its time starting their kernels.
+# Side of the square tiles on one CPU: a tile (1 MB) and its intermediate results stay in the cache. On a GPU, kernel launches
+# would dominate at this size.
 _TILE = 512
-# Logits of one row block: large enough for full matrix-product speed, small enough to stay near a CPU's cache (16 MB). On GPU
-# and TPU a block has to occupy the whole device (256 MB).
+# Logits of one row block: large enough for full matrix-product speed, small enough to nearly fit in a CPU's cache (16 MB). On
+# GPU and TPU a block must occupy the whole device (256 MB).
 _BLOCK_LOGITS = {"cpu": 2**22}
 _BLOCK_ELSEWHERE = 2**26
 
 
 def rows_at_a_time(rows: int, keys: int, *, tiled: bool = False) -> int:
-    """How many rows of logits the backend holds at a time; all of them is the dense form."""
+    """Number of rows of logits to hold at a time on this backend; all rows means the dense form."""
     backend = jax.default_backend()
     if rows * keys <= _DENSE_LOGITS.get(backend, _DENSE_ELSEWHERE):
         return rows
@@ -37,7 +37,7 @@ def rows_at_a_time(rows: int, keys: int, *, tiled: bool = False) -> int:
 
 
 def split_blocks(x: Array, block_size: int) -> Array:
-    """[n, ...] as blocks [b, block_size, ...], the last one filled up with zeros."""
+    """Split [n, ...] into blocks [b, block_size, ...], the last one padded with zeros."""
     count = x.shape[0]
     blocks = -(-count // block_size)
     x = jnp.pad(x, [(0, blocks * block_size - count)] + [(0, 0)] * (x.ndim - 1))
@@ -45,16 +45,16 @@ def split_blocks(x: Array, block_size: int) -> Array:
 
 
 def over_blocks(function, block_size: int, *rows: Array) -> Array:
-    """`function` on blocks of rows one after another; the last block is filled with zeros, whose results are cut off."""
+    """Apply `function` to blocks of rows sequentially; the last block is padded with zero rows and their results dropped."""
     out = lax.map(lambda block: function(*block), tuple(split_blocks(x, block_size) for x in rows))
     return out.reshape(-1, *out.shape[2:])[: rows[0].shape[0]]
 
 
 def gather(x: Array, axis_name: AxisName | None, *, axis: int = 0) -> Array:
-    """Every device's rows, joined along `axis`; the transpose sums what all devices owe to the rows of this one."""
+    """Every device's rows, joined along `axis`; the transpose sums all devices' gradients of this device's rows."""
     return x if axis_name is None else lax.all_gather(x, axis_name, axis=axis, tiled=True)
 
 
 def first_row(n: int, axis_name: AxisName | None) -> Array | int:
-    """Where the n rows of this device begin among the gathered ones."""
+    """Index of the first of this device's n rows among the gathered rows."""
     return 0 if axis_name is None else lax.axis_index(axis_name) * n

@@ -1,4 +1,4 @@
-"""Contrastive losses: NT-Xent, dense for small batches, in blocks with a gradient of its own for large ones."""
+"""Contrastive losses: NT-Xent, dense for small batches, blockwise with a custom gradient for large ones."""
 
 import functools
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def nt_xent(
     axis_name: AxisName | None = None,
     block_size: int | None = None,
 ) -> Float[Array, "n"]:
-    """SimCLR's normalised temperature-scaled cross-entropy: each view finds its partner among all other views.
+    """SimCLR's normalised temperature-scaled cross-entropy: each view classifies its partner among all other views.
 
     For view i with partner j, `-log(exp(s_ij) / sum over k != i of exp(s_ik))` with `s = cosine / temperature`, over
     the 2n views of the batch.
@@ -34,28 +34,29 @@ def nt_xent(
       z2: projections of the second views.
       temperature: above 0; may be traced, and its gradient is exact.
       normalize: take cosines. False uses plain inner products (the paper's Table 5, "without ℓ2").
-      axis_name: mapped axis (or axes) of `shard_map` or `pmap`; the rows of all its devices are then negatives, and the
-        rows here are this device's. Under `shard_map` with `check_vma=True` differentiate `pmean(loss.mean())`; under
-        `pmap`, or with `check_vma=False`, differentiate the local mean and `pmean` the parameters' gradients. Both
-        give the gradient of the whole batch on one device.
-      block_size: rows of logits held at a time. None decides by the backend: dense for small batches (up to 512 pairs on
+      axis_name: mapped axis (or axes) of `shard_map` or `pmap`. `z1` and `z2` then hold this device's rows, and the rows of
+        all devices along the axis are negatives. Under `shard_map` with `check_vma=True`, differentiate
+        `pmean(loss.mean())`; under `pmap`, or with `check_vma=False`, differentiate the local mean and `pmean` the
+        parameters' gradients. Both give the gradient of the whole batch on one device.
+      block_size: rows of logits held at a time. None chooses by backend: dense for small batches (up to 512 pairs on
         CPU, 5,792 on GPU and TPU), blocks for large ones. Blocks keep memory at O(n · block_size), recompute the logits in
-        the backward pass, and can be differentiated once, in reverse mode. A block of at least 2n rows is the dense form,
+        the backward pass, and can be differentiated once, in reverse mode. A block of at least 2n rows uses the dense form,
         which is plain JAX.
 
     Returns:
-      One loss a pair [n], in nats, the mean of both directions, so that `.mean()` is the paper's mean over 2n views.
+      One loss per pair [n], in nats, the mean of both directions, so `.mean()` is the paper's mean over 2n views.
       float32, or float64 for float64 input.
 
     Raises:
-      ValueError: on other shapes than two equal [n, d], a temperature or block size that is not positive, or plain inner
-        products (`normalize=False`) over temperature that overflow; of traced arrays these come out as inf or NaN.
+      ValueError: unless both arrays have the same shape [n, d], the temperature and the block size are positive, and plain
+        inner products (`normalize=False`) divided by the temperature do not overflow. Traced arrays are not checked for
+        overflow; their loss is then inf or NaN.
       TypeError: on arrays that are not floating-point.
 
     References:
       Chen et al. 2020, arXiv:2002.05709, equation 1 and Algorithm 1. The released TensorFlow code's value is twice this
-      one (it adds the two directions); `optax.losses.ntxent` agrees. A row of zeros, whose cosine is undefined, counts
-      as having cosine 0 to all.
+      one (it adds the two directions); `optax.losses.ntxent` agrees. The cosine of a row of zeros is undefined; here it is 0
+      with every row.
     """
     z1, z2 = as_array("z1", z1), as_array("z2", z2)
     check_pair("z1", z1, "z2", z2)
@@ -68,12 +69,13 @@ def nt_xent(
         z = l2_normalize(z)
     else:
         check_products(z, temperature)
-    # Both factors of an inner product carry half of 1/τ, so the gradient of τ needs no code of its own.
+    # Both factors of an inner product are scaled by √(1/τ), so the gradient of τ needs no extra code.
     z = z * lax.rsqrt(jnp.asarray(temperature, z.dtype))
 
     rows = z.shape[0] * z.shape[1]
     keys = rows if axis_name is None else rows * lax.psum(1, axis_name)
-    # Tiles do half of the products, one after the other; with an axis a device has only its own rows of them.
+    # Tiles use the symmetry to compute half of the products, one after another. With an axis, a device has only its own rows,
+    # so the symmetry does not help.
     tiled = axis_name is None and jax.default_backend() == "cpu"
     block_size = block_size or rows_at_a_time(rows, keys, tiled=tiled)
     if block_size >= rows:
@@ -86,7 +88,7 @@ def nt_xent(
 
 
 def check_products(z: Float[Array, "2 n d"], temperature: Float[Array, ""] | float) -> None:
-    """Raise ValueError where inner products of the rows of z1 and z2, stacked, overflow over the temperature."""
+    """Raise ValueError if inner products of rows of z (z1 and z2 stacked), divided by the temperature, overflow."""
     if is_concrete(z) and is_concrete(temperature):
         largest = max(map(abs, value_range(z)))
         if not largest**2 * z.shape[-1] / float(temperature) < float(jnp.finfo(z.dtype).max) or largest == np.inf:
@@ -97,20 +99,20 @@ def check_products(z: Float[Array, "2 n d"], temperature: Float[Array, ""] | flo
 
 
 def _own_index(n: int, total: int, axis_name: AxisName | None) -> Array:
-    """Where the 2n rows of this device stand among the 2·total gathered ones: views first, then images."""
+    """Indices of this device's 2n rows among the 2·total gathered rows, which are ordered by view, then by image."""
     start = first_row(n, axis_name)
     return (jnp.arange(2)[:, None] * total + start + jnp.arange(n)[None, :]).reshape(-1)
 
 
 def _log_partition(queries: Array, keys: Array, own: Array) -> Array:
-    """log-sum-exp of each query's logits over all keys but itself."""
+    """log-sum-exp of each query's logits over all keys except the query itself."""
     logits = dot(queries, keys.T)
     itself = jnp.arange(keys.shape[0])[None, :] == own[:, None]
     return jax.nn.logsumexp(jnp.where(itself, -jnp.inf, logits), axis=1)
 
 
 def _positive_logits(z: Array) -> Array:
-    """A pair's logit, the same in both directions: [1, n], to stand beside both views."""
+    """The logit of each pair, equal in both directions: [1, n], which broadcasts over both views."""
     return jnp.sum(z[0] * z[1], axis=-1)[None, :]
 
 
@@ -139,10 +141,10 @@ def _blocked_forward(z, axis_name, block_size):
 
 
 def _blocked_backward(axis_name, block_size, residuals, cotangent):
-    """A row's gradient as a query and as everybody's key, in one pass: the logits are symmetric.
+    """A row's gradient as a query and as a key of all other rows, in one pass, because the logits are symmetric.
 
-    With P the softmax and g the cotangents, row i gets `sum over j of (g_i P_ij + g_j P_ji) z_j` less the partners'
-    pull. Only P's normalisers and g travel between devices, two numbers a row, and no gradient has to be summed over them.
+    With P the softmax and g the cotangents, row i gets `sum over j of (g_i P_ij + g_j P_ji) z_j` minus the gradient of the
+    positive logits. Devices exchange only P's normalisers and g, two numbers per row; no gradient is summed over devices.
     """
     z, keys, partition = residuals
     _, n, d = z.shape
@@ -173,10 +175,10 @@ _blocked_rows.defvjp(_blocked_forward, _blocked_backward)
 
 
 def _tiles(z: Array, side: int) -> tuple[Array, Array, tuple[Array, Array], Callable[[Array, Array], Array]]:
-    """Rows in groups of `side` [g, side, d] filled up with zeros, and the pairs of groups (i, j) with i <= j.
+    """All rows, the rows in groups [g, side, d] padded with zeros, the pairs of groups (i, j) with i <= j, and a mask.
 
-    Logits are symmetric, so each pair of groups is worth one product, of which rows and columns both make use. The last value
-    says which logits of a tile count: those of two different rows that are really there.
+    Logits are symmetric, so one product per pair of groups serves both its rows and its columns. The mask function gives the
+    valid logits of a tile: those of two different rows, neither of them padding.
     """
     rows = z.reshape(-1, z.shape[-1])
     count = rows.shape[0]
@@ -198,7 +200,7 @@ def _tiled_rows(z: Array, side: int) -> Array:
 
 def _tiled_forward(z, side):
     rows, groups, pairs, counts = _tiles(z, side)
-    # Multiplied out of `groups` rather than made anew: under shard_map it then differs between devices as they do.
+    # Computed from `groups` instead of as a new constant, so that under shard_map it varies over the same mesh axes.
     lowest = groups[..., 0] * 0 + jnp.finfo(z.dtype).min
 
     def tile(partitions, pair):
@@ -206,7 +208,7 @@ def _tiled_forward(z, side):
         logits = jnp.where(counts(i, j), dot(groups[i], groups[j].T), -jnp.inf)
         partitions = partitions.at[i].set(jnp.logaddexp(partitions[i], jax.nn.logsumexp(logits, axis=1)))
         columns = jnp.logaddexp(partitions[j], jax.nn.logsumexp(logits, axis=0))
-        # A tile on the diagonal has each of its logits twice: its rows have counted them all.
+        # A diagonal tile contains each logit twice; its rows already count all of them.
         return partitions.at[j].set(jnp.where(i == j, partitions[j], columns)), None
 
     partitions, _ = lax.scan(tile, lowest, pairs)
@@ -215,7 +217,7 @@ def _tiled_forward(z, side):
 
 
 def _tiled_backward(side, residuals, cotangent):
-    """As `_blocked_backward`, with the weight of a pair of rows used for both: it too is symmetric."""
+    """As `_blocked_backward`; the weights are symmetric too, so each is used for both rows of its pair."""
     z, partition = residuals
     rows, groups, pairs, counts = _tiles(z, side)
 
@@ -232,7 +234,7 @@ def _tiled_backward(side, residuals, cotangent):
         weights += cotangents[j][None, :] * jnp.exp(logits - partitions[j][None, :])
         weights = jnp.where(counts(i, j), weights, 0)
         gradient = gradient.at[i].add(dot(weights, groups[j]))
-        # Written this way round, the large factor of the product need not be transposed.
+        # In this order the product does not transpose the large factor.
         other = dot(groups[i].T, weights).T
         return gradient.at[j].add(jnp.where(i == j, 0, other)), None
 

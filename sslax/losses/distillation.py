@@ -1,4 +1,4 @@
-"""Losses of networks that learn from themselves or their moving average: BYOL's, SimSiam's and DINO's, and DINO's centre."""
+"""Losses against a second output of the network or its moving average: BYOL's, SimSiam's and DINO's, and DINO's centre."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -18,21 +18,21 @@ def byol(prediction: Float[Array, "n d"], target: Float[Array, "n d"]) -> Float[
       target: the target network's projections of the other view. No gradient flows into it.
 
     Returns:
-      One value a row [n], in [0, 4]. float32, or float64 for float64 input.
+      One value per row [n], in [0, 4]. float32, or float64 for float64 input.
 
     Raises:
-      ValueError: on other shapes than two equal [n, d].
+      ValueError: unless both arrays have the same shape [n, d].
       TypeError: on arrays that are not floating-point.
 
     References:
-      Grill et al. 2020, arXiv:2006.07733, equation 2; `regression_loss` of the released `byol/utils/helpers.py`. As there,
-      a row of zeros, which has no direction, is at distance 1 from every unit vector.
+      Grill et al. 2020, arXiv:2006.07733, equation 2; `regression_loss` of the released `byol/utils/helpers.py`. As in the
+      released code, a row of zeros, which has no direction, is at distance 1 from every unit vector.
     """
     prediction, target = as_array("prediction", prediction), as_array("target", target)
     check_pair("prediction", prediction, "target", target)
-    # The target is what is predicted, not a second learner: with a gradient both could meet in a constant.
+    # With a gradient through the target, prediction and target could both collapse to a constant.
     target = lax.stop_gradient(target)
-    # As a difference, where the two agree nothing is lost to the subtraction of two numbers near 2.
+    # 2 - 2·cosine would lose digits to cancellation where the two agree; the difference of the vectors does not.
     difference = l2_normalize(at_least_float32(prediction)) - l2_normalize(at_least_float32(target))
     return jnp.sum(difference * difference, axis=-1)
 
@@ -73,24 +73,25 @@ def dino(
     student_temperature: Float[Array, ""] | float = 0.1,
     teacher_temperature: Float[Array, ""] | float = 0.04,
 ) -> Float[Array, "n"]:
-    """DINO's cross-entropy of the student's distribution of each crop to the teacher's of every other.
+    """DINO's cross-entropy between the student's distribution of each crop and the teacher's of every other crop.
 
     With `q_t = softmax((teacher_t - center) / teacher_temperature)` and `p_s = softmax(student_s / student_temperature)`,
-    the mean of `-sum_k q_t log p_s` over all pairs of a teacher's crop t and a student's crop s that is not the same crop.
+    the mean of `-sum_k q_t log p_s` over all pairs of a teacher's crop t and a different student's crop s.
 
     Args:
       student: the student's logits of all crops, crops first.
-      teacher: the teacher's logits of the global crops, which are the student's first t, in order. No gradient flows into it.
+      teacher: the teacher's logits of the global crops, which are the student's first t crops, in order. No gradient flows
+        into it.
       center: running mean of the teacher's logits (`update_center`, after the loss). No gradient flows into it.
       student_temperature: above 0; may be traced.
-      teacher_temperature: above 0; may be traced, as a schedule is.
+      teacher_temperature: above 0; may be traced, for example from a schedule.
 
     Returns:
-      One value an image [n], in nats. float32, or float64 for float64 input.
+      One value per image [n], in nats. float32, or float64 for float64 input.
 
     Raises:
-      ValueError: on other shapes than [s, n, k], [t, n, k], [k] with s of at least t, crops without a pair, or temperatures
-        that are not positive.
+      ValueError: unless the shapes are [s, n, k], [t, n, k] and [k] with s >= t, at least one pair of different crops
+        exists, and both temperatures are positive.
       TypeError: on arrays that are not floating-point.
 
     References:
@@ -101,10 +102,10 @@ def dino(
     check_positive("teacher_temperature", teacher_temperature)
     student, teacher, center = at_least_float32(student), at_least_float32(teacher), at_least_float32(center)
     log_p = log_softmax(student, student_temperature)
-    # The teacher is an average of students, not a learner: with a gradient it would meet the student half way.
+    # The teacher is a moving average of the student and must not be trained towards it.
     weights = lax.stop_gradient(jnp.exp(shifted_logits(teacher - center[None, None], teacher_temperature)))
     q = weights / weights.sum(axis=-1, keepdims=True)
-    # All pairs in one product over k; in full precision, which accelerators would not take for float32 by themselves.
+    # All pairs in one product over k, in full float32 precision, which accelerators do not use by default.
     return _mean_over_pairs(-jnp.einsum("tnk,snk->nts", q, log_p, precision=lax.Precision.HIGHEST))
 
 
@@ -114,31 +115,32 @@ def dino_mse(
     """DINO with BYOL's loss in place of the cross-entropy: the squared distance of the ℓ2-normalised outputs.
 
     The mean of `|u_s - v_t|²`, which is `2 - 2·cosine`, with `u_s = student_s / |student_s|` and
-    `v_t = (teacher_t - center) / |teacher_t - center|`, over the pairs of crops that `dino` has.
+    `v_t = (teacher_t - center) / |teacher_t - center|`, over the same pairs of crops as in `dino`.
 
     Args:
       student: the student's outputs of all crops, crops first.
-      teacher: the teacher's outputs of the global crops, which are the student's first t, in order. No gradient flows into it.
+      teacher: the teacher's outputs of the global crops, which are the student's first t crops, in order. No gradient flows
+        into it.
       center: running mean of the teacher's outputs. No gradient flows into it.
 
     Returns:
-      One value an image [n], in [0, 4]. float32, or float64 for float64 input.
+      One value per image [n], in [0, 4]. float32, or float64 for float64 input.
 
     Raises:
-      ValueError: on shapes that `dino` does not take.
+      ValueError: on shapes that `dino` rejects.
       TypeError: on arrays that are not floating-point.
 
     References:
       Caron et al. 2021, arXiv:2104.14294, table 14 and its text: "a mean squared error on l2-normalized outputs", with
-      centring and without sharpening. That the centre goes off before the normalisation is our reading. A row of zeros,
-      which has no direction, is at distance 1 from every unit vector, as in `byol`.
+      centring and without sharpening. The paper does not say where the centre is subtracted; here it is subtracted before
+      the normalisation. A row of zeros, which has no direction, is at distance 1 from every unit vector, as in `byol`.
     """
     student, teacher, center = _as_crops(student, teacher, center)
     student, teacher, center = at_least_float32(student), at_least_float32(teacher), at_least_float32(center)
     predicted = l2_normalize(student)
-    # As in `dino`, the teacher is no learner.
+    # As in `dino`, the teacher is not trained.
     targets = lax.stop_gradient(l2_normalize(teacher - center[None, None]))
-    # As differences, nothing is lost where the two agree; they are summed crop by crop, and [t, s, n, k] is never made.
+    # Differences do not cancel where the two agree. One teacher crop at a time, so no [t, s, n, k] array is made.
     distances = [jnp.sum((predicted - target[None]) ** 2, axis=-1) for target in targets]
     return _mean_over_pairs(jnp.stack(distances).transpose(2, 0, 1))
 
@@ -153,7 +155,7 @@ def update_center(
     """DINO's centre after a step: `momentum · center + (1 - momentum) · mean of the teacher's logits`.
 
     Args:
-      center: the centre that the loss of this step was taken with.
+      center: the centre that this step's loss used.
       teacher: the teacher's logits of this step's global crops. No gradient flows into either.
       momentum: in [0, 1].
       axis_name: mapped axis (or axes) of `shard_map` or `pmap`; the mean is then over the rows of all its devices.
@@ -162,7 +164,7 @@ def update_center(
       The new centre, in the type of `center`.
 
     Raises:
-      ValueError: on shapes that are not [k] and [t, n, k], or a momentum outside [0, 1].
+      ValueError: unless the shapes are [k] and [t, n, k] and the momentum is in [0, 1].
       TypeError: on arrays that are not floating-point.
 
     References:
@@ -171,7 +173,7 @@ def update_center(
     center, teacher = as_array("center", center), as_array("teacher", teacher)
     _check_teacher(teacher, center)
     check_probability("momentum", momentum)
-    # The centre is a statistic of the teacher; no loss should ever see how it came about.
+    # The centre is a statistic of the teacher; no gradient may flow through it.
     mean = lax.stop_gradient(at_least_float32(teacher)).mean(axis=(0, 1))
     if axis_name is not None:
         mean = lax.pmean(mean, axis_name)
@@ -180,15 +182,14 @@ def update_center(
 
 
 def _mean_over_pairs(all_pairs: Array) -> Array:
-    """The mean [n] of a value of each pair of crops [n, t, s], but for the pairs of a crop with itself."""
+    """The mean [n] of values of pairs of crops [n, t, s], without the pairs of a crop with itself."""
     _, own, crops = all_pairs.shape
-    # A crop tells nothing new about itself.
     other = (1 - jnp.eye(own, crops, dtype=all_pairs.dtype)) / (crops * own - own)
     return jnp.einsum("nts,ts->n", all_pairs, other, precision=lax.Precision.HIGHEST)
 
 
 def _as_crops(student: Array, teacher: Array, center: Array) -> tuple[Array, Array, Array]:
-    """All three as arrays; raises unless their shapes are [s, n, k], [t, n, k], [k] and leave a pair of crops."""
+    """Return all three as arrays; raise unless their shapes are [s, n, k], [t, n, k], [k] with a pair of different crops."""
     student, teacher, center = as_array("student", student), as_array("teacher", teacher), as_array("center", center)
     check_floating("student", student, 3)
     _check_teacher(teacher, center)

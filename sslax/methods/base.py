@@ -1,4 +1,4 @@
-"""What a method is: a handful of pure functions over one pytree of parameters and one of everything else."""
+"""The method interface: a few pure functions over two pytrees, the trained parameters and all other state."""
 
 import functools
 import math
@@ -18,14 +18,14 @@ from sslax.networks import ViT, forward, init
 
 
 class Batch(NamedTuple):
-    """What a loss sees: the views that the method made, and labels where the data has them (no loss here uses them)."""
+    """The input of a loss: the views that the method made, and labels if the data has them (no loss here uses them)."""
 
     views: Any
     labels: Int[Array, "n"] | None = None
 
 
 class Output(NamedTuple):
-    """What a loss gives besides its value: `aux` for the next step, metrics to log, and features for observers."""
+    """The output of a loss besides its value: `aux` for the next step, metrics to log, and features for observers."""
 
     aux: PyTree
     metrics: dict[str, Array]
@@ -33,14 +33,14 @@ class Output(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What a method is built for.
+    """The run that a method is built for.
 
     Attributes:
-      backbone: the network under training.
-      steps: how long the run is.
-      steps_per_epoch: and an epoch of it.
-      mesh: the devices.
-      init_backbone: (key, image) -> (params, statistics) that the backbone starts from, where that is not random.
+      backbone: the network to train.
+      steps: number of steps in the run.
+      steps_per_epoch: number of steps in an epoch.
+      mesh: the device mesh.
+      init_backbone: (key, image) -> (params, statistics), the backbone's initial values; None for random initialisation.
     """
 
     backbone: Any
@@ -50,7 +50,7 @@ class Setup(NamedTuple):
     init_backbone: Callable[..., tuple[PyTree, PyTree]] | None = None
 
     def start(self, key: Key[Array, ""], image_shape: tuple[int, int, int]) -> tuple[PyTree, PyTree, Array]:
-        """Parameters and statistics that the backbone starts from, and its features of one black image."""
+        """The backbone's initial parameters and statistics, and its features of one all-zero image."""
         image = jnp.zeros((1, *image_shape))
         params, statistics = (self.init_backbone or functools.partial(init, self.backbone))(key, image)
         return params, statistics, forward(self.backbone, params, statistics, image, train=False)[0]
@@ -68,27 +68,27 @@ class Method(NamedTuple):
     """A self-supervised method.
 
     Attributes:
-      init: (key, image_shape) -> (params, aux), for views of image_shape [h, w, c]. `params` are what gradients reach; `aux`
-        is all other state: BatchNorm statistics, target networks, centres, queues.
-      views: (key, images, aspects) -> views; images uint8 [n, s, s, 3], aspects [n] their true width over height. Arrays have
-        the images first.
-      loss: (params, aux, batch, key, step) -> (scalar, Output); features carry no gradient.
-      embed: (params, aux, images, aspects) -> features [n, d] of uint8 images (aspects None: not squashed), by the
-        evaluation view and the network that the paper evaluates.
+      init: (key, image_shape) -> (params, aux), for views of image_shape [h, w, c]. `params` receive gradients; `aux` is all
+        other state: BatchNorm statistics, target networks, centres, queues.
+      views: (key, images, aspects) -> views; images are uint8 [n, s, s, 3], aspects [n] their original width / height. The
+        images are the first axis of every array of views.
+      loss: (params, aux, batch, key, step) -> (scalar, Output); the features carry no gradient.
+      embed: (params, aux, images, aspects) -> features [n, d] of uint8 images, from the evaluation view and the network that
+        the paper evaluates. With aspects None, the images already have their original aspect ratio.
       after_update: (params, aux, step) -> (params, aux), after the optimiser's step: moving averages, renormalisation.
       optimizer: tx -> tx: freezing, clipping, parameter groups.
-      constant_rate: params -> tree of booleans that marks the parameters which keep the peak learning rate instead of following
-        the schedule, as SimSiam's predictor does; None where all follow it.
-      evaluated: (params, aux) -> the parameters and BatchNorm statistics of the backbone that the paper evaluates, which is
-        what fine-tuning starts from and export writes; None where there is no such backbone.
-      means: names of those entries of aux that are moving averages of a batch's mean, as a centre is; gradient accumulation
-        then gives them what the whole batch would.
-      crosses: what of the loss is of the batch and not of an image, in a few words, as an image's negatives are; empty where
-        nothing is. BatchNorm need not be named.
+      constant_rate: params -> tree of booleans: True for parameters that keep the peak learning rate instead of following the
+        schedule, such as SimSiam's predictor. None if all follow it.
+      evaluated: (params, aux) -> the parameters and BatchNorm statistics of the backbone that the paper evaluates.
+        Fine-tuning starts from them and export writes them. None if the method has no such backbone.
+      means: names of the entries of aux that are moving averages of a batch mean, such as a centre. Gradient accumulation
+        then computes them over the whole batch.
+      crosses: the part of the loss that depends on the rest of the batch, in a few words, such as "the negatives of an
+        image"; empty if each image's loss is independent. Leave BatchNorm out.
       attention: (params, aux, images, aspects) -> attention maps [n, heads, rows, columns] of the last block's [CLS] token
-        over the patches, on a ViT; None for methods that have none to show.
-      project: (params, aux, images, aspects) -> outputs [n, z] of the projection head on `embed`'s features, which is what the
-        loss compares; None for methods that have none to show.
+        over the patches, for a ViT; None if the method provides no maps.
+      project: (params, aux, images, aspects) -> outputs [n, z] of the projection head on `embed`'s features, which the loss
+        compares; None if the method provides no projections.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -106,25 +106,23 @@ class Method(NamedTuple):
 
 
 def ema_schedule(decay: optim.Number, schedule: Literal["cosine", "constant"], steps: int) -> optim.Schedule:
-    """The decay of a target's moving average: from `decay` to 1 along a cosine over `steps`, or constant."""
+    """The decay schedule of a target's moving average: from `decay` to 1 along a cosine over `steps`, or constant."""
     return optim.cosine_ema_decay(decay, steps) if schedule == "cosine" else optax.constant_schedule(decay)
 
 
 def embed_with(
     encoder: Any, recipe: Any, evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
 ) -> Callable[..., Array]:
-    """A method's `embed`: features of images as `encoder` is evaluated on them.
+    """Make a method's `embed`, which computes features of images with `encoder` in evaluation mode.
 
     Args:
       encoder: the backbone.
-      recipe: the views', for size, interpolation and normalisation.
-      constant_rate: params -> tree of booleans that marks the parameters which keep the peak learning rate instead of following
-        the schedule, as SimSiam's predictor does; None where all follow it.
+      recipe: the view recipe, for size, interpolation and normalisation.
       evaluated: (params, aux) -> the parameters and BatchNorm statistics of the network that the paper evaluates.
 
     Returns:
-      (params, aux, images, aspects=None, last_blocks=1) -> features; with more than one block the [CLS] tokens of so many of a
-      ViT's last blocks, each through the last norm, side by side, as DINO's linear evaluation takes them.
+      (params, aux, images, aspects=None, last_blocks=1) -> features. With last_blocks above 1, the features are the [CLS]
+      tokens of that many last blocks of a ViT, each after the final norm, concatenated, as in DINO's linear evaluation.
     """
 
     def embed(params, aux, images, aspects=None, last_blocks=1):
@@ -144,14 +142,14 @@ def project_with(
     evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
     projected: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
 ) -> Callable[..., Array]:
-    """A method's `project`, of the same arguments as `embed_with`, the head beside them.
+    """Make a method's `project`; like `embed_with`, with the projection head added.
 
     Args:
       encoder: the backbone.
-      projector: the head on it.
-      recipe: the views', for size, interpolation and normalisation.
+      projector: the projection head on the backbone's features.
+      recipe: the view recipe, for size, interpolation and normalisation.
       evaluated: (params, aux) -> the backbone's parameters and BatchNorm statistics.
-      projected: (params, aux) -> the head's.
+      projected: (params, aux) -> the head's parameters and BatchNorm statistics.
 
     Returns:
       (params, aux, images, aspects=None) -> the head's outputs.
@@ -168,7 +166,7 @@ def project_with(
 def attention_with(
     encoder: Any, recipe: Any, evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
 ) -> Callable[..., Array] | None:
-    """A method's `attention`, of the same arguments as `embed_with`; None where the encoder is no ViT."""
+    """Make a method's `attention`, with the arguments of `embed_with`; None if the encoder is not a ViT."""
     if not isinstance(encoder, ViT):
         return None
 
@@ -196,7 +194,7 @@ def _evaluation_views(
 
 
 def scale_gradient(loss: Float[Array, ""], scale: float) -> Float[Array, ""]:
-    """`loss` itself, with `scale` times its gradient: what is logged and watched stays the paper's loss."""
+    """Multiply the gradient of `loss` by `scale` and keep its value, so that the logs show the paper's loss."""
     if scale == 1:
         return loss
     held = jax.lax.stop_gradient(loss)
@@ -204,11 +202,11 @@ def scale_gradient(loss: Float[Array, ""], scale: float) -> Float[Array, ""]:
 
 
 def check_loss_scale(scale: float) -> None:
-    """Raise InputError on a factor of the loss that cannot work."""
+    """Raise InputError unless the loss factor is finite and positive."""
     if not 0 < scale < math.inf:
         raise InputError(f"method.loss_scale is {scale}; it must be a finite number above 0.")
 
 
 def spread(outputs: Float[Array, "n d"]) -> Float[Array, ""]:
-    """`feature_std` times √d, without gradient: 1 for directions spread evenly over the sphere, 0 for constant outputs."""
+    """`feature_std` times √d, without gradient: 1 for directions spread uniformly over the sphere, 0 for constant outputs."""
     return jax.lax.stop_gradient(feature_std(outputs.astype(jnp.float32)) * outputs.shape[-1] ** 0.5)

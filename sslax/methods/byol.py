@@ -1,7 +1,7 @@
-"""BYOL: the online network predicts what a slow average of itself, the target, makes of the other view; no negatives.
+"""BYOL: the online network predicts the projection of the other view by its own moving average, without negatives.
 
-Source: Grill et al. 2020, arXiv:2006.07733, section 3 and Algorithm 1; deepmind-research `byol/byol_experiment.py`. What lies
-between BYOL and SimCLR (section 5, tables 5b and 19) is here by option: without predictor, without target, with negatives.
+Source: Grill et al. 2020, arXiv:2006.07733, section 3 and Algorithm 1; deepmind-research `byol/byol_experiment.py`. Options
+give the variants between BYOL and SimCLR (section 5, tables 5b and 19): without predictor, without target, with negatives.
 """
 
 import dataclasses
@@ -46,41 +46,41 @@ class BYOL:
 
     views: BYOLViews = BYOLViews()
     decay: float = 0.996
-    """τ_base, the target's decay at the start: .97 for 40 epochs, .99 for 100 and 300, .996 for 1000."""
+    """τ_base, the target's initial decay: .97 for 40 epochs, .99 for 100 and 300, .996 for 1000."""
     decay_schedule: Literal["cosine", "constant"] = "cosine"
-    """How the decay goes on: to 1 along a cosine as in the paper, or not at all."""
+    """Schedule of the decay: it rises to 1 along a cosine, as in the paper, or stays constant."""
     target_start: Literal["own", "online"] = "own"
-    """What the target starts from: weights of its own as in the released code, or a copy of the online network."""
+    """The target's initial weights: its own random initialisation, as in the released code, or a copy of the online network."""
     projector_hidden: int = 4096
     """Width of the projector's hidden layers."""
     projector_dim: int = 256
     """Width of the projections and predictions."""
     projector_layers: int = 2
-    """Layers of the projector: 2 in the paper, 1 is a linear map."""
+    """Number of layers of the projector: 2 in the paper; 1 is a linear map."""
     projector_norm: Literal["batch", "layer", "none"] = "batch"
     """Norm of the projector's hidden layers."""
     predictor_hidden: int = 4096
-    """Width of the predictor's hidden layers; 0 is no predictor, with which BYOL collapses."""
+    """Width of the predictor's hidden layers; 0 removes the predictor, and BYOL then collapses."""
     predictor_layers: int = 2
-    """Layers of the predictor: 2 in the paper, 1 is a linear map."""
+    """Number of layers of the predictor: 2 in the paper; 1 is a linear map."""
     predictor_norm: Literal["batch", "layer", "none"] = "batch"
     """Norm of the predictor's hidden layers."""
     output_bias: bool = False
-    """A bias in the last layer of projector and predictor, as lightly's heads have."""
+    """Add a bias to the last layer of projector and predictor, as lightly's heads do."""
     target: Literal["average", "online"] = "average"
-    """What is predicted: projections of the moving average, or the online network's own, through which the gradient then
-    flows as well. Without that gradient it is average from target_start online at a constant decay of 0."""
+    """The network that makes the targets: the moving average, or the online network itself, which then also receives a
+    gradient through the targets. To stop that gradient, set target average, target_start online and a constant decay of 0."""
     negatives: float = 0.0
-    """β, the weight of the other images as negatives, in [0, 1]: 0 is BYOL; 1 without predictor and with target online is
+    """β, the weight of the other images as negatives, in [0, 1]: 0 is BYOL; 1, without predictor and with target online, is
     SimCLR."""
     temperature: float = 0.1
-    """α, the temperature of the negatives: .1 is SimCLR's best; with predictor and target .3 and more are better."""
+    """α, the temperature of the negatives: .1 is best for SimCLR; with predictor and target, .3 and above are better."""
     loss_scale: float = 1.0
-    """Factor of the loss that is optimised, 1 being the paper's; a recipe takes it from its source, as weight decay and
-    parameters that LARS does not adapt feel it. Logged are the paper's loss and the norm of the scaled gradient."""
+    """Factor on the optimised loss; 1 is the paper's. A recipe takes it from its source, because it changes the balance with
+    weight decay and the updates that LARS does not adapt. Logs show the unscaled loss and the scaled gradient's norm."""
 
     def check(self, config: "Config") -> None:
-        """Raise InputError on options that cannot work."""
+        """Raise InputError on invalid options."""
         check_views(self.views, config.canvas or MAX_CANVAS)
         check_loss_scale(self.loss_scale)
         if not 0 <= self.decay <= 1:
@@ -96,7 +96,7 @@ class BYOL:
 
 
 def heads(options: BYOL, encoder: Any) -> tuple[BYOLMLP, BYOLMLP]:
-    """The projector and the predictor of these options on `encoder`."""
+    """Build the projector and the predictor for `encoder`."""
     mlp = functools.partial(
         BYOLMLP,
         features=options.projector_dim,
@@ -112,11 +112,11 @@ def heads(options: BYOL, encoder: Any) -> tuple[BYOLMLP, BYOLMLP]:
 def cosines(
     predictions: Sequence[Float[Array, "n d"]], targets: Sequence[Float[Array, "n d"]]
 ) -> dict[str, Float[Array, ""]]:
-    """The mean cosine of each view's predictions with the targets of the other view: of the same image, and of all others.
+    """The mean cosine of each view's predictions with the other view's targets, for the same image and for all others.
 
-    Fetterman & Albrecht 2020, "Understanding self-supervised and contrastive learning with BYOL", tell collapse by the two:
-    with it both are near 1. The second is a product of sums, less the first, so no pair is ever looked at; of one image it
-    is 0.
+    Fetterman & Albrecht 2020, "Understanding self-supervised and contrastive learning with BYOL", detect collapse by the two:
+    both are near 1 after collapse. The second is a product of sums minus the first, so no n x n matrix is computed. It is 0
+    for a batch of one image.
     """
     same, other = jnp.float32(0), jnp.float32(0)
     count = len(predictions[0])
@@ -154,21 +154,20 @@ def byol(options: BYOL, setup: Setup) -> Method:
         return make_views(key, images, options.views, aspects=aspects)
 
     def loss(params, aux, batch: Batch, key, step):
-        # Each view has BatchNorm statistics of its own, as in the paper's code, where it has a forward of its own. All else
-        # takes both at once: a weight then has one gradient, which is summed over the devices once. Side by side, so an
-        # image's views stay on the device that made them.
+        # Each view has its own BatchNorm statistics, as in the paper's code, which runs one forward pass per view. All other
+        # layers process both views in one pass, so each weight's gradient is summed over the devices once.
         x = interleave(batch.views)
         out, online = apply_stack(online_stack, params, aux["online"], x, views=2, key=key)
         h, t, p = out["encoder"], out["projector"], out["predictor"]
         new_aux = {"online": online}
         if averaged:
-            # The target is a network of its own, with its own statistics.
+            # The target is a separate network with its own BatchNorm statistics.
             there = aux["target"]
             out, statistics = apply_stack(target_stack, there["params"], there["statistics"], x, views=2)
             t = out["projector"]
             new_aux["target"] = {"params": there["params"], "statistics": statistics}
         features, predictions, targets = h[0::2], (p[0::2], p[1::2]), (t[0::2], t[1::2])
-        # Unrelated outputs are at distance 2 in each direction, constant ones at 0.
+        # The loss of each direction is 2 for unrelated outputs and 0 for constant ones.
         metrics = {"projection_std": spread(targets[0]), **cosines(predictions, targets)}
         if averaged:
             metrics["decay"] = decay(step)
@@ -176,19 +175,19 @@ def byol(options: BYOL, setup: Setup) -> Method:
         return value, Output(new_aux, metrics, jax.lax.stop_gradient(features))
 
     def compare(predictions, targets):
-        # Each view's prediction meets the target of the other; the sum of both is not halved.
+        # Each view's prediction is compared with the other view's target; the two terms are summed, not averaged.
         if averaged and not options.negatives:
-            # The loss stops the gradient at what the target says.
+            # `byol_loss` stops the gradient through the targets.
             return byol_loss(predictions[0], targets[1]) + byol_loss(predictions[1], targets[0])
         if averaged:
             targets = jax.lax.stop_gradient(targets)
-        # Through targets of the online network the gradient flows, as the paper has it (appendix F.4).
+        # Targets from the online network receive a gradient, as in the paper (appendix F.4).
         return byol_contrastive(*predictions, *targets, negatives=options.negatives, temperature=options.temperature)
 
     def after_update(params, aux, step):
         if not averaged:
             return params, aux
-        # With the parameters after the optimiser's step; the predictor has no counterpart.
+        # The average uses the parameters after the optimiser's step. The target has no predictor.
         return params, {**aux, "target": moving_average(aux["target"], params, decay(step))}
 
     def evaluated(params, aux):

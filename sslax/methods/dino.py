@@ -1,4 +1,4 @@
-"""DINO: a student learns the teacher's distribution over K prototypes of nobody's making, across crops of an image.
+"""DINO: the student learns to match the teacher's distribution over K learned prototypes, across crops of an image.
 
 Source: Caron et al. 2021, arXiv:2104.14294, section 3 and Algorithm 1; facebookresearch/dino `main_dino.py`.
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class DINO:
     """DINO's options; the defaults are the paper's.
 
-    Deviations of the released code's defaults: its teacher's temperature is .04 throughout (`teacher_temperature=0.04`).
+    The released code's defaults differ in one value: its teacher temperature is .04 throughout (`teacher_temperature=0.04`).
     """
 
     NAME: ClassVar[str] = "dino"
@@ -50,54 +50,55 @@ class DINO:
     prototypes: int = 65536
     """K, the width of the head's output."""
     head_layers: int = 3
-    """Layers of the head's MLP, the last of which is the bottleneck. The paper's table of depths counts the layer after it
-    too: its 4 is 3 here, and 4 where there is no bottleneck."""
+    """Number of layers of the head's MLP, including the bottleneck. The paper's table of depths also counts the layer after
+    the bottleneck: its 4 is 3 here, or 4 without a bottleneck."""
     head_hidden: int = 2048
     """Width of the head's hidden layers."""
     head_bottleneck: int = 256
-    """Width of the bottleneck, which is ℓ2-normalised; 0 is neither: the MLP's last layer goes to the prototypes itself."""
+    """Width of the ℓ2-normalised bottleneck; 0 removes it: the MLP's last layer then outputs the K logits directly."""
     head_batch_norm: bool = False
-    """BatchNorm in the head, as the release's option for ResNets."""
+    """Use BatchNorm in the head, as the released code's option for ResNets does."""
     norm_last_layer: bool = True
-    """Keep the gain of the weight-normed last layer at 1."""
+    """Fix the gain of the weight-normed last layer at 1."""
     predictor: bool = False
-    """A predictor as BYOL's on the student's bottleneck, with one hidden layer of `head_hidden`; the teacher has none."""
+    """Add a BYOL-style predictor on the student's bottleneck, with one hidden layer of `head_hidden`; the teacher has none."""
     loss: Literal["cross-entropy", "mse"] = "cross-entropy"
-    """What the student learns by: the cross-entropy to the teacher's distribution, or the squared distance to its output, both
-    ℓ2-normalised, the teacher's after centring; no temperature is in it."""
+    """The student's loss: the cross-entropy to the teacher's distribution, or the squared distance between the ℓ2-normalised
+    outputs (the teacher's after centring), which uses no temperature."""
     sinkhorn: int = 0
-    """Iterations of Sinkhorn-Knopp on the teacher's output over the batch, in place of centring: SwAV has 3, and 1 is the
-    paper's softmax over the batch; 0 is centring."""
+    """Iterations of Sinkhorn-Knopp on the teacher's output over the batch, which replaces centring: SwAV uses 3; 1 is the
+    paper's softmax over the batch; 0 uses centring instead."""
     student_temperature: float = 0.1
     """τ_s."""
     teacher_temperature: float = 0.07
     """τ_t after its warmup."""
     teacher_temperature_start: float = 0.04
-    """τ_t in the first epoch; rises linearly, epoch by epoch."""
+    """τ_t in the first epoch; it then rises linearly, epoch by epoch, to teacher_temperature."""
     teacher_temperature_epochs: int = 30
-    """Epochs of that rise; 0 is none."""
+    """Number of epochs of this warmup; 0 disables it."""
     centering: bool = True
-    """Subtract the centre from the teacher's logits; without it one dimension comes to dominate."""
+    """Subtract the centre from the teacher's logits; without it, one dimension comes to dominate."""
     center_momentum: float = 0.9
     """Momentum of the centre."""
     decay: float = 0.996
-    """The teacher's decay at the start."""
+    """The initial decay of the teacher's moving average."""
     decay_schedule: Literal["cosine", "constant"] = "cosine"
-    """How the decay goes on: to 1 along a cosine as in the paper, or not at all."""
+    """Schedule of the decay: it rises to 1 along a cosine, as in the paper, or stays constant."""
     clip: float = 3.0
-    """Longest gradient of each tensor; 0 is no clipping."""
+    """Maximum gradient norm of each tensor; 0 disables clipping."""
     frozen_epochs: float = 1.0
-    """Epochs in which the last layer gets no update at all."""
+    """Number of epochs at the start in which the last layer is not updated."""
     separate_views: bool = False
-    """BatchNorm statistics of each crop by itself, as where each has a forward of its own, and not of all crops together."""
+    """Compute BatchNorm statistics of each crop separately, as one forward pass per crop would, instead of over all crops."""
     evaluate: Literal["teacher", "student"] = "teacher"
-    """Whose backbone is evaluated and exported: the teacher's as in the paper, or the student's as in lightly's benchmarks."""
+    """The backbone that is evaluated and exported: the teacher's, as in the paper, or the student's, as in lightly's
+    benchmarks."""
     loss_scale: float = 1.0
-    """Factor of the loss that is optimised, 1 being the paper's; a recipe takes it from its source, as weight decay and
-    clipping feel it. Logged are the paper's loss and the norm of the scaled gradient."""
+    """Factor on the optimised loss; 1 is the paper's. A recipe takes it from its source, because it changes the balance with
+    weight decay and clipping. Logs show the unscaled loss and the scaled gradient's norm."""
 
     def check(self, config: "Config") -> None:
-        """Raise InputError on options that cannot work."""
+        """Raise InputError on invalid options."""
         check_views(self.views, config.canvas or MAX_CANVAS)
         check_loss_scale(self.loss_scale)
         for name in ("student_temperature", "teacher_temperature", "teacher_temperature_start"):
@@ -123,7 +124,7 @@ class DINO:
 
 
 def teacher_temperatures(options: DINO, epoch: jax.Array | int) -> jax.Array:
-    """τ_t of an epoch: a linspace with both ends over the warmup's epochs, then constant."""
+    """τ_t of an epoch: a linspace over the warmup's epochs that includes both ends, then constant."""
     last = max(options.teacher_temperature_epochs - 1, 1)
     if options.teacher_temperature_epochs == 0:
         return jnp.float32(options.teacher_temperature)
@@ -137,17 +138,17 @@ def teacher_temperatures(options: DINO, epoch: jax.Array | int) -> jax.Array:
 def target_logits(
     options: DINO, teacher: Float[Array, "t n k"], center: Float[Array, "k"], temperature: Float[Array, ""]
 ) -> tuple[Float[Array, "t n k"], Float[Array, "k"]]:
-    """Logits and centre, with `softmax((logits - centre) / temperature)` the distributions that the student is to learn.
+    """Logits and centre such that `softmax((logits - centre) / temperature)` is the student's target distribution.
 
-    They are the teacher's own, but with Sinkhorn-Knopp (the paper's appendix B), which stands in the place of centring: a
-    centre would make no difference to it. Each crop is assigned by itself, as in SwAV's release; the paper's code for it
-    takes n x K logits, n being the images, and does not say more.
+    Without Sinkhorn-Knopp they are the teacher's logits and the running centre. Sinkhorn-Knopp (the paper's appendix B)
+    replaces centring; a centre would not change its result. It runs on each crop separately, as in SwAV's release; the
+    paper's code for it takes n x K logits, with n the number of images, and does not specify this.
     """
     if not options.sinkhorn:
         return teacher, center if options.centering else jnp.zeros_like(center)
     assign = functools.partial(sinkhorn_knopp, temperature=temperature, iterations=options.sinkhorn)
     q = jnp.stack([assign(crop) for crop in teacher])
-    # What is below the least float32 is 0 all the same, and its logarithm would be no number to go on with.
+    # An assignment can underflow to 0; clamping it to the smallest normal float keeps its logarithm finite.
     return temperature * jnp.log(jnp.maximum(q, jnp.finfo(q.dtype).tiny)), jnp.zeros_like(center)
 
 
@@ -158,18 +159,18 @@ def target_metrics(
     temperature: Float[Array, ""],
     cross_entropy: Float[Array, ""],
 ) -> dict[str, Array]:
-    """The numbers in which collapse shows (figure 7 of the paper): cross-entropy = entropy of the target + KL."""
+    """The metrics that show collapse (figure 7 of the paper): cross-entropy = entropy of the target + KL."""
     log_q = jax.nn.log_softmax((logits - center[None, None]) / temperature, axis=-1)
     q = jnp.exp(log_q)
     entropy = -(q * log_q).sum(-1).mean()
     metrics = {
         "target_entropy": entropy,
         "kl": jax.lax.stop_gradient(cross_entropy) - entropy,
-        # 1/K where all dimensions are used alike, 1 where one dominates.
+        # 1/K if all dimensions are used equally, 1 if one dominates.
         "target_largest": q.mean(axis=(0, 1)).max(),
         "teacher_temperature": temperature,
     }
-    # What an output that says nothing costs: a distance does not know.
+    # The cross-entropy of a uniform output. The MSE loss has no such reference value.
     return metrics | ({"chance_loss": jnp.float32(math.log(options.prototypes))} if options.loss != "mse" else {})
 
 
@@ -187,7 +188,7 @@ def dino(options: DINO, setup: Setup) -> Method:
         initial=initial_of(encoder),
         dtype=encoder.dtype,
     )
-    # Stochastic depth is the student's alone, and so is a predictor.
+    # Only the student has stochastic depth and a predictor.
     teacher_encoder = without_drop_path(encoder)
     student_stack = {"encoder": encoder, "head": head}
     teacher_stack = {"encoder": teacher_encoder, "head": head.clone(predictor=False)}
@@ -196,7 +197,7 @@ def dino(options: DINO, setup: Setup) -> Method:
 
     def init_networks(key, image_shape):
         params, statistics = init_stack(setup, {"head": head}, key, image_shape)
-        # The teacher starts as the student, and is from then on its average.
+        # The teacher starts as a copy of the student and is its moving average from then on.
         teacher = {"params": _without_predictor(params), "statistics": _without_predictor(statistics)}
         return params, {"student": statistics, "teacher": teacher, "center": jnp.zeros(options.prototypes)}
 
@@ -207,10 +208,10 @@ def dino(options: DINO, setup: Setup) -> Method:
         resolutions, there = crops_by_size(batch.views), aux["teacher"]
         out, student_aux = outputs(student_stack, params, aux["student"], resolutions, key=key)
         student, student_features = out["head"], out["encoder"]
-        # The teacher sees only the global crops: what they say, the local ones are to tell from a part.
+        # The teacher sees only the global crops; the student must match its output from the local crops too.
         out, teacher_aux = outputs(teacher_stack, there["params"], there["statistics"], resolutions[:1])
         teacher, features = out["head"], out["encoder"]
-        # Nothing of the teacher is learned, whatever a caller differentiates by.
+        # The teacher receives no gradient, even if a caller differentiates with respect to aux.
         teacher, features = jax.lax.stop_gradient((teacher, features))
 
         temperature = teacher_temperatures(options, step // setup.steps_per_epoch)
@@ -223,7 +224,8 @@ def dino(options: DINO, setup: Setup) -> Method:
             teacher_temperature=temperature,
         ).mean()
         value = cross_entropy if options.loss == "cross-entropy" else dino_mse(student, target, center).mean()
-        # After the loss, over both crops and, the batch being one array, over all devices.
+        # The centre is updated after the loss. Its mean is over both global crops and, as the batch is one array, over all
+        # devices.
         new_center = update_center(aux["center"], teacher, momentum=options.center_momentum)
 
         metrics = target_metrics(options, target, center, temperature, cross_entropy)
@@ -232,8 +234,7 @@ def dino(options: DINO, setup: Setup) -> Method:
         return scale_gradient(value, options.loss_scale), Output(new_aux, metrics, seen[0])
 
     def after_update(params, aux, step):
-        # At a decay of 0 each step's teacher is a copy of that step's student with no gradient through it: the paper's "no
-        # momentum".
+        # At a decay of 0, the teacher is a copy of the student after every step, without gradient: the paper's "no momentum".
         return params, {**aux, "teacher": moving_average(aux["teacher"], _without_predictor(params), decay(step))}
 
     def optimizer(tx):
@@ -261,5 +262,5 @@ def dino(options: DINO, setup: Setup) -> Method:
 
 
 def _without_predictor(tree):
-    """Parameters or statistics of encoder and head as a teacher has them."""
+    """Parameters or statistics of encoder and head without the predictor, as the teacher has them."""
     return {**tree, "head": {name: value for name, value in tree["head"].items() if name != "predictor"}}

@@ -1,4 +1,4 @@
-"""SimCLR: two views of an image are each other's positive, all other views of the batch their negatives.
+"""SimCLR: the two views of an image are a positive pair; the views of all other images in the batch are their negatives.
 
 Source: Chen et al. 2020, arXiv:2002.05709, Algorithm 1.
 """
@@ -47,29 +47,29 @@ class SimCLR:
 
     views: SimCLRViews = SimCLRViews()
     temperature: float = 0.1
-    """τ of the loss; the paper takes 0.1 on ImageNet and 0.5 on CIFAR-10. The margin loss has none."""
+    """τ of the loss; the paper uses 0.1 on ImageNet and 0.5 on CIFAR-10. The margin loss ignores it."""
     projector_layers: int = 2
-    """Layers of the projection head: 2 in the paper, 3 in the released code, 0 for none."""
+    """Number of layers of the projection head: 2 in the paper, 3 in the released code; 0 removes the head."""
     projector_dim: int = 128
     """Width of the head's output."""
     projector_offset: bool = False
-    """An offset in the head's last BatchNorm too, as lightly's head has."""
+    """Learn an offset in the head's last BatchNorm too, as lightly's head does."""
     separate_views: bool = False
-    """BatchNorm statistics of each view by itself, as where each has a forward of its own, and not of both together."""
+    """Compute BatchNorm statistics of each view separately, as one forward pass per view would, instead of over both views."""
     loss: Loss = "nt-xent"
-    """NT-Xent, or one of the losses that the paper compares it with (table 4): logistic, or triplets with a margin."""
+    """NT-Xent, or one of the losses that the paper compares it with (table 4): NT-Logistic, or triplets with a margin."""
     semi_hard: bool = False
-    """Of the negatives of nt-logistic and margin take only the closest that is farther than the positive."""
+    """For nt-logistic and margin: use only the closest negative that is farther away than the positive."""
     margin: float = 0.8
-    """How much more similar the margin loss wants a positive to be than a negative, in cosines."""
+    """For margin: how much more similar a positive should be than a negative, in cosine similarity."""
     normalize: bool = True
-    """Compare directions, as the paper does; without, inner products (its table 5)."""
+    """Compare ℓ2-normalised projections, as the paper does; if False, compare inner products (its table 5)."""
     loss_scale: float = 1.0
-    """Factor of the loss that is optimised, 1 being the paper's; a recipe takes it from its source, as weight decay and
-    parameters that LARS does not adapt feel it. Logged are the paper's loss and the norm of the scaled gradient."""
+    """Factor on the optimised loss; 1 is the paper's. A recipe takes it from its source, because it changes the balance with
+    weight decay and the updates that LARS does not adapt. Logs show the unscaled loss and the scaled gradient's norm."""
 
     def check(self, config: "Config") -> None:
-        """Raise InputError on options that cannot work."""
+        """Raise InputError on invalid options."""
         check_views(self.views, config.canvas or MAX_CANVAS)
         check_loss_scale(self.loss_scale)
         if not 0 < self.temperature < float("inf"):
@@ -108,17 +108,16 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
         return make_views(key, images, options.views, aspects=aspects)
 
     def loss(params, aux, batch: Batch, key, step):
-        # One forward over both views, so BatchNorm sees all 2n, unless they are to be separate. Side by side, not one after
-        # the other: an image's two views then stay on the device that made them.
+        # One forward pass over both views, so BatchNorm statistics cover all 2n images unless separate_views is set.
         out, new_aux = apply_stack(stack, params, aux, interleave(batch.views), views=sides, key=key)
         h, z = out["encoder"], out["projector"]
         losses = contrast(z[0::2], z[1::2], options, setup.mesh)
-        # Observers train on what the backbone gives; they must not train the backbone.
+        # Observers, such as the online probe, train on these features; their gradient must not reach the backbone.
         features = jax.lax.stop_gradient(h[0::2])
         metrics = {"projection_std": spread(z[0::2])}
         if options.loss == "nt-xent":
-            # The loss of constant outputs: all 2n - 1 other views are as likely. Of the other losses, outputs that say
-            # nothing have no one value.
+            # The loss of constant outputs: all 2n - 1 other views are equally likely. The other losses have no single
+            # value for uninformative outputs.
             metrics["chance_loss"] = jnp.float32(math.log(len(z) - 1))
         value = scale_gradient(losses.mean(), options.loss_scale)
         return value, Output(new_aux, metrics, features)
@@ -142,7 +141,7 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
 
 
 def contrast(z1: Float[Array, "n z"], z2: Float[Array, "n z"], options: SimCLR, mesh: Mesh) -> Float[Array, "n"]:
-    """The loss of each pair, whose negatives are the views of all other images, on all devices."""
+    """The loss of each pair; its negatives are the views of all other images on all devices."""
     if options.loss == "nt-logistic":
         return nt_logistic(
             z1, z2, temperature=options.temperature, normalize=options.normalize, semi_hard=options.semi_hard
@@ -152,7 +151,7 @@ def contrast(z1: Float[Array, "n z"], z2: Float[Array, "n z"], options: SimCLR, 
     loss = functools.partial(nt_xent, temperature=options.temperature, normalize=options.normalize)
     if mesh.size == 1:
         return loss(z1, z2)
-    # Left to the partitioner, row blocks would gather the embeddings once a block; this gathers them once.
+    # XLA's partitioner would gather the embeddings once per row block; with shard_map they are gathered once.
     rows = PartitionSpec(mesh.axis_names)
     return jax.shard_map(
         functools.partial(loss, axis_name=mesh.axis_names), mesh=mesh, in_specs=(rows, rows), out_specs=rows

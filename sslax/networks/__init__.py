@@ -1,4 +1,4 @@
-"""Backbones and heads in flax.linen, and the two calls that the rest of the library makes on them."""
+"""Backbones and heads in flax.linen, with `init` and `forward`, through which the rest of the library calls them."""
 
 from typing import Any
 
@@ -62,23 +62,23 @@ def build_backbone(
     remat: bool = False,
     dtype: Any = jnp.float32,
 ) -> nn.Module:
-    """A backbone from the table of names.
+    """Build a backbone by its name.
 
     Args:
       name: a key of `BACKBONES`.
-      image_size: side of the square views, pixels; decides a ResNet's stem where that is "auto", 3x3 of stride 1 up to 32
-        pixels, and the grid that a ViT's positions are made for.
-      stem: "auto", "imagenet", "small" or "patch"; of ResNets.
-      width: channels of a ResNet's first stage, or of a ViT's tokens; None is what the name says.
-      depth: blocks of a ViT; None is what the name says.
-      patch_size: of a ViT or a "patch" stem, pixels; None is what the name says.
-      norm, initial, zero_residual, stem_relu: of ResNets, see there.
-      drop_path: of a ViT's last block in training.
-      remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
-      dtype: of the computation.
+      image_size: side of the square views in pixels; it determines the grid of a ViT's positions, and the stem of a ResNet
+        with stem "auto": "small" (3x3, stride 1) for up to 32 pixels, else "imagenet".
+      stem: stem of a ResNet: "auto", "imagenet", "small" or "patch".
+      width: channels of a ResNet's first stage, or width of a ViT's tokens; None is the default of the name.
+      depth: number of blocks of a ViT; None is the default of the name.
+      patch_size: patch side of a ViT or of a "patch" stem in pixels; None is the default of the name.
+      norm, initial, zero_residual, stem_relu: options of ResNets, see `ResNet`.
+      drop_path: drop-path rate of a ViT's last block in training.
+      remat: store only the inputs of the blocks for the gradient, and recompute the rest.
+      dtype: dtype of the computation.
 
     Raises:
-      KeyError: on a name that is not in the table.
+      KeyError: on a name that is not in `BACKBONES`.
     """
     given = {"width": width, "depth": depth, "patch_size": patch_size}
     given = {field: value for field, value in given.items() if value is not None}
@@ -93,38 +93,38 @@ def build_backbone(
 
 
 def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) -> int | None:
-    """The side of the patches that a backbone of these options cuts images into, pixels; None where it cuts none."""
+    """The patch side in pixels of a backbone with these options; None for a backbone without patches."""
     if name in VITS or stem == "patch" or (name, stem) == ("patch-resnet", "auto"):
         return patch_size or BACKBONES[name]().patch_size
     return None
 
 
 def heads_of(name: str) -> int | None:
-    """The heads of a ViT's attention, which its width is divided among; None for other networks."""
+    """The number of attention heads of a ViT, which must divide its width; None for other networks."""
     return VITS[name]().heads if name in VITS else None
 
 
 def without_drop_path(module: nn.Module) -> nn.Module:
-    """The same network, parameters and all, but for its stochastic depth: a target's or a teacher's."""
+    """The same network with the same parameters, but without stochastic depth, for targets and teachers."""
     return module.clone(drop_path=0.0) if isinstance(module, ViT) else module
 
 
 def with_views(module: nn.Module, views: int) -> nn.Module:
-    """The same network for batches in which so many views of each image lie side by side: in training each view is normalised
-    by its own statistics, as if it had a forward of its own, and running ones take in one view after the other."""
+    """The same network for batches with `views` adjacent rows per image: in training BatchNorm normalises each view by its own
+    statistics, as one forward pass per view would, and the running statistics are updated with one view after another."""
     own = isinstance(module, ResNet | SimCLRProjector | BYOLMLP | DINOHead | MLPHead)
     return module.clone(views=views) if own else module
 
 
 def initial_of(module: nn.Module) -> Initial:
-    """What heads on this backbone start from: as its convolutions do, and their releases' own on a ViT."""
+    """The initialisation for heads on this backbone: that of a ResNet's convolutions; "release" on other backbones."""
     return module.initial if isinstance(module, ResNet) else "release"
 
 
 def init(module: nn.Module, key: Key[Array, ""], example: Float[Array, "..."]) -> tuple[PyTree, PyTree]:
     """Parameters and BatchNorm statistics of `module` for inputs like `example`; the statistics may be an empty dict."""
     variables = module.init(key, example, train=False)
-    # A module without parameters (a head of no layers) has no such collection.
+    # A module without parameters (a head with no layers) has no "params" collection.
     return variables.get("params", {}), variables.get("batch_stats", {})
 
 
@@ -138,9 +138,10 @@ def forward(
     key: Key[Array, ""] | None = None,
     **options: Any,
 ) -> tuple[Any, PyTree]:
-    """`module` on `x`, and its BatchNorm statistics afterwards: batch statistics in training, running ones otherwise.
+    """Apply `module` to `x`, and return the output and the updated BatchNorm statistics.
 
-    `key` is for what a network draws in training (drop-path); `options` go to the module.
+    Training normalises with batch statistics; evaluation uses the running ones and leaves them unchanged. `key` is for the
+    random numbers of training (drop-path); `options` are passed to the module.
     """
     variables = {"params": params, "batch_stats": statistics}
     if not train:

@@ -1,11 +1,11 @@
-"""Batch normalisation with what follows it, the addition of a residual and the ReLU, and a gradient that reads little memory.
+"""Batch normalisation fused with the residual addition and the ReLU after it, with a gradient that saves memory traffic.
 
-On a GPU the time of a normalisation is the time of its reads and writes, and the gradient that follows from the formula by
-automatic differentiation writes the masked cotangent and reads it three times. Here one pass takes both sums over the batch,
-and a second gives the gradient, each out of the cotangent and the input alone.
+On a GPU a normalisation takes the time of its memory reads and writes. The gradient from automatic differentiation writes the
+masked cotangent and reads it three times. Here one pass computes both sums over the batch, and a second pass computes the
+gradient; both read only the cotangent and the input.
 
-Source: Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1; its gradient is that of section 3. Statistics are flax's: the
-biased variance, as the mean of squares less the square of the mean, also in the running average.
+Source: Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1; the gradient is that of section 3. The statistics are those of
+flax: the biased variance, computed as the mean of squares minus the squared mean, also in the running average.
 """
 
 import functools
@@ -19,19 +19,19 @@ from jaxtyping import Array, Float
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation, the addition of a residual and a ReLU, the last two where asked for.
+    """Batch normalisation, optionally followed by a residual addition and a ReLU.
 
-    Parameters and running statistics have flax's names and are float32, whatever the type of the computation.
+    Parameters and running statistics have flax's names and are float32 for every dtype of the computation.
 
     Attributes:
-      use_bias: whether there is an offset.
-      use_scale: whether there is a scale.
-      scale_init: of the scale.
+      use_bias: whether to learn an offset.
+      use_scale: whether to learn a scale.
+      scale_init: initializer of the scale.
       momentum: weight of the old value in the running average; torch's "momentum 0.1" is 0.9 here.
       epsilon: added to the variance.
-      views: of each image that lie side by side in a batch; in training each is normalised by its own statistics, and the
-        running average takes in one after the other.
-      dtype: of the output.
+      views: number of views of each image in adjacent rows of a batch; in training each view is normalised by its own
+        statistics, and the running average is updated with one view after another.
+      dtype: dtype of the output.
     """
 
     use_bias: bool = True
@@ -71,7 +71,7 @@ class BatchNorm(nn.Module):
 
 
 class _Shape:
-    """Where views, positions and channels are in an array [n · views, ..., c]."""
+    """The layout of views, positions and channels in an array [n · views, ..., c]."""
 
     def __init__(self, x: Array, views: int):
         self._rows, self._channels = x.shape[0], x.shape[-1]
@@ -79,22 +79,22 @@ class _Shape:
 
     @property
     def count(self) -> int:
-        """How many numbers a mean is taken over."""
+        """The number of values in each mean."""
         return self._rows // self._views * self._size
 
     def total(self, x: Array) -> Float[Array, "views c"]:
-        """Sums over the images and positions of each view. In two steps: one that the compiler takes from the memory in its
-        order, and one over a small array."""
+        """Sums over the images and positions of each view, in two steps: the first reads the memory in order, the second sums
+        a small array."""
         by_row = x.reshape(self._rows, self._size, self._channels).sum(axis=1)
         return by_row.reshape(-1, self._views, self._channels).sum(axis=0)
 
     def spread(self, x: Float[Array, "views c"], like: Array) -> Array:
-        """A number for each view and channel, for every element of `like`."""
+        """Broadcast one number per view and channel to the shape of `like`."""
         rows = jnp.broadcast_to(x[None], (self._rows // self._views, self._views, self._channels))
         return jnp.broadcast_to(rows.reshape(self._rows, *[1] * (like.ndim - 2), self._channels), like.shape)
 
     def apply(self, x, mean, var, scale, offset, epsilon) -> Array:
-        """`(x - mean) / √(var + ε) · scale + offset`, as wide as float32 at least."""
+        """`(x - mean) / √(var + ε) · scale + offset`, in float32 at least."""
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         factor = lax.rsqrt(var + epsilon) * scale[None]
         return (x - self.spread(mean, x)) * self.spread(factor, x) + self.spread(
@@ -108,7 +108,7 @@ def _finish(y: Array, residual: Array | None, relu: bool, dtype: Any) -> Array:
 
 
 def _reads_are_dear() -> bool:
-    """Whether to compute again what would have to be read: not on CPU, where arithmetic costs more than its caches."""
+    """Whether to recompute values instead of reading them from memory; False on CPU, where arithmetic is the bottleneck."""
     return jax.default_backend() != "cpu"
 
 
@@ -124,23 +124,23 @@ def _forward(x, scale, offset, residual, epsilon, views, relu, dtype):
     mean = shape.total(wide) / shape.count
     var = jnp.maximum(shape.total(wide * wide) / shape.count - mean * mean, 0)
     y = _finish(shape.apply(x, mean, var, scale, offset, epsilon), residual, relu, dtype)
-    # Without a residual the sign of the output follows from the input, which is read anyway.
+    # Without a residual, the backward pass can compute the sign of the output from the input, which it reads anyway.
     kept = y if relu and (residual is not None or not _reads_are_dear()) else None
-    # An array of no elements tells the residual's type.
+    # An empty array carries the residual's dtype.
     like = None if residual is None else residual[:0]
     return (y, mean, var), (x, scale, offset, mean, var, kept, like)
 
 
 def _backward(epsilon, views, relu, dtype, residuals, cotangents):
-    """With g the cotangent where the ReLU lets it through and x̂ the normalised input, the gradients are: offset, Σ g; scale,
-    Σ g x̂; input, scale / √(var + ε) · (g - mean(g) - x̂ mean(g x̂))."""
+    """With g the cotangent masked by the ReLU and x̂ the normalised input, the gradients are: offset, Σ g; scale, Σ g x̂;
+    input, scale / √(var + ε) · (g - mean(g) - x̂ mean(g x̂))."""
     x, scale, offset, mean, var, kept, like = residuals
     shape = _Shape(x, views)
     wide = jnp.promote_types(x.dtype, jnp.float32)
     inverse = lax.rsqrt(var + epsilon)
 
     def passed(cotangent, x, kept):
-        """g, as wide as float32 at least, and x̂."""
+        """g, in float32 at least, and x̂."""
         g = cotangent.astype(wide)
         if relu:
             sign = kept if kept is not None else shape.apply(x, mean, var, scale, offset, epsilon)
@@ -150,13 +150,14 @@ def _backward(epsilon, views, relu, dtype, residuals, cotangents):
     cotangent = cotangents[0]
     into_residual = None
     if like is not None:
-        # Both branches need g: it is written once.
+        # Both branches need g, so it is written once.
         g, _ = passed(cotangent, x, kept)
         into_residual = g.astype(like.dtype)
         cotangent, kept, relu = into_residual, None, False
     g, normalised = passed(cotangent, x, kept)
     sums, products = shape.total(g), shape.total(g * normalised)
-    # The second pass is to read the cotangent and the input again, rather than what the first would have to write.
+    # The barrier makes the second pass read the cotangent and the input again, instead of intermediates that the first pass
+    # would have to write.
     if _reads_are_dear():
         cotangent, x, sums, products = lax.optimization_barrier((cotangent, x, sums, products))
     g, normalised = passed(cotangent, x, kept)

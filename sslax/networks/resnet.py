@@ -1,9 +1,9 @@
-"""Residual networks as torchvision and SimCLR define them, with stems for large, small and very small images.
+"""Residual networks as defined by torchvision and SimCLR, with stems for large, small and very small images.
 
 Images are float [n, h, w, c]; features are the globally averaged last map [n, d], float32.
 Source: He et al. 2016, arXiv:1512.03385; torchvision `models/resnet.py` for strides and padding; Chen et al. 2020,
-arXiv:2002.05709, appendix B.9 for the stem at 32 pixels. GroupNorm is Wu & He 2018, arXiv:1803.08494, the standardised
-weights that go with it Qiao et al. 2019, arXiv:1903.10520, and both for BYOL Richemond et al. 2020, arXiv:2010.10241.
+arXiv:2002.05709, appendix B.9 for the stem at 32 pixels. GroupNorm: Wu & He 2018, arXiv:1803.08494. Weight standardisation,
+which is used with it: Qiao et al. 2019, arXiv:1903.10520. Both for BYOL: Richemond et al. 2020, arXiv:2010.10241.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,11 +21,11 @@ Stem = Literal["imagenet", "small", "patch"]
 Norm = Literal["batch", "group", "none"]
 Initial = Literal["release", "torch", "torchvision"]
 
-# Padding is symmetric, as in torch: "SAME" puts the odd pixel of a stride of 2 on the other side.
+# Padding is symmetric, as in torch. With a stride of 2, "SAME" would put the odd pixel on the other side.
 Conv = partial(nn.Conv, use_bias=False)
-# Torch's default for convolutions and linear layers: uniform within ±1/√fan-in, a variance of a third of 1/fan-in.
+# Torch's default for convolutions and linear layers: uniform within ±1/√fan-in, with a variance of 1/(3 · fan-in).
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-# What a convolution starts from: flax's default, which is that of SimCLR's and BYOL's releases; torch's; torchvision's.
+# Initialisation of convolutions: flax's default, as in SimCLR's and BYOL's released code; torch's default; torchvision's.
 KERNELS = {
     "release": nn.initializers.lecun_normal(),
     "torch": torch_uniform,
@@ -34,18 +34,18 @@ KERNELS = {
 
 
 class StandardizedConv(nn.Module):
-    """A convolution without bias whose kernel has mean 0 and variance 1 for each output channel.
+    """A convolution without bias that standardises its kernel to mean 0 and variance 1 for each output channel.
 
-    A norm has to follow, as outputs are √fan-in times as large as after a kernel that starts at variance 1/fan-in.
+    A norm must follow, because outputs are √fan-in times as large as with a kernel of variance 1/fan-in.
 
-    Source: Qiao et al. 2019, arXiv:1903.10520, equation 5, with its ε so small that kernels of any fan-in are standardised.
+    Source: Qiao et al. 2019, arXiv:1903.10520, equation 5, with an ε small enough to standardise kernels of any fan-in.
 
     Attributes:
-      features: output channels.
-      kernel_size: height and width.
-      strides: of both.
+      features: number of output channels.
+      kernel_size: height and width of the kernel.
+      strides: stride in both directions.
       padding: pixels on each side.
-      dtype: of the convolution; the kernel is standardised in float32.
+      dtype: dtype of the convolution; the kernel is standardised in float32.
     """
 
     features: int
@@ -70,20 +70,20 @@ class StandardizedConv(nn.Module):
 
 
 def make_conv(norm: Norm, dtype: Any, initial: Initial = "release") -> Callable[..., nn.Module]:
-    """What makes the convolutions of a network with this norm: without a norm they have biases, in place of its offsets."""
+    """A constructor of convolutions for networks with this norm; without a norm they have biases, which replace its offsets."""
     if norm == "group":
         return partial(StandardizedConv, dtype=dtype)
-    # The names of the parameters go by the class, which is the same.
+    # The class is the same in all cases, so the parameter names are too.
     return partial(Conv, use_bias=norm == "none", kernel_init=KERNELS[initial], dtype=dtype)
 
 
 def last_scale(zero_residual: bool) -> nn.initializers.Initializer:
-    """What the scale of a block's last norm starts from: zeros make every block the identity at the start."""
+    """Initializer for the scale of a block's last norm; zeros make every block the identity at initialisation."""
     return nn.initializers.zeros if zero_residual else nn.initializers.ones
 
 
 def groups_of(channels: int) -> int:
-    """Groups that GroupNorm makes of so many channels: 32, its paper's default, or the most that leave two channels each."""
+    """Number of GroupNorm groups: 32, its paper's default, or the largest smaller divisor with two channels per group."""
     return max(groups for groups in range(1, 33) if channels % groups == 0 and 2 * groups <= max(channels, 2))
 
 
@@ -99,9 +99,9 @@ def normalise(
     name: str | None = None,
     **options: Any,
 ) -> Array:
-    """`x` [n, h, w, c] through a norm of its own in the module that calls, with `residual` added and the ReLU where asked for.
+    """Apply a norm, created in the calling module, to `x` [n, h, w, c], then optionally add `residual` and apply ReLU.
 
-    `options` go to the norm, if it is one.
+    `options` are passed to the norm, unless it is "none".
     """
     if norm == "batch":
         return BatchNorm(views=views, dtype=dtype, name=name, **options)(x, train, residual=residual, relu=relu)
@@ -112,7 +112,7 @@ def normalise(
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside an identity or a 1x1 projection."""
+    """Two 3x3 convolutions with an identity or 1x1 projection shortcut."""
 
     width: int
     stride: int = 1
@@ -136,7 +136,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride, as torchvision has it), 1x1 to four times the width."""
+    """Convolutions 1x1, 3x3 (with the stride, as in torchvision) and 1x1 to four times the width, with a shortcut."""
 
     width: int
     stride: int = 1
@@ -164,23 +164,23 @@ class ResNet(nn.Module):
     """A ResNet without its classifier.
 
     Attributes:
-      stages: blocks in each stage; the map halves from one stage to the next.
+      stages: number of blocks in each stage; each stage after the first halves the map's side.
       block: BasicBlock or Bottleneck.
-      width: channels of the first stage; they double from one stage to the next.
-      widths: channels of each stage, in place of `width`.
-      stem: "imagenet", 7x7 of stride 2 and 3x3 max-pool of stride 2; "small", 3x3 of stride 1, for images up to 32 pixels;
-        "patch", non-overlapping patches, which bring a CPU to its fastest maps at once.
-      patch_size: of the "patch" stem, pixels.
-      norm: "batch"; "group", GroupNorm after convolutions of standardised weights, with which nothing crosses the batch; or
-        "none", with which convolutions have biases and blocks do not start as the identity: each adds up to a half to the
-        mean square of its map, which stays within [0.2, 1] through ResNet-18 and ResNet-50 at their start.
-      initial: what convolutions start from: "release", a truncated normal of variance 1/fan-in, as in SimCLR's and BYOL's
-        releases; "torch", its default, uniform within ±1/√fan-in; "torchvision", He's normal over the fan-out.
-      zero_residual: start each block's last norm at a scale of 0, so that the block is the identity; False starts it at 1.
-      stem_relu: ReLU after the stem's norm. lightly's CIFAR-10 benchmark loses it, as it takes its network apart.
-      remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
-      views: of each image that lie side by side in a batch; in training each is normalised by its own statistics.
-      dtype: of the computation; parameters and statistics are float32.
+      width: channels of the first stage; each further stage doubles them.
+      widths: channels of each stage, instead of `width`.
+      stem: "imagenet", 7x7 with stride 2 and 3x3 max-pool with stride 2; "small", 3x3 with stride 1, for images up to 32
+        pixels; "patch", non-overlapping patches, which give maps of the sizes that CPUs process fastest.
+      patch_size: patch side of the "patch" stem in pixels.
+      norm: "batch"; "group", GroupNorm with weight-standardised convolutions, which does not depend on the rest of the batch;
+        or "none", with biases in the convolutions. With "none", blocks are not the identity at initialisation: each adds up
+        to a half to the mean square of its map, which stays within [0.2, 1] through an initialised ResNet-18 or ResNet-50.
+      initial: initialisation of convolutions: "release", a truncated normal of variance 1/fan-in, as in SimCLR's and BYOL's
+        released code; "torch", torch's default, uniform within ±1/√fan-in; "torchvision", He's normal over the fan-out.
+      zero_residual: initialise the scale of each block's last norm to 0, which makes the block the identity; False: to 1.
+      stem_relu: ReLU after the stem's norm. lightly's CIFAR-10 benchmark drops it when it splits its network into parts.
+      remat: store only the inputs of the blocks for the gradient, and recompute the rest.
+      views: number of views of each image in adjacent rows of a batch; in training each is normalised by its own statistics.
+      dtype: dtype of the computation; parameters and statistics are float32.
     """
 
     stages: Sequence[int]
@@ -227,12 +227,12 @@ class ResNet(nn.Module):
                     self.zero_residual,
                     name=name,
                 )(x, train)
-        # The mean of up to 49 bfloat16 numbers is worth taking in float32.
+        # In float32, because a bfloat16 mean of up to 49 numbers would lose precision.
         return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))
 
 
 resnet18 = partial(ResNet, stages=(2, 2, 2, 2), block=BasicBlock)
 resnet34 = partial(ResNet, stages=(3, 4, 6, 3), block=BasicBlock)
 resnet50 = partial(ResNet, stages=(3, 4, 6, 3), block=Bottleneck)
-# Two stages after a patch stem: an 8x8 map of 32-pixel images, where XLA's CPU convolutions are at their fastest.
+# Two stages after a patch stem: images of 32 pixels give an 8x8 map, the size at which XLA's CPU convolutions are fastest.
 patch_resnet = partial(ResNet, stages=(1, 1), block=BasicBlock, stem="patch")

@@ -1,8 +1,8 @@
-"""Vision transformers as DINO's release has them.
+"""Vision transformers as in DINO's released code.
 
-Images are float [n, h, w, c] of any height and width that the patch divides; features are the last norm's [CLS] token
-[n, d], float32. Source: Dosovitskiy et al. 2021, arXiv:2010.11929; Caron et al. 2021, arXiv:2104.14294, and the released
-`vision_transformer.py` for initialisation, drop-path and the resizing of positions.
+Images are float [n, h, w, c] with a height and width that the patch size divides; features are the [CLS] token after the
+last norm [n, d], float32. Source: Dosovitskiy et al. 2021, arXiv:2010.11929; Caron et al. 2021, arXiv:2104.14294, and its
+released `vision_transformer.py` for initialisation, drop-path and the resizing of positions.
 """
 
 from functools import partial
@@ -13,25 +13,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Torch's `trunc_normal_` cuts at ±2 in absolute terms, a hundred of these deviations: it is a normal distribution.
+# Torch's `trunc_normal_` truncates at the absolute values ±2, a hundred standard deviations here, so it is a normal.
 _weights = nn.initializers.normal
 LayerNorm = partial(nn.LayerNorm, epsilon=1e-6)
 
 
 def _each(dense: nn.Dense, x: Float[Array, "n t d"]) -> Float[Array, "n t o"]:
-    """`dense` on each token. As one matrix: on CPU the gradient of a product over two axes takes three times as long."""
+    """Apply `dense` to each token, as one matrix; on CPU the gradient of a product over two axes takes three times as long."""
     return dense(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
 
 
 class ViTOutputs(NamedTuple):
-    """What a vision transformer makes of images beside its features.
+    """The features of a vision transformer and its other outputs.
 
     Attributes:
-      features: [n, d] the last norm's [CLS] token.
+      features: [n, d] the [CLS] token after the last norm.
       tokens: [n, t, d] all tokens after the last norm, [CLS] first, then the patches row by row.
-      class_tokens: [blocks, n, d] the [CLS] token after each block, each through the last norm: DINO's linear probe
-        concatenates the last four of a ViT-S.
-      attention: [n, heads, t, t] of the last block, rows sum to one.
+      class_tokens: [blocks, n, d] the [CLS] token of each block, each after the last norm; DINO's linear probe concatenates
+        the last four of a ViT-S.
+      attention: [n, heads, t, t] attention maps of the last block; rows sum to one.
     """
 
     features: Float[Array, "n d"]
@@ -41,24 +41,24 @@ class ViTOutputs(NamedTuple):
 
 
 def fused_attention(head_width: int, dtype: Any) -> Literal["xla", "cudnn"]:
-    """The implementation that `jax.nn.dot_product_attention` is to take here.
+    """The implementation of `jax.nn.dot_product_attention` to use here.
 
-    cuDNN's fused kernel holds no attention maps in memory. It exists for half precision on NVIDIA's GPUs from Ampere on, and
-    for heads whose width is a multiple of 8, up to 128.
+    cuDNN's fused kernel stores no attention maps. It supports half precision on NVIDIA GPUs from Ampere on, with head widths
+    that are multiples of 8, up to 128.
     """
     half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
     if jax.default_backend() != "gpu" or not half or head_width % 8 or head_width > 128:
         return "xla"
-    # AMD's GPUs have names here, such as gfx90a.
+    # For AMD GPUs this is a name, such as gfx90a.
     capability = str(getattr(jax.devices()[0], "compute_capability", ""))
     return "cudnn" if capability.replace(".", "").isdigit() and float(capability) >= 8 else "xla"
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; queries, keys and values come of one Dense, so that its bias is one-dimensional.
+    """Multi-head self-attention; one Dense gives queries, keys and values, so that its bias is one-dimensional.
 
-    With `maps` the attention maps come as a second output, from the explicit form, which float64 takes too; without, they are
-    never whole in memory where a fused kernel exists, and the second output is None.
+    With `maps`, or in float64, the attention is computed explicitly, and with `maps` the attention maps are the second output.
+    Otherwise the second output is None, and a fused kernel, if available, never stores whole maps.
     """
 
     heads: int
@@ -75,9 +75,9 @@ class Attention(nn.Module):
         qkv = _each(dense(3 * d, name="qkv"), x).reshape(n, t, 3, self.heads, width)
         q, k, v = jnp.moveaxis(qkv, 2, 0)
         attention = None
-        # `dot_product_attention` takes its softmax in float32, whatever the type.
+        # `dot_product_attention` always computes its softmax in float32.
         if maps or q.dtype == jnp.float64:
-            # The exponentials of half-precision logits would be useless.
+            # Half-precision logits would be too coarse to exponentiate.
             logits = jnp.einsum("nqhc,nkhc->nhqk", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
             attention = jax.nn.softmax(logits * width**-0.5, axis=-1)
             y = jnp.einsum("nhqk,nkhc->nqhc", attention.astype(self.dtype), v)
@@ -88,9 +88,9 @@ class Attention(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: an image's whole residual branch is dropped with probability `rate`, the kept ones scaled up.
+    """Stochastic depth: drops an image's whole residual branch with probability `rate`, and scales up the kept branches.
 
-    Source: Huang et al. 2016, arXiv:1603.09382. Draws from the stream "drop_path" of random numbers.
+    Source: Huang et al. 2016, arXiv:1603.09382. It uses the PRNG stream "drop_path".
     """
 
     rate: float
@@ -104,7 +104,7 @@ class DropPath(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a two-layer MLP, each after a norm and beside an identity."""
+    """Attention and a two-layer MLP, each after a norm and with a residual connection."""
 
     heads: int
     mlp_ratio: float
@@ -129,18 +129,18 @@ class ViT(nn.Module):
     """A vision transformer without its classifier.
 
     Attributes:
-      image_size: side of the images that the positions are made for, pixels; others are resized from them.
-      patch_size: side of a patch, pixels.
-      width: of the tokens.
-      depth: blocks.
-      heads: of the attention; divides `width`.
-      mlp_ratio: hidden width of the MLPs, in widths.
-      drop_path: of the last block in training; rises linearly from 0 in the first.
-      init_std: of the weights of attention and MLPs at the start; the release's .02 suits widths of hundreds.
-      positions: how positions are resized for other resolutions: "dino" as the release, to a scale a tenth of a patch too
-        large, "size" to the grid itself, as timm and later code do.
-      remat: keep only the blocks' inputs for the gradient, and compute what is inside again.
-      dtype: of the computation; parameters, softmaxes and features are float32.
+      image_size: side in pixels of the images for which positions are learned; they are resized for other images.
+      patch_size: side of a patch in pixels.
+      width: width of the tokens.
+      depth: number of blocks.
+      heads: number of attention heads; must divide `width`.
+      mlp_ratio: hidden width of the MLPs, in multiples of `width`.
+      drop_path: drop-path rate of the last block in training; it rises linearly from 0 in the first block.
+      init_std: initial standard deviation of the weights of attention and MLPs; the release's .02 suits widths of hundreds.
+      positions: how positions are resized for other resolutions: "dino" as in the released code, with a scale that is a tenth
+        of a patch too large; "size" to the exact grid, as in timm and later code.
+      remat: store only the inputs of the blocks for the gradient, and recompute the rest.
+      dtype: dtype of the computation; parameters, softmaxes and features are float32.
     """
 
     image_size: int = 224
@@ -159,9 +159,9 @@ class ViT(nn.Module):
     def __call__(
         self, x: Float[Array, "n h w c"], train: bool = False, *, outputs: bool = False
     ) -> Float[Array, "n d"] | ViTOutputs:
-        """Features [n, d] of images, or with `outputs` all of `ViTOutputs`.
+        """Features [n, d] of images, or `ViTOutputs` with `outputs`.
 
-        Raises ValueError for images that the patch does not divide and a width that the heads do not.
+        Raises ValueError unless the patch size divides the image size and the number of heads divides the width.
         """
         n, height, width, _ = x.shape
         if height % self.patch_size or width % self.patch_size:
@@ -173,7 +173,7 @@ class ViT(nn.Module):
         grid = height // self.patch_size, width // self.patch_size
         side = self.image_size // self.patch_size
         patches = _to_patches(x.astype(self.dtype), self.patch_size)
-        # Torch's default for a convolution, which the release leaves as it is: uniform within ±1/√fan-in.
+        # Torch's default for a convolution, which the released code does not change: uniform within ±1/√fan-in.
         bound = patches.shape[-1] ** -0.5
         embed = nn.Dense(
             self.width,
@@ -183,7 +183,7 @@ class ViT(nn.Module):
             name="patch_embed",
         )
         x = _each(embed, patches)
-        # Both are [1, ·, d], so that they count as kernels: DINO decays them.
+        # Both are [1, ·, d], so that they count as kernels and get weight decay, as in DINO.
         cls = self.param("cls_token", _weights(0.02), (1, 1, self.width))
         pos = self.param("pos_embed", _weights(0.02), (1, 1 + side * side, self.width))
         x = jnp.concatenate([jnp.broadcast_to(cls.astype(self.dtype), (n, 1, self.width)), x], axis=1)
@@ -200,14 +200,14 @@ class ViT(nn.Module):
             )
             class_tokens.append(x[:, 0])
         if not outputs:
-            # The norm takes each token by itself: [CLS] is all that is needed.
+            # The norm treats each token separately, so only [CLS] is needed.
             return norm(x[:, 0]).astype(wide)
         tokens = norm(x).astype(wide)
         return ViTOutputs(tokens[:, 0], tokens, norm(jnp.stack(class_tokens)).astype(wide), attention)
 
 
 def _to_patches(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n t p"]:
-    """Patches row by row, each flattened row by row with its channels last: an embedding is then one matrix product."""
+    """Patches row by row, each flattened row by row with channels last, so that the embedding is one matrix product."""
     n, height, width, channels = x.shape
     x = x.reshape(n, height // size, size, width // size, size, channels)
     return x.swapaxes(2, 3).reshape(n, (height // size) * (width // size), size * size * channels)
@@ -216,14 +216,14 @@ def _to_patches(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n t p"]:
 def resize_positions(
     positions: Float[Array, "1 t d"], side: int, grid: tuple[int, int], *, how: str = "dino"
 ) -> Float[Array, "1 u d"]:
-    """Position embeddings of a `side` x `side` grid, [CLS] first, for another grid (rows, columns); [CLS] has its own.
+    """Resize position embeddings of a `side` x `side` grid, [CLS] first, to another grid (rows, columns); [CLS] stays as is.
 
-    Bicubic with torch's a = -0.75 and without antialiasing. With `how="dino"` the grid is sampled at a scale of
-    `(cells + 0.1) / side`, as DINO's release does to be safe from rounding, not at `cells / side` (`how="size"`): with
+    Bicubic with torch's a = -0.75 and without antialiasing. `how="dino"` samples the grid at a scale of
+    `(cells + 0.1) / side`, as DINO's released code does to avoid rounding problems; `how="size"` uses `cells / side`. With
     released weights the two differ by far more than rounding.
 
     Raises:
-      ValueError: on other ways than these.
+      ValueError: on other values of `how`.
     """
     if how not in ("dino", "size"):
         raise ValueError(f'how is {how!r}; it must be "dino" or "size".')
@@ -247,6 +247,6 @@ def resize_positions(
 vit_tiny = partial(ViT, width=192, depth=12, heads=3)
 vit_small = partial(ViT, width=384, depth=12, heads=6)
 vit_base = partial(ViT, width=768, depth=12, heads=12)
-# Small enough for two CPU cores at the few tokens of small images.
-# Weights of .02 would hardly change 64 channels, and all images would look alike to a loss that compares them.
+# Small enough for two CPU cores with the few tokens of small images. With weights of .02, blocks would hardly change 64
+# channels, and all images would have nearly equal features in a contrastive loss.
 vit_micro = partial(ViT, width=64, depth=3, heads=4, patch_size=4, init_std=0.08)

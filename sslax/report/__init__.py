@@ -1,4 +1,4 @@
-"""The run's report page, and what it is made of."""
+"""HTML reports: the page of a run, and the parts that it is made of."""
 
 from sslax.report.attention import attention_overlay as attention_overlay
 from sslax.report.classes import confusion_figure as confusion_figure

@@ -1,7 +1,7 @@
-"""What a page shows of a classifier class by class: a table, the confusion matrix, and mistakes as images.
+"""The parts of a page about the classes: a table, the confusion matrix, and misclassified images.
 
-Figures are in [0, 1] where they come in and per cent where they are shown. Classes have numbers in the matrix and names
-beside it: matplotlib would read dollar signs in names as mathematics, and long names have no room at its edges.
+Arguments are in [0, 1]; the page shows per cent. The matrix labels classes by number, and a legend gives their names, because
+matplotlib would interpret dollar signs in names as mathematics, and long names do not fit beside the matrix.
 """
 
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from sslax.report import style
 from sslax.report.elements import escape, paragraph, picture, table
 from sslax.report.images import encode, encode_image
 
-_SIDE = 5.4  # inches of the matrix itself
-_DIGITS = 50  # more of them along an edge would run into each other
-_LINED = 25  # with more cells, lines between them would hide them
+_SIDE = 5.4  # side of the matrix, inches
+_DIGITS = 50  # the most digits along an edge that do not overlap
+_LINED = 25  # the most cells per side to draw lines between; with more, lines would hide the cells
 _SMALLEST_FONT = 5.0
 _SHADES = LinearSegmentedColormap.from_list("share", ["#ffffff", "#b5d3ea", style.BLUE, "#00304d"])
 
 
 def confusion_figure(matrix: Int[np.ndarray, "c c"]) -> Figure:
-    """A confusion matrix: each row shaded by the share of the true class's images, with counts where there is room.
+    """Draw a confusion matrix. The shade of a cell is its share of the true class's images; counts are shown if they fit.
 
     Args:
-      matrix: images of each true class (row) taken for each class (column); rows of classes without images stay white.
+      matrix: number of images of each true class (row) predicted as each class (column). A row without images stays white.
 
     Raises:
-      ValueError: on a negative count.
+      ValueError: if a count is negative.
     """
     if matrix.min(initial=0) < 0:
         raise ValueError(f"matrix has a count of {matrix.min()}; counts must be at least 0.")
@@ -39,7 +39,7 @@ def confusion_figure(matrix: Int[np.ndarray, "c c"]) -> Figure:
     with style.matplotlib_style():
         figure = Figure(figsize=(_SIDE + 1.7, _SIDE + 0.6), layout="constrained")
         axes = figure.subplots()
-        # By its root, so that the few per cent of a confusion can be seen beside the diagonal.
+        # The square root makes small shares visible beside the diagonal.
         shade = PowerNorm(0.5, vmin=0, vmax=100)
         drawn = axes.imshow(shares, cmap=_SHADES, norm=shade, interpolation="nearest")
         axes.grid(False)
@@ -48,7 +48,7 @@ def confusion_figure(matrix: Int[np.ndarray, "c c"]) -> Figure:
         step = next((step for step in steps if digits * count / step <= _DIGITS), count)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(np.arange(0, count, step))
-        axes.set_xlabel("taken for class")
+        axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         bar = figure.colorbar(drawn, ax=axes, fraction=0.04, pad=0.02)
         bar.set_label("share of the class's images, %")
@@ -67,25 +67,25 @@ def confusion_figure(matrix: Int[np.ndarray, "c c"]) -> Figure:
 
 
 def _font(matrix: Int[np.ndarray, "c c"]) -> float:
-    """The size in which the longest count fills four fifths of a cell, points; 10 at most."""
+    """The font size in points at which the longest count fills four fifths of a cell; at most 10."""
     cell = 72 * _SIDE / len(matrix)
-    # Digits are 0.64 of the font's size wide.
+    # The width of a digit is 0.64 of the font size.
     return min(10.0, 0.8 * cell / (0.64 * len(str(matrix.max(initial=0)))), 0.7 * cell)
 
 
 def confusion(matrix: Int[np.ndarray, "c c"], classes: Sequence[str]) -> str:
-    """The confusion matrix as a section, its numbers named below it."""
+    """The confusion matrix as a section, with a legend of its class numbers."""
     names = "".join(f"<li><b>{number}</b>\u2002{escape(name)}</li>" for number, name in enumerate(classes))
     legend = f'<ul class="legend numbered">{names}</ul>'
     alt = f"Confusion matrix of {len(classes)} classes, {np.trace(matrix)} of {matrix.sum()} images on its diagonal."
-    said = "A row is a true class, a column what its images were taken for."
+    said = "Each row is a true class; each column is a predicted class."
     if _font(matrix) < _SMALLEST_FONT:
-        said += " There are too many classes for counts in the cells."
+        said += " There are too many classes to show counts in the cells."
     return picture(encode(confusion_figure(matrix)), alt, "map", legend) + paragraph(said)
 
 
 def per_class_table(classes: Sequence[str], figures: PerClass) -> str:
-    """Precision, recall, F1 and images of each class, in the order of the classes."""
+    """A table of precision, recall, F1 and number of test images of each class."""
 
     def cell(value: float) -> str:
         return f'<td class="number">{"–" if np.isnan(value) else f"{100 * value:.1f}"}</td>'
@@ -97,9 +97,12 @@ def per_class_table(classes: Sequence[str], figures: PerClass) -> str:
         f'<td class="number">{support}</td></tr>'
         for name, precision, recall, f1, support in zip(classes, *figures, strict=True)
     )
-    said = "Per cent. Precision: of the images taken for the class, those that are of it. Recall: of its images, those found."
+    said = (
+        "Per cent. Precision: the share of images predicted as the class that belong to it. Recall: the share of the class's "
+        "images that are predicted as it."
+    )
     if np.isnan(figures.precision).any() or np.isnan(figures.recall).any():
-        said += " A dash stands where there is nothing to divide by: no image taken for the class, or none of it."
+        said += " A dash means that the share is undefined: no image was predicted as the class, or it has no images."
     return table(rows, "result", f'<thead><tr><th scope="col">class</th>{head}</tr></thead>') + paragraph(said)
 
 
@@ -111,11 +114,11 @@ def mistakes(
     *,
     most: int = 24,
 ) -> str:
-    """The images that were taken for a wrong class with the highest probability, as pictures with both names."""
+    """The misclassified images with the highest predicted probability, each with its true and its predicted class."""
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     wrong = np.flatnonzero(predicted != labels)
     if not len(wrong):
-        return paragraph(f"All {len(labels)} test images were taken for what they are.")
+        return paragraph(f"All {len(labels)} test images were classified correctly.")
     tiles = []
     for index in wrong[np.argsort(-confidence[wrong], kind="stable")][:most]:
         uri, width, small = encode_image(images[index])
@@ -123,8 +126,8 @@ def mistakes(
         crisp = "crisp " if small else ""
         tiles.append(
             f'<figure class="tile"><img class="{crisp}view" style="--width:{width}px" src="{uri}" alt="{true}">'
-            f"<figcaption>{true}<br>taken for <b>{taken}</b>, {100 * confidence[index]:.0f}\u00a0%</figcaption></figure>"
+            f"<figcaption>{true}<br>predicted <b>{taken}</b>, {100 * confidence[index]:.0f}\u00a0%</figcaption></figure>"
         )
     shown = f"The {len(tiles)} of {len(wrong)} mistakes" if len(tiles) < len(wrong) else f"All {len(wrong)} mistakes"
-    said = f"{shown} in {len(labels)} test images, the most confident first: the true class, and what it was taken for."
+    said = f"{shown} in {len(labels)} test images, the most confident first: the true class, and the predicted class."
     return f'<div class="tiles">{"".join(tiles)}</div>{paragraph(said)}'

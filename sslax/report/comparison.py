@@ -1,7 +1,7 @@
-"""The sections of a page that sets groups of runs side by side, each as HTML.
+"""The sections of a page that compares groups of runs, each as HTML.
 
-A group's runs differ in their seeds alone. Accuracies are in [0, 1] where they come in and per cent where they are shown;
-sizes are inches.
+The runs of a group differ only in their seeds. Arguments have accuracies in [0, 1]; the page shows per cent. Sizes are in
+inches.
 """
 
 import math
@@ -21,7 +21,7 @@ from sslax.report.images import encode
 
 ROWS = {"pretrained": "pretrained", "untrained": "untrained network", "raw_pixels": "raw pixels"}
 COLUMNS = {"knn1": "kNN, k\u00a0=\u00a01", "knn20": "kNN, k\u00a0=\u00a020", "linear": "linear probe"}
-# Name of the metric -> title of its figure, and what its values are multiplied by.
+# For each metric: the title of its figure, and the factor on its values.
 CURVES = {
     "loss": ("Loss", 1),
     "knn20": ("kNN accuracy (k = 20) on the test split, %", 100),
@@ -29,7 +29,7 @@ CURVES = {
     "probe": ("Accuracy of the online probe on the test split, %", 100),
 }
 _DASHES = (("-", ""), ((0, (5, 2)), "5 2"), ((0, (1.2, 1.2)), "1.2 1.2"))
-# Neighbours in this order are as different as lines of these colours can be.
+# The order in which groups get colours, chosen so that neighbouring colours differ as much as possible.
 _ORDER = (0, 6, 3, 1, 5, 8, 2, 7, 4, 9)
 MOST_GROUPS = len(style.COLORS) * len(_DASHES)
 _SIZE = (4.6, 3.4)
@@ -37,12 +37,12 @@ _SIZE = (4.6, 3.4)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """A run as it stands.
+    """A finished or unfinished run.
 
     Attributes:
-      name: of its folder.
-      metrics: its lines of metrics.jsonl.
-      result: accuracies as in result.json, empty where there were no labels; None while it has not finished.
+      name: name of its folder.
+      metrics: the lines of its metrics.jsonl.
+      result: accuracies from result.json, empty if there were no labels; None if the run has not finished.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
-    """Runs that differ in their seeds alone.
+    """Runs that differ only in their seeds.
 
     Attributes:
-      name: of the group.
-      settings: what its runs share: nested configuration.
-      runs: at least one.
+      name: name of the group.
+      settings: the nested configuration that its runs share.
+      runs: at least one run.
     """
 
     name: str
@@ -66,19 +66,19 @@ class Group:
 
 
 def values(group: Group, row: str, column: str) -> list[float]:
-    """Accuracies of a group's finished runs, in [0, 1], where they were measured."""
+    """Measured accuracies of a group's finished runs, in [0, 1]."""
     found = [(run.result or {}).get(row, {}).get(column, math.nan) for run in group.runs]
     return [float(value) for value in found if math.isfinite(value)]
 
 
 def columns_of(groups: Sequence[Group]) -> list[str]:
-    """The evaluations that any run has, the known ones first."""
+    """The evaluations that at least one run has, the known ones first."""
     names = {name for group in groups for run in group.runs for row in (run.result or {}).values() for name in row}
     return [name for name in COLUMNS if name in names] + sorted(names - {*COLUMNS})
 
 
 def spread(numbers: Sequence[float], digits: int) -> str:
-    """Mean ± standard deviation of a sample; of a single number the number, of none nothing."""
+    """Mean ± standard deviation as text; a single number is shown alone, and no numbers give an empty text."""
     if not numbers:
         return ""
     mean = f"{statistics.mean(numbers):,.{digits}f}"
@@ -86,10 +86,10 @@ def spread(numbers: Sequence[float], digits: int) -> str:
 
 
 def accuracy(groups: Sequence[Group]) -> str:
-    """Table of the accuracies: for each group a row for each kind of features."""
+    """A table of the accuracies, with a row for each group and kind of features."""
     columns = columns_of(groups)
     if not columns:
-        return elements.paragraph("No run has accuracies: they take labelled images, and runs that have finished.")
+        return elements.paragraph("No run has accuracies: only finished runs on labelled images have them.")
     lines = []
     for group in groups:
         rows = [row for row in ROWS if any(values(group, row, column) for column in columns)] or ["pretrained"]
@@ -107,17 +107,17 @@ def accuracy(groups: Sequence[Group]) -> str:
     heads = f'<th scope="col">group</th><th scope="col">features</th>{heads}<th scope="col" class="number">n</th>'
     sentences = ["Per cent of the test images: mean ± standard deviation over the n finished runs of a group."]
     if len({str(group.settings.get("data")) for group in groups}) > 1:
-        sentences.append("The groups have other images, so their accuracies do not compare directly.")
+        sentences.append("The groups use different images, so their accuracies are not directly comparable.")
     return elements.table(lines, "result", f"<thead><tr>{heads}</tr></thead>") + elements.paragraph(*sentences)
 
 
 def settings(groups: Sequence[Group]) -> str:
-    """Table of the fields of the configuration that differ between groups; a column a group."""
+    """A table of the configuration fields that differ between groups, with a column per group."""
     flat = [elements.flatten(group.settings) for group in groups]
     names = list(dict.fromkeys(name for fields in flat for name in fields))
     differing = [name for name in names if len({fields.get(name) for fields in flat}) > 1]
     if not differing:
-        return elements.paragraph("There is one group, so nothing differs but the seeds.")
+        return elements.paragraph("There is only one group, so only the seeds differ.")
     head = "".join(f'<th scope="col" class="name">{escape(group.name)}</th>' for group in groups)
     lines = (
         f'<tr><th scope="row">{escape(name)}</th>'
@@ -129,7 +129,7 @@ def settings(groups: Sequence[Group]) -> str:
 
 
 def curves(groups: Sequence[Group]) -> str:
-    """A figure a metric, in which each group has its colour."""
+    """One figure per metric. Each group has its own colour."""
     drawn = [(curve_figure(groups, name), title) for name, (title, _) in CURVES.items()]
     pictures = "".join(
         elements.picture(encode(figure), f"Curves over epochs: {escape(title)}.", "curve")
@@ -141,11 +141,11 @@ def curves(groups: Sequence[Group]) -> str:
     legend = "".join(_legend_entry(place, group) for place, group in enumerate(groups))
     sentences = []
     if any(len(group.runs) > 1 for group in groups):
-        sentences.append("A thin line is a run, the thick one the mean of its group as far as all its runs go.")
-    if len({str(group.settings.get("method")) for group in groups}) > 1:
         sentences.append(
-            "The groups differ in the method or its options, so their losses may measure different things."
+            "Thin lines are runs. The thick line is the mean of a group, at the epochs that all its runs have logged."
         )
+    if len({str(group.settings.get("method")) for group in groups}) > 1:
+        sentences.append("The groups differ in the method or its options, so their losses may not be comparable.")
     return (
         f'<figure style="margin-bottom:.75rem"><ul class="legend">{legend}</ul></figure><div class="pair">{pictures}</div>'
         f"{elements.paragraph(*sentences) if sentences else ''}"
@@ -153,7 +153,7 @@ def curves(groups: Sequence[Group]) -> str:
 
 
 def _mark(place: int) -> tuple[str, Any, str]:
-    """Colour of a group, matplotlib's dashes and the same dashes for SVG."""
+    """The colour of a group, its dashes for matplotlib, and the same dashes for SVG."""
     return style.COLORS[_ORDER[place % len(_ORDER)]], *_DASHES[place // len(style.COLORS) % len(_DASHES)]
 
 
@@ -165,7 +165,7 @@ def _legend_entry(place: int, group: Group) -> str:
 
 
 def curve_figure(groups: Sequence[Group], name: str) -> Figure | None:
-    """Curves of one metric of `CURVES` over epochs; None where no run has logged it."""
+    """Draw one metric of `CURVES` over epochs; None if no run has logged it."""
     title, factor = CURVES[name]
     found = [[series(run.metrics, name) for run in group.runs] for group in groups]
     if not any(len(epochs) for runs in found for epochs, _ in runs):
@@ -193,7 +193,7 @@ def curve_figure(groups: Sequence[Group], name: str) -> Figure | None:
 def _mean(
     runs: Sequence[tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]],
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
-    """The epochs that all runs have logged, and the means there."""
+    """The epochs that all runs have logged, and the mean of the runs at each of them."""
     by_epoch = [dict(zip(epochs.tolist(), numbers.tolist(), strict=True)) for epochs, numbers in runs]
     common = sorted(set.intersection(*map(set, by_epoch)))
     means = [statistics.fmean(run[epoch] for run in by_epoch) for epoch in common]
@@ -201,7 +201,7 @@ def _mean(
 
 
 def _thinned(epochs: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of neighbours where there are more values than pixels."""
+    """Average neighbouring values if there are more values than pixels."""
     if len(numbers) <= CURVE_POINTS:
         return epochs, numbers
     edges = np.linspace(0, len(numbers), CURVE_POINTS + 1).astype(int)
@@ -210,7 +210,7 @@ def _thinned(epochs: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def speed(groups: Sequence[Group]) -> str:
-    """Table of images a second and of seconds, and which runs each group is made of."""
+    """A table of images per second, of training seconds, and of the folders of each group's runs."""
     lines = []
     for group in groups:
         rates = [float(np.median(rate)) for run in group.runs if len(rate := series(run.metrics, "images_per_s")[1])]
@@ -228,7 +228,7 @@ def speed(groups: Sequence[Group]) -> str:
     heads = "".join(f'<th scope="col" class="number">{title}</th>' for title in ("images/s", "seconds", "runs"))
     head = f'<thead><tr><th scope="col">group</th>{heads}<th scope="col" class="after">folders</th></tr></thead>'
     said = (
-        "Mean ± standard deviation: of the runs' median images/s, and of the seconds that finished runs trained. "
-        "They compare only where the runs had the same machine to themselves, which they do not record."
+        "Mean ± standard deviation of the runs' median images/s, and of the training time of finished runs. "
+        "They are comparable only if each run had the same machine to itself, which a run does not record."
     )
     return elements.table(lines, "result", head) + elements.paragraph(said)

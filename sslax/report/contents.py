@@ -1,4 +1,4 @@
-"""What a report shows, as data.
+"""The contents of a report, as data.
 
 Accuracies are in [0, 1].
 """
@@ -15,34 +15,34 @@ from sslax.report.figures import Metrics, Result
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
-    """What a run's report shows; whatever is None or empty is left out, and the page says so.
+    """The contents of a run's report. The page leaves out parts that are None or empty, and says that they are missing.
 
-    Without attention or alarms it says nothing: most networks have no [CLS] token, and most runs no alarm.
+    It does not mention missing attention or alarms: most networks have no [CLS] token, and most runs have no alarm.
 
     Attributes:
       title: name of the run.
-      summary: one sentence: what was trained, on what, how long.
-      method_name: name of the row of the pretrained network, such as "SimCLR".
-      views: what the network saw: a row an image, a column a view.
+      summary: one sentence: what was trained, on what, and for how long.
+      method_name: row name of the pretrained network, such as "SimCLR".
+      views: views that the network saw: one row per image, one column per view.
       view_names: names of the columns of `views`.
-      attention: where the [CLS] token looks: a row an image, a column a head, as `attention_overlay` gives them.
+      attention: attention of the [CLS] token, from `attention_overlay`: one row per image, one column per head.
       attention_names: names of the columns of `attention`.
-      alarms: sentences of the collapse watch, shown before everything else.
-      metrics: lines of metrics.jsonl; `epoch` with any of these is drawn or said: `loss`, `lr`, `images_per_s`, `knn1`,
-        `knn20`, `probe`; `feature_std`, times √d, so that 1 is directions spread evenly and 0 is one direction;
-        `effective_rank`; `target_entropy` and `kl`, in nats; `chance_loss`, the loss of outputs that say nothing, the same
-        in every line.
+      alarms: messages of the collapse watch, shown first.
+      metrics: lines of metrics.jsonl. The page uses `epoch` with any of these: `loss`, `lr`, `images_per_s`, `knn1`, `knn20`,
+        `probe`; `feature_std`, multiplied by √d, so that 1 means evenly spread directions and 0 a single direction;
+        `effective_rank`; `target_entropy` and `kl`, in nats; `chance_loss`, the loss of outputs without information, the
+        same in every line.
       result: accuracies of "raw_pixels", "untrained" and "pretrained", in [0, 1], by name of the evaluation.
-      embedding: features in the plane, as `project_2d` gives them.
+      embedding: features in two dimensions, from `project_2d`.
       embedding_labels: class of each point.
       thumbnails: image of each point.
       classes: names of the classes.
       config: nested configuration.
       environment: versions, devices, command, date.
-      notes: sentences that a reader of the numbers must know.
+      notes: sentences that a reader needs to interpret the numbers.
 
     Raises:
-      ValueError: where lengths do not agree, a label has no class, or the embedding is not finite.
+      ValueError: if lengths do not agree, a label has no class, or the embedding is not finite.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Report:
     method_name: str = "pretrained network"
     views: UInt8[np.ndarray, "rows columns h w 3"] | None = None
     view_names: tuple[str, ...] = ()
-    # Axes with names of their own: the overlays need not be of the views' size, nor of the same images.
+    # Different axis names: the overlays may differ from the views in size and in number of images.
     attention: UInt8[np.ndarray, "examples maps ha wa 3"] | None = None
     attention_names: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
@@ -70,17 +70,22 @@ class Report:
         if self.embedding is None:
             return
         if not np.isfinite(self.embedding).all():
-            raise ValueError("embedding has values that are not finite.")
+            raise ValueError("embedding has values that are not finite; all must be finite.")
         for name, array in (("embedding_labels", self.embedding_labels), ("thumbnails", self.thumbnails)):
             if array is not None and len(array) != len(self.embedding):
-                raise ValueError(f"{name} has {len(array)} rows, but embedding has {len(self.embedding)}.")
+                raise ValueError(
+                    f"{name} has {len(array)} rows, but embedding has {len(self.embedding)}; they must be the same."
+                )
         labels = self.embedding_labels
         if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
             raise ValueError(
-                f"embedding_labels has {labels.min()} to {labels.max()}, but classes has {len(self.classes)} names."
+                f"embedding_labels has {labels.min()} to {labels.max()}, but classes has {len(self.classes)} names; there must "
+                "be a name for each label."
             )
 
 
 def _check_columns(name: str, images: np.ndarray | None, of_names: str, names: tuple[str, ...]) -> None:
     if images is not None and images.shape[1] != len(names):
-        raise ValueError(f"{name} has {images.shape[1]} columns, but {of_names} has {len(names)} names.")
+        raise ValueError(
+            f"{name} has {images.shape[1]} columns, but {of_names} has {len(names)} names; the numbers must be the same."
+        )

@@ -1,6 +1,6 @@
-"""Curves of accuracy over the number of labels: what each kind of features makes of few of them.
+"""Curves of accuracy over the number of labels: how well each kind of features does with few labels.
 
-Accuracies are in [0, 1], sizes inches.
+Accuracies are in [0, 1]; sizes are in inches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from sslax.report import style
 
 
 class Curve(NamedTuple):
-    """One line of a panel: labels seen, mean accuracy and deviation over seeds, of the same length."""
+    """One curve of a figure: numbers of labels, mean accuracies and standard deviations over seeds, of equal length."""
 
     labels: Sequence[int]
     means: Sequence[float]
@@ -25,12 +25,12 @@ _STYLES = ((style.BLUE, "o"), (style.VERMILION, "s"), (style.DARK, "^"), (style.
 
 
 def efficiency_figure(title: str, curves: Mapping[str, Curve], *, chance: float) -> Figure:
-    """Accuracy over the number of labels, a line for each kind of features; the bars are deviations over seeds.
+    """Draw accuracy over the number of labels, with one line per kind of features; bars are deviations over seeds.
 
     Args:
-      title: of the protocol; drawn, as the names are, so neither may hold text of a user's.
-      curves: name of the line -> its curve; the same place in the order is the same colour in every figure.
-      chance: accuracy without looking, a dotted line.
+      title: name of the protocol. matplotlib draws it and the curves' names, so neither may contain a user's text.
+      curves: the curves by name; equal positions have equal colours in every figure.
+      chance: accuracy of always answering the most frequent class, drawn as a dotted line.
     """
     with style.matplotlib_style():
         figure = Figure(figsize=(4.6, 3.6), layout="constrained")

@@ -1,7 +1,7 @@
 """The report's curves.
 
-matplotlib never draws text of the user's, in which it would read dollar signs as mathematics: names stand in the page.
-Sizes are inches, accuracies are in [0, 1].
+matplotlib never draws a user's text, because it would interpret dollar signs as mathematics; the page's HTML shows such names.
+Sizes are in inches; accuracies are in [0, 1].
 """
 
 import math
@@ -15,21 +15,21 @@ from matplotlib.figure import Figure
 
 from sslax.report import style
 
-# beartype takes `float` literally, and a step is an int.
+# beartype does not accept an int as a `float`, and a step is an int.
 Number = float | int
 Metrics = Sequence[Mapping[str, Number]]
 Result = Mapping[str, Mapping[str, Number]]
 
-CURVE_POINTS = 400  # more of them are finer than a pixel
+CURVE_POINTS = 400  # more points than this would be finer than a pixel
 _SIZE = (4.6, 3.6)
-# What is not a curve but what to hold it against.
+# The style of reference lines.
 _DOTTED: dict[str, Any] = {"color": style.DARK, "linewidth": 1, "linestyle": ":", "zorder": 1.5}
 
 
 def series(metrics: Metrics, name: str) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
-    """Epochs and values of one metric, where both are finite numbers.
+    """Epochs and values of one metric; lines in which one of them is not finite are left out.
 
-    A step that was logged twice, before a run was interrupted and after it was resumed, counts as it was logged last.
+    If a step was logged twice, before an interruption and after the run resumed, the last line counts.
     """
     found: dict[Number, tuple[float, float]] = {}
     for line in metrics:
@@ -41,7 +41,7 @@ def series(metrics: Metrics, name: str) -> tuple[Float[np.ndarray, "n"], Float[n
 
 
 def _draw_curve(axes: Axes, epochs: np.ndarray, values: np.ndarray, *, color: str, **line) -> None:
-    """A line; where there are more values than pixels, means of neighbours with the range that they stand for."""
+    """Draw a line. With more values than pixels, draw means of neighbouring values and a band of their range."""
     if len(values) > CURVE_POINTS:
         edges = np.linspace(0, len(values), CURVE_POINTS + 1).astype(int)[:-1]
         counts = np.diff([*edges, len(values)])
@@ -52,30 +52,30 @@ def _draw_curve(axes: Axes, epochs: np.ndarray, values: np.ndarray, *, color: st
 
 
 def _legend_below(figure: Figure, ncols: int = 2) -> None:
-    """A legend below the axes, where it can cover nothing."""
+    """Draw a legend below the axes, where it does not cover the curves."""
     figure.legend(loc="outside lower left", ncols=ncols, fontsize=9, handlelength=2, columnspacing=1.2)
 
 
 def _chance(metrics: Metrics) -> float:
-    """Loss of outputs that say nothing; NaN where it was not logged."""
+    """The loss of outputs without information; NaN if it was not logged."""
     values = series(metrics, "chance_loss")[1]
     return float(values[-1]) if len(values) else math.nan
 
 
 def _draw_chance(axes: Axes, chance: float) -> bool:
-    """A line at `chance` where it squeezes the curve by less than a quarter; whether it was drawn."""
+    """Draw a line at `chance` if that compresses the curve by less than a quarter. Returns whether it was drawn."""
     low, high = axes.get_ylim()
-    # A loss that is stuck at it has next to no range, and needs the line most.
+    # A loss that is stuck at `chance` has almost no range, and needs the line most.
     span = max(high - low, 0.05 * abs(chance))
-    # NaN is not near either.
+    # False for NaN too.
     near = bool(max(low - chance, chance - high) <= 0.3 * span)
     if near:
-        axes.axhline(chance, label="loss of outputs that say nothing", **_DOTTED)
+        axes.axhline(chance, label="loss of outputs without information", **_DOTTED)
     return near
 
 
 def loss_figure(metrics: Metrics) -> Figure | None:
-    """Loss over epochs, the learning rate in a narrow strip below it; None where no finite loss was logged."""
+    """Draw the loss over epochs, with the learning rate in a narrow strip below; None if no finite loss was logged."""
     epochs, losses = series(metrics, "loss")
     if not len(losses):
         return None
@@ -102,9 +102,9 @@ def loss_figure(metrics: Metrics) -> Figure | None:
 
 
 def knn_figure(metrics: Metrics, result: Result | None) -> Figure | None:
-    """Accuracy by kNN and by an online probe over epochs, kNN's of raw pixels and of the untrained network as dashed lines.
+    """Draw the accuracy of kNN and of the online probe over epochs; None if neither was logged.
 
-    None where neither was logged.
+    Dashed lines show the kNN accuracy of raw pixels and of the untrained network.
     """
     curves = [
         ("kNN, k = 20", *series(metrics, "knn20"), style.BLUE),
@@ -136,7 +136,7 @@ def knn_figure(metrics: Metrics, result: Result | None) -> Figure | None:
 
 
 def entropy_figure(metrics: Metrics) -> Figure | None:
-    """Entropy of the targets and their KL divergence over epochs, in nats; None where no entropy was logged."""
+    """Draw the entropy of the targets and their KL divergence over epochs, in nats; None if no entropy was logged."""
     curves = [
         ("target entropy", *series(metrics, "target_entropy"), style.BLUE),
         ("KL", *series(metrics, "kl"), style.VERMILION),
@@ -153,7 +153,7 @@ def entropy_figure(metrics: Metrics) -> Figure | None:
                 _draw_curve(axes, epochs, values, color=color, label=label, clip_on=False)
         if math.isfinite(chance):
             axes.axhline(chance, label=f"ln K = {chance:.4g}", **_DOTTED)
-        # Rounding can bring a KL just below 0.
+        # Rounding can make a KL slightly negative.
         axes.set_ylim(bottom=min(0.0, *(float(values.min(initial=0)) for _, _, values, _ in curves)))
         axes.set_title("Entropy of the targets and KL, nats")
         axes.set_xlabel("epoch")
@@ -162,14 +162,14 @@ def entropy_figure(metrics: Metrics) -> Figure | None:
 
 
 def feature_std_figure(metrics: Metrics) -> Figure | None:
-    """Spread of the features' directions over epochs, from 0; None where it was not logged."""
+    """Draw the spread of the features' directions over epochs, on an axis from 0; None if it was not logged."""
     epochs, values = series(metrics, "feature_std")
     if not len(values):
         return None
     with style.matplotlib_style():
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.subplots()
-        # At 0, where collapse is, half of the line would be cut off.
+        # With clipping, half of the line's width would be cut off at 0, the value of a collapse.
         _draw_curve(axes, epochs, values, color=style.BLUE, clip_on=False)
         axes.axhline(1, label="1: spread evenly over the sphere", **_DOTTED)
         axes.set_ylim(0, max(1.1, 1.08 * float(values.max())))
@@ -180,7 +180,7 @@ def feature_std_figure(metrics: Metrics) -> Figure | None:
 
 
 def validation_figure(metrics: Metrics) -> Figure | None:
-    """Accuracy on validation images over epochs, and where the weights were kept; None where it was not logged."""
+    """Draw the validation accuracy over epochs, with a line at the kept weights; None if it was not logged."""
     epochs, values = series(metrics, "validation")
     if not len(values):
         return None

@@ -1,6 +1,6 @@
-"""Images and drawn figures as data URIs, which stand in the page itself.
+"""Images and figures as data URIs, which embed them in the page.
 
-Sizes are pixels.
+Sizes are in pixels.
 """
 
 import base64
@@ -13,17 +13,17 @@ from PIL import Image
 
 from sslax.report import style
 
-_SMALL = 64  # up to here an image is shown pixel by pixel and kept without loss
-_STORED = 96  # larger images are reduced to this
+_SMALL = 64  # images up to this size are stored without loss and enlarged without smoothing
+_STORED = 96  # larger images are reduced to this size
 
 
 def data_uri(mime: str, data: bytes) -> str:
-    """`data` as an address that holds it all."""
+    """Encode `data` as a data URI."""
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def encode(figure: Figure) -> str:
-    """The figure as a data URI: SVG, or PNG for a screen of high density where that is smaller."""
+    """Encode a figure as a data URI: SVG, or a high-resolution PNG if that is smaller."""
     svg, png = io.BytesIO(), io.BytesIO()
     with style.matplotlib_style():
         figure.savefig(svg, format="svg", metadata={"Date": None})
@@ -34,7 +34,7 @@ def encode(figure: Figure) -> str:
 
 
 def fit(image: UInt8[np.ndarray, "h w 3"], longest: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """`image` within `longest` pixels: reduced smoothly, or enlarged by a whole factor with its pixels kept crisp."""
+    """Resize `image` to fit `longest` pixels: reduce it smoothly, or enlarge it by an integer factor without smoothing."""
     height, width = image.shape[:2]
     if max(height, width) <= longest:
         factor = longest // max(height, width)
@@ -45,11 +45,11 @@ def fit(image: UInt8[np.ndarray, "h w 3"], longest: int) -> UInt8[np.ndarray, "h
 
 
 def encode_image(image: UInt8[np.ndarray, "h w 3"]) -> tuple[str, int, bool]:
-    """An image for the page.
+    """Encode an image for the page.
 
     Returns:
-      Data URI, width to show it at in CSS pixels, and whether it is to be enlarged pixel by pixel. Small images are
-      unchanged PNG; larger ones are reduced, and JPEG where that is smaller, so that the page can be mailed.
+      The data URI, the width to show it at in CSS pixels, and whether to enlarge it without smoothing. Small images are
+      unchanged PNGs. Larger ones are reduced, and JPEG if that is smaller, so that the page can be sent by mail.
     """
     height, width = image.shape[:2]
     small = max(height, width) <= _SMALL

@@ -1,4 +1,4 @@
-"""A run's report: one HTML file that needs nothing but itself, for a browser, a mail or a phone."""
+"""A run's report: one self-contained HTML file for a browser, a mail or a phone."""
 
 import importlib.metadata
 import os
@@ -25,7 +25,7 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
         ("Training", sections.training(report)),
         ("Features of the test images", sections.features(report)),
         ("What the network saw", sections.views(report)),
-        # Most networks have no [CLS] token, so nobody misses its section.
+        # Most networks have no [CLS] token, so the page leaves out this section without a remark.
         ("Attention of the [CLS] token", sections.attention(report)),
         ("Configuration", sections.configuration(report)),
         ("Environment", sections.environment(report)),
@@ -42,28 +42,28 @@ def write_page(
     notes: Sequence[str] = (),
     first: str = "",
 ) -> None:
-    """Write one self-contained HTML file: drawn before anything is written, and put in the place of `path` whole.
+    """Write one self-contained HTML file, which replaces `path` in one step.
 
     Args:
-      path: of the file; its folder exists.
-      title: plain text, as `summary` and `notes` are: they are escaped here.
-      summary: one sentence on what the page shows.
-      parts: (heading, HTML) of each section, as the functions of `sections` make it; without HTML it is left out.
+      path: path of the file, in an existing folder.
+      title: plain text, like `summary` and `notes`; this function escapes them.
+      summary: one sentence about what the page shows.
+      parts: heading and HTML of each section, as from the functions of `sections`; a section with empty HTML is left out.
       notes: sentences under the summary.
-      first: HTML between summary and notes.
+      first: HTML between the summary and the notes.
 
     Raises:
-      OSError: where the folder is missing or cannot be written.
+      OSError: if the folder does not exist or cannot be written to.
     """
     said = "".join(f"<p>{escape(note)}</p>" for note in notes)
     header = f'<h1>{escape(title)}</h1><p class="summary">{escape(summary)}</p>{first}{said}'
     body = "".join(f"<section><h2>{heading}</h2>{content}</section>" for heading, content in parts if content)
-    # Names of files may hold bytes that are no UTF-8; they are shown as an escape.
+    # File names may have bytes that are not valid UTF-8; these are escaped.
     write_atomically(path, _html(title, header, body).encode("utf-8", "backslashreplace"))
 
 
 def environment() -> dict[str, str]:
-    """What this process runs on: versions, devices as "8 × cpu", and the operating system; starts JAX's backend."""
+    """Versions, devices (such as "8 × cpu") and operating system of this process. Starts JAX's backend."""
     versions = {"python": platform.python_version()}
     for package in ("sslax", "jax", "jaxlib", "flax", "optax"):
         try:
@@ -76,7 +76,7 @@ def environment() -> dict[str, str]:
 
 
 def _html(title: str, header: str, body: str) -> str:
-    # The policy forbids the page to load anything, whatever may have slipped into it.
+    # The content security policy forbids the page to load anything, in case unescaped text has got into it.
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

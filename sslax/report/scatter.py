@@ -1,6 +1,6 @@
-"""The map of the features: points in the colour of their class, some of them replaced by their images.
+"""The map of the features: points coloured by class, some of them replaced by their images.
 
-Sizes are inches unless a name says otherwise.
+Sizes are in inches unless stated otherwise.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from sslax.report import style
 from sslax.report.images import fit
 
-# matplotlib's name of a mark, and the same mark as SVG in a square from -1 to 1, for the legend.
+# matplotlib's names of the markers, and the same markers as SVG in a square from -1 to 1, for the legend.
 _SHAPES = (
     ("o", '<circle r="0.9"/>'),
     ("s", '<path d="M-.8-.8H.8V.8H-.8Z"/>'),
@@ -28,20 +28,20 @@ _SIDES = np.array([-1, 1])
 
 
 def class_mark(label: int) -> tuple[str, str, str]:
-    """Colour, matplotlib's mark and the mark as SVG for a class; they repeat after `MOST_MARKS` classes."""
+    """Colour, matplotlib marker and SVG marker of a class. They repeat after `MOST_MARKS` classes."""
     return style.COLORS[label % len(style.COLORS)], *_SHAPES[label // len(style.COLORS) % len(_SHAPES)]
 
 
 def spread(points: Float[np.ndarray, "n 2"], distance: float, most: int) -> list[int]:
-    """Indices of points whose squares of side `distance` around them do not overlap, at most `most` of them.
+    """Select at most `most` points such that squares of side `distance` around them do not overlap; returns their indices.
 
-    Greedy, in a shuffled order that is always the same one: test images are often sorted by class.
+    The selection is greedy, in a shuffled order with a fixed seed, because test images are often sorted by class.
     """
     chosen: list[int] = []
     for index in np.random.default_rng(0).permutation(len(points)).tolist():
         if len(chosen) == most:
             break
-        # Overlap is nearness in both directions at once.
+        # Two squares overlap if the points are closer than `distance` in both directions.
         if np.all(np.abs(points[chosen] - points[index]).max(axis=1) >= distance):
             chosen.append(index)
     return chosen
@@ -52,13 +52,13 @@ def embedding_figure(
     labels: Int[np.ndarray, "n"] | None,
     thumbnails: UInt8[np.ndarray, "n h w 3"] | None,
 ) -> Figure:
-    """Scatter of `embedding`, coloured by class where there are labels, some points replaced by their images.
+    """Draw a scatter plot of `embedding`, coloured by class if there are labels, with some points replaced by their images.
 
-    A thumbnail is left out where it would overlap one that has been placed; frames have the colour of the class.
+    A thumbnail that would overlap another one is left out. Its frame has the colour of the class.
     """
     points = embedding.astype(np.float64)
     points = points - points.min(axis=0)
-    # The longer side becomes 1; a single point, or many at one place, stay where they are.
+    # The longer side becomes 1. A single point, or points at one place, are not scaled.
     points = points / (points.max() or 1.0)
     middle = points.max(axis=0) / 2
     reach = np.maximum(middle, (0.4, 0.2)) + 0.04
@@ -76,13 +76,13 @@ def embedding_figure(
             for index in spread(points, 1.25 * side, _MOST_THUMBNAILS):
                 color = style.GREY if labels is None else class_mark(int(labels[index]))[0]
                 _draw_thumbnail(axes, points[index], fit(thumbnails[index], _THUMBNAIL), side, color)
-        # After the images, each of which sets the limits to its own.
+        # Set after the images, because drawing an image changes the limits.
         axes.set(aspect="equal", xlim=middle[0] + reach[0] * _SIDES, ylim=middle[1] + reach[1] * _SIDES)
     return figure
 
 
 def _draw_thumbnail(axes: Axes, at: np.ndarray, image: np.ndarray, side: float, color: str) -> None:
-    """`image` in a frame around `at`, its longer side `side` long."""
+    """Draw `image` in a frame around `at`; its longer side is `side`."""
     half = side / 2 * np.array(image.shape[1::-1]) / max(image.shape[:2])
     (left, bottom), (right, top) = at - half, at + half
     axes.imshow(image, extent=(left, right, bottom, top), interpolation="none", zorder=3)

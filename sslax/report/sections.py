@@ -1,6 +1,6 @@
 """The sections of a report's page, each as HTML.
 
-Accuracies are in [0, 1] where they come in and per cent where they are shown.
+Arguments have accuracies in [0, 1]; the page shows per cent.
 """
 
 import math
@@ -21,7 +21,7 @@ _WATCHED = ("target_entropy", "kl", "feature_std", "effective_rank")
 
 
 def alarms(report: Report) -> str:
-    """What the collapse watch has to say; nothing where it said nothing."""
+    """The messages of the collapse watch; empty if there are none."""
     if not report.alarms:
         return ""
     said = "".join(f"<p>{escape(alarm)}</p>" for alarm in report.alarms)
@@ -29,7 +29,7 @@ def alarms(report: Report) -> str:
 
 
 def accuracy(report: Report) -> str:
-    """Table of the accuracies: a row a network, a column an evaluation."""
+    """A table of the accuracies, with a row per network and a column per evaluation."""
     result = report.result
     if not result or not any(result.values()):
         return paragraph("Accuracies were not measured for this run; measuring them takes labelled images.")
@@ -38,7 +38,7 @@ def accuracy(report: Report) -> str:
     known = {**_ROWS, "pretrained": report.method_name}
     rows = [name for name in known if name in result] + [name for name in result if name not in known]
     per_cent = {(row, name): 100 * result[row].get(name, math.nan) for row in rows for name in columns}
-    # What is shown decides what is best: two accuracies that read the same are both in bold, or neither.
+    # The best is chosen among the rounded values: accuracies that look the same are either all bold or all not.
     shown = {cell: round(value, 1) for cell, value in per_cent.items() if math.isfinite(value)}
     best = {name: max((value for (_, of), value in shown.items() if of == name), default=None) for name in columns}
 
@@ -54,11 +54,11 @@ def accuracy(report: Report) -> str:
         for row in rows
     )
     accuracies = table(lines, "result", f'<thead><tr><th scope="col">features</th>{head}</tr></thead>')
-    return f"{accuracies}<p>Per cent of the test images; the best of each column in bold.</p>"
+    return f"{accuracies}<p>Per cent of the test images; the best of each column is in bold.</p>"
 
 
 def training(report: Report) -> str:
-    """Curves of what was logged while training."""
+    """Curves of the metrics that were logged during training."""
     metrics = report.metrics
     if not metrics:
         return paragraph("No metrics were logged.")
@@ -70,7 +70,7 @@ def training(report: Report) -> str:
         (figures.feature_std_figure(metrics), "Curve of the spread of the features over epochs."),
     ]
     if drawn[1][0] is None:
-        sentences.append("No kNN accuracy was logged while training, so there is no curve of it.")
+        sentences.append("No kNN accuracy was logged during training, so there is no kNN curve.")
     _, speed = figures.series(metrics, "images_per_s")
     if len(speed):
         sentences.append(f"Median speed {np.median(speed):,.0f} images/s.")
@@ -83,32 +83,35 @@ def _loss_sentences(metrics: Metrics) -> list[str]:
     epochs, values = figures.series(metrics, "loss")
     if not len(values):
         return ["No finite loss was logged."]
-    sentences = [f"Loss {values[0]:.4g} at first, {values[-1]:.4g} at epoch {epochs[-1]:.4g}."]
+    sentences = [f"The loss is {values[0]:.4g} at first and {values[-1]:.4g} at epoch {epochs[-1]:.4g}."]
     if len(values) > figures.CURVE_POINTS:
-        sentences.append("The line is the mean of neighbouring values, the band around it their range.")
+        sentences.append("The line is the mean of neighbouring values; the band around it is their range.")
     if lost := _not_finite(metrics, "loss"):
-        sentences.append(f"{lost} logged {'loss is' if lost == 1 else 'losses are'} not finite and not drawn.")
+        sentences.append(
+            f"{lost} logged {'loss is' if lost == 1 else 'losses are'} not finite and therefore not drawn."
+        )
     return sentences
 
 
 def _collapse_sentences(metrics: Metrics) -> list[str]:
-    """How to read the numbers that tell of collapse, where they were logged."""
+    """How to interpret the collapse metrics that were logged."""
     sentences = []
     found = {name: figures.series(metrics, name) for name in _WATCHED}
     if len(found["target_entropy"][1]) and len(found["kl"][1]):
         # Caron et al. 2021, figure 7.
         sentences.append(
             "A KL that stays at 0 means collapse: "
-            "to uniform outputs where the entropy is ln\u00a0K, to one dimension where it is 0."
+            "to uniform outputs if the entropy is ln\u00a0K, to one dimension if it is 0."
         )
     if len(found["feature_std"][1]):
         sentences.append(
-            "A feature spread of 1 means directions spread evenly over the sphere, 0 the same one for every image."
+            "A feature spread of 1 means that directions are spread evenly over the sphere; 0 means the same direction for "
+            "every image."
         )
     epochs, ranks = found["effective_rank"]
     if len(ranks):
         sentences.append(
-            f"Effective rank of the features {ranks[0]:.4g} at first, {ranks[-1]:.4g} at epoch {epochs[-1]:.4g}."
+            f"The effective rank of the features is {ranks[0]:.4g} at first and {ranks[-1]:.4g} at epoch {epochs[-1]:.4g}."
         )
     for name in _WATCHED:
         if lost := _not_finite(metrics, name):
@@ -122,19 +125,19 @@ def _not_finite(metrics: Metrics, name: str) -> int:
 
 
 def features(report: Report) -> str:
-    """Map of the features of the test images, with its legend."""
+    """The map of the features of the test images, with its legend."""
     points, labels, classes = report.embedding, report.embedding_labels, report.classes
     if points is None or not len(points):
         return paragraph("No features were projected, so there is no map of them.")
     legend = ""
     sentences = [
-        f"{len(points)} test images in two dimensions: neighbours are alike, distances between groups mean little."
+        f"{len(points)} test images in two dimensions. Neighbours have similar features; distances between groups mean little."
     ]
     if labels is None:
         sentences.append("There are no labels, so the points are not coloured by class.")
     else:
         marks = "Colour is" if len(classes) <= len(style.COLORS) else "Colour and shape are"
-        sentences.append(f"{marks} the class, which training did not see.")
+        sentences.append(f"{marks} the class, which pretraining did not use.")
         if len(classes) > scatter.MOST_MARKS:
             sentences.append(
                 f"There are {len(classes)} classes and {scatter.MOST_MARKS} marks, "
@@ -143,7 +146,7 @@ def features(report: Report) -> str:
         else:
             legend = f'<ul class="legend">{"".join(_legend_entry(*entry) for entry in enumerate(classes))}</ul>'
     if report.thumbnails is None:
-        sentences.append("There are no images to show at their points.")
+        sentences.append("There are no images, so all are shown as points.")
     drawn = encode(scatter.embedding_figure(points, labels, report.thumbnails))
     return picture(drawn, "Scatter of the test images' features.", "map", legend) + paragraph(*sentences)
 
@@ -155,23 +158,23 @@ def _legend_entry(label: int, name: str) -> str:
 
 
 def views(report: Report) -> str:
-    """Training images and the views that were made of them."""
+    """Training images and views of them."""
     if report.views is None or not report.views.size:
         return paragraph("No views were kept for this report.")
-    caption = "An image a column, and below it the views that were made of it."
+    caption = "Each column shows an image and, below it, its views."
     return examples(report.views, report.view_names, caption)
 
 
 def attention(report: Report) -> str:
-    """Where the [CLS] token looks in some images; nothing where it was not recorded."""
+    """Attention maps of the [CLS] token in some images; empty if they were not recorded."""
     if report.attention is None or not report.attention.size:
         return ""
-    caption = "Where the last block's [CLS] token looks, a head a row: brighter is more."
+    caption = "Attention of the [CLS] token in the last block, one row per head: brighter means more attention."
     return examples(report.attention, report.attention_names, caption)
 
 
 def examples(shown: UInt8[np.ndarray, "rows columns h w 3"], names: tuple[str, ...], caption: str) -> str:
-    """A column of the array a line: a few pictures of each of many images lie across a page better; `caption` is HTML."""
+    """A table of pictures with a caption of HTML. Each column of `shown` becomes a row, because images outnumber views."""
 
     def image(pixels: np.ndarray, name: str) -> str:
         uri, width, small = encode_image(pixels)
@@ -188,10 +191,10 @@ def examples(shown: UInt8[np.ndarray, "rows columns h w 3"], names: tuple[str, .
 
 
 def configuration(report: Report) -> str:
-    """The configuration by dotted name."""
+    """The configuration, by dotted name."""
     return settings(report.config) or paragraph("No configuration was recorded.")
 
 
 def environment(report: Report) -> str:
-    """What the run ran on."""
+    """The versions, devices and command of the run."""
     return pairs(report.environment) or paragraph("No environment was recorded.")

@@ -1,11 +1,11 @@
-"""What a report looks like: the page's CSS, matplotlib's settings, and colours."""
+"""The appearance of a report: the page's CSS, matplotlib's settings, and colours."""
 
 from contextlib import AbstractContextManager
 
 import matplotlib.style
 
-# Paul Tol's "muted" scheme (personal.sron.nl/~pault), made to be told apart with every common colour blindness; black
-# stands for its tenth colour, too pale for a mark on white. Beyond ten classes the shape of the mark changes.
+# Paul Tol's "muted" scheme (personal.sron.nl/~pault), which people with common colour blindness can distinguish. Black
+# replaces its tenth colour, which is too pale on white. With more than ten classes the shape of the marker changes too.
 COLORS = (
     "#332288",
     "#88ccee",
@@ -18,10 +18,10 @@ COLORS = (
     "#aa4499",
     "#000000",
 )
-# Blue, vermilion and green of Okabe and Ito, and greys for what is not the run itself.
+# Blue, vermilion and green from Okabe and Ito, and greys for reference lines.
 BLUE, VERMILION, GREEN, DARK, GREY = "#0072b2", "#d55e00", "#009e73", "#24292f", "#808891"
 
-# Figures and their legends stand on white in the dark too: their colours are made for it.
+# Figures and their legends have a white background in dark mode too, because their colours are chosen for white.
 CSS = """
 :root { color-scheme: light dark; --ink: #1f2328; --faint: #59636e; --rule: #e1e4e8; --page: #fff; --card: 0;
   --alarm: #b3261e; --alarm-page: #fdf0ee }
@@ -76,7 +76,7 @@ thead, .views, .pairs, .legend { font-size: .875rem }
 
 
 def matplotlib_style() -> AbstractContextManager[None]:
-    """matplotlib's own defaults and a few of ours, so that nobody's matplotlibrc changes a report."""
+    """matplotlib's defaults with a few changes, so that a user's matplotlibrc does not change the report."""
     own = {
         "font.size": 9.5,
         "text.color": DARK,
@@ -98,7 +98,7 @@ def matplotlib_style() -> AbstractContextManager[None]:
         "lines.markersize": 3.5,
         "legend.frameon": False,
         "svg.hashsalt": "sslax",
-        # Otherwise all thumbnails become one image at 72 dots an inch.
+        # Otherwise matplotlib merges all thumbnails into one image at 72 dots per inch.
         "image.composite_image": False,
     }
     return matplotlib.style.context(["default", own])

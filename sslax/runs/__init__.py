@@ -1,4 +1,4 @@
-"""A run on disk: its folder, its checkpoints, its configuration as it was stored, and TensorBoard."""
+"""A run on disk: its folder, its checkpoints, its stored configuration, and its TensorBoard files."""
 
 from sslax.runs.checkpoints import Checkpoints
 from sslax.runs.run_dir import RunDir, facts

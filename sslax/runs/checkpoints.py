@@ -1,8 +1,8 @@
-"""Checkpoints of a run's state; the only file that knows orbax.
+"""Checkpoints of a run's state. This is the only file that imports orbax.
 
-A checkpoint is a folder that is named by its step. It is written beside and renamed, so that it is there whole or not at all.
-Its `digest.json` has the SHA-256 of every file and the shape and type of every array, which are checked before anything is
-read: what a disk or a copy has done to it does not pass, and orbax is never shown a broken file.
+A checkpoint is a folder named by its step. It is written under a temporary name and then renamed, so a checkpoint is either
+complete or absent. Its `digest.json` has the SHA-256 of every file and the shape and type of every array. These are checked
+before a checkpoint is read, so damage by a disk or a copy is detected and orbax never reads a damaged file.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _ASIDE, _DIGEST, _PARTIAL = "damaged", "digest.json", "partial"
 
 
 class PassedOver(NamedTuple):
-    """A checkpoint that is not whole, and what is wrong with it."""
+    """A damaged checkpoint, and the damage."""
 
     step: int
     reason: str
@@ -37,7 +37,7 @@ class PassedOver(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A whole checkpoint, and the newer ones that are not."""
+    """The newest complete checkpoint, and the damaged ones that are newer."""
 
     step: int
     state: Any
@@ -46,23 +46,23 @@ class Found(NamedTuple):
 
 
 class _Damaged(Exception):
-    """Why a checkpoint cannot be used."""
+    """A checkpoint cannot be used; the message says why."""
 
 
 class Checkpoints:
-    """The checkpoints of one run: the newest `keep` and the best by kNN, each written whole or not at all.
+    """The checkpoints of one run: the newest `keep`, and the best by kNN accuracy. Each is written atomically.
 
     Args:
-      folder: where they stand, one folder a step; made if it is missing.
-      keep: how many of the newest stay.
-      read_only: only read, and leave alone what another process may be writing.
+      folder: folder of the checkpoints, with one sub-folder per step; created if it does not exist.
+      keep: number of newest checkpoints to keep.
+      read_only: only read, and do not touch files that another process may be writing.
 
     Raises:
-      InputError: where the folder cannot be used.
+      InputError: if the folder cannot be used.
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2, read_only: bool = False):
-        # Orbax tells of every file at level INFO, and warns of what it decided by itself.
+        # Orbax logs every file at level INFO, and warns about its own default choices.
         logging.getLogger("absl").setLevel(logging.ERROR)
         self._folder, self._keep = folder.absolute(), keep
         self._scores: dict[int, float | None] = {}
@@ -76,7 +76,7 @@ class Checkpoints:
         self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
 
     def steps(self) -> list[int]:
-        """The steps of all checkpoints, whole or not, in order."""
+        """The steps of all checkpoints in order, damaged ones included."""
         return sorted(int(name) for name in os.listdir(self._folder) if name.isascii() and name.isdecimal())
 
     def latest(self) -> int | None:
@@ -84,22 +84,22 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def is_best(self, knn: float | None) -> bool:
-        """Whether a checkpoint of this kNN accuracy would be the best so far; never where nothing was measured."""
+        """Whether a checkpoint with this kNN accuracy would be the best so far; False if `knn` is None."""
         if knn is None:
             return False
         known = processes.from_first(lambda: list(self._known_scores().values()))
         return all(score is None or knn > score for score in known)
 
     def save(self, state: Any, observers: PyTree | None = None, *, knn: float | None = None) -> None:
-        """Write `state`, and what observers of the run have learned, under its step; a step that is saved already is left.
+        """Save `state` and the states of the run's observers under the state's step. Does nothing if that step is saved.
 
         Args:
-          state: of the run: a named tuple of any pytrees, whose field `step` is a whole number.
-          observers: of the run, any pytree.
-          knn: the accuracy by which the best is kept, where it was measured.
+          state: state of the run: a named tuple of any pytrees, with an integer field `step`.
+          observers: states of the run's observers, any pytree.
+          knn: kNN accuracy, which decides the best checkpoint; None if it was not measured.
 
         Raises:
-          InputError: where it cannot be written, the disk being full for one; those from before stay whole.
+          InputError: if it cannot be written, for example because the disk is full; earlier checkpoints stay complete.
         """
         step, before = int(state.step), processes.from_first(self.steps)
         if step in before:
@@ -116,26 +116,26 @@ class Checkpoints:
                 os.rename(partial, self._folder / str(step))
                 self._scores[step] = knn
                 self._thin()
-        except Exception as error:  # What a full or vanished disk makes of orbax and tensorstore is not one type.
+        except Exception as error:  # On a full or missing disk, orbax and tensorstore raise exceptions of many types.
             if processes.lost(error):
                 raise
             self._sweep()
-            kept = f"the one of step {before[-1]} is whole" if before else "there is none from before"
+            kept = f"the one of step {before[-1]} is whole" if before else "there is no earlier checkpoint"
             raise InputError(
-                f"The checkpoint of step {step} cannot be written to {self._folder} ({_reason(error)}), but {kept}; "
-                "mend that, and run the same command again."
+                f"The checkpoint of step {step} cannot be written to {self._folder} ({_reason(error)}), but {kept}. "
+                "Fix this, and run the same command again."
             ) from error
         processes.together("checkpoint written")
 
     def newest_whole(self, like: Any, observers: PyTree | None = None) -> Found | None:
-        """The newest checkpoint that is whole, or None where there is none at all.
+        """Read the newest complete checkpoint; None if there are no checkpoints.
 
         Args:
-          like: what it must hold: its shapes, types and devices.
-          observers: likewise, where they were saved.
+          like: a state with the shapes, types and devices that the checkpoint must have.
+          observers: the same for the states of the observers, if they were saved.
 
         Raises:
-          InputError: where there are checkpoints, and not one of them is whole.
+          InputError: if there are checkpoints, but all of them are damaged.
         """
         passed: list[PassedOver] = []
         for step in reversed(processes.from_first(self.steps)):
@@ -148,15 +148,15 @@ class Checkpoints:
         if passed:
             raise InputError(
                 f"{self._folder} holds no checkpoint that can be used: {'; '.join(map(str, passed))}; "
-                "bring back a whole one, or take another folder for a new run."
+                "restore a complete checkpoint from a backup, or use another folder for a new run."
             )
         return None
 
     def set_aside(self, passed_over: Sequence[PassedOver]) -> None:
-        """Move what is not whole to the folder `damaged`, as the run will come to these steps again.
+        """Move damaged checkpoints to the folder `damaged`, because the run will save these steps again.
 
         Raises:
-          InputError: where it cannot be moved.
+          InputError: if one cannot be moved.
         """
         aside = self._folder / _ASIDE
         for step, reason in passed_over if processes.first() else ():
@@ -171,7 +171,7 @@ class Checkpoints:
         processes.together("damaged checkpoints set aside")
 
     def close(self) -> None:
-        """Let go of what orbax holds."""
+        """Release orbax's resources."""
         self._orbax.close()
 
     def _restore(self, step: int, like: Any, observers: PyTree | None) -> tuple[Any, PyTree | None]:
@@ -182,7 +182,7 @@ class Checkpoints:
         try:
             restored = self._orbax.restore(folder, args=ocp.args.Composite(**args))
             stored = dict(restored["state"])
-        except Exception as error:  # Every file is what was written, but perhaps by another orbax.
+        except Exception as error:  # The files are intact, but a different version of orbax may have written them.
             if processes.lost(error):
                 raise
             failed = error
@@ -191,7 +191,7 @@ class Checkpoints:
         if int(stored["step"]) != step:
             raise _Damaged(f"it is of step {int(stored['step'])}")
         state = type(like)(**stored)
-        # As the leaves of `like`: the keys among them were saved as numbers.
+        # Random keys were saved as integers. They become typed keys again, as in `like`.
         whole = [
             jax.random.wrap_key_data(x, impl=jax.random.key_impl(wanted)) if _is_key(wanted) else x
             for x, wanted in zip(jax.tree.leaves(state), jax.tree.leaves(like), strict=True)
@@ -200,7 +200,7 @@ class Checkpoints:
         return state, None if observers is None else restored["observers"]
 
     def _check(self, step: int, wanted: Mapping[str, Any]) -> None:
-        """Raise _Damaged, on every process alike, unless all files are as they were written and hold what is wanted."""
+        """Raise _Damaged in every process unless all files are as they were written and have the wanted arrays."""
         wrong = processes.from_first(lambda: self._wrong_with(step, wanted))
         if wrong is not None:
             raise _Damaged(wrong)
@@ -236,7 +236,7 @@ class Checkpoints:
         return None
 
     def _known_scores(self) -> dict[int, float | None]:
-        """The kNN accuracy of every checkpoint, None where it was not measured or cannot be read."""
+        """The kNN accuracy of every checkpoint, or None if it was not measured or cannot be read."""
         known = {}
         for step in self.steps():
             if step not in self._scores:
@@ -249,17 +249,17 @@ class Checkpoints:
         return known
 
     def _thin(self) -> None:
-        """Delete all but the newest and the best."""
+        """Delete all checkpoints except the newest and the best."""
         measured = [(score, step) for step, score in self._known_scores().items() if score is not None]
         steps = self.steps()
         for step in {*steps} - {*steps[-self._keep :], *([max(measured)[1]] if measured else [])}:
-            # Half a deletion is nobody's checkpoint.
+            # Renamed first, so that an interrupted deletion does not leave an incomplete checkpoint.
             going = self._folder / f"{step}.{_PARTIAL}"
             os.rename(self._folder / str(step), going)
             _remove(going)
 
     def _sweep(self) -> None:
-        """Remove what a write that failed or was killed has left: on a full disk it takes the room that is missing."""
+        """Remove the remains of failed or killed writes, which would take up space on a full disk."""
         if processes.first():
             for name in os.listdir(self._folder):
                 number, _, rest = name.partition(".")
@@ -272,7 +272,7 @@ def _is_key(x: Any) -> bool:
 
 
 def _parts(state: Any, observers: PyTree | None) -> dict[str, PyTree]:
-    """What is saved, as plain arrays: a typed key as its numbers."""
+    """The parts of a checkpoint as plain arrays; typed keys are converted to integers."""
     plain = jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state._asdict())
     return {"state": plain} | ({} if observers is None else {"observers": observers})
 
@@ -282,13 +282,13 @@ def _abstract(part: PyTree) -> PyTree:
 
 
 def _shapes(parts: PyTree) -> dict[str, str]:
-    """Type and shape of every array, "float32 [8, 16]", by its place in the tree."""
+    """Type and shape of every array, such as "float32 [8, 16]", by its path in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(parts)
     return {jax.tree_util.keystr(path): f"{leaf.dtype} {list(leaf.shape)}" for path, leaf in leaves}
 
 
 def _files(folder: pathlib.Path, *, settle: bool = False) -> dict[str, str]:
-    """SHA-256 of every file below `folder` but the digest, by its path; with `settle` they are on the disk then."""
+    """SHA-256 of every file in `folder`, except the digest, by relative path. With `settle` each file is synced to disk."""
     found = {}
     for place, _, names in os.walk(folder, onerror=_raise):
         for name in names:
@@ -313,7 +313,7 @@ def _remove(path: pathlib.Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """A few words for what reading or writing met."""
+    """The cause of a reading or writing error in a few words."""
     said = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]

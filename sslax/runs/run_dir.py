@@ -1,6 +1,6 @@
-"""A run's folder: its configuration, metrics and result, each file whole at any moment.
+"""A run's folder: its configuration, metrics and result, all written atomically.
 
-Of several processes the first alone writes to it.
+With several processes, only process 0 writes.
 """
 
 import json
@@ -18,19 +18,19 @@ from sslax.runs.stored import completed
 
 
 class RunDir:
-    """The folder of one run. Nothing is written before `begin`, so that a command with a mistake leaves nothing behind.
+    """The folder of one run. Nothing is written before `begin`, so that a command with a mistake leaves no files.
 
     Args:
-      path: may be missing or empty, or hold a run of the same configuration.
-      config: as `sslax.config.to_dict` gives it.
-      flag: the option that the folder was given by, for what is said of it.
-      extendable: whether a run of the same configuration but for fewer `epochs` may be there, which is then extended.
+      path: a folder that is missing, empty, or holds a run with the same configuration.
+      config: the configuration, from `sslax.config.to_dict`.
+      flag: the option that names the folder, for error messages.
+      extendable: also accept a run whose configuration differs only in a smaller number of `epochs`, to extend it.
 
     Attributes:
-      extends: the epochs of the run that is there, where `config` has more; None from `extend` on, and for all others.
+      extends: the number of epochs of the existing run if `config` extends it; None otherwise, and after `extend`.
 
     Raises:
-      InputError: where the folder holds another configuration or other things.
+      InputError: if the folder holds a run with another configuration, or other files.
     """
 
     def __init__(self, path: pathlib.Path, config: dict[str, Any], *, flag: str = "run_dir", extendable: bool = False):
@@ -54,15 +54,15 @@ class RunDir:
             raise InputError(f"{self._flag} is {path}, which is a file; it must be a new or an empty folder.")
 
     def begin(self, data: dict[str, Any]) -> None:
-        """Make the folder and write the configuration and what the data is, unless a run is there already.
+        """Create the folder and write the configuration and the facts about the data, unless a run exists already.
 
         Args:
-          data: what a run on these images depends on, as `facts` gives it.
+          data: facts about the data, from `facts`.
 
         Raises:
-          InputError: where the folder cannot be made or written to, or the data is no longer what the run began with.
+          InputError: if the folder cannot be created or written to, or the data has changed since the run began.
         """
-        # Every process has seen the folder as it was before one of them writes to it.
+        # Process 0 must not write before every process has looked at the folder.
         processes.together("run folder seen")
         try:
             if processes.first():
@@ -78,18 +78,20 @@ class RunDir:
         if found:
             raise InputError(
                 f"data is {data['name']}, which has changed since this run began ({'; '.join(found)}); "
-                f"bring back what was there, or take another {self._option}."
+                f"restore the original data, or give another {self._option}."
             )
 
     def data(self) -> dict[str, Any]:
-        """What the run's data was when it began."""
+        """The facts about the data that the run began with."""
         return self._read(self._data)
 
     def _read(self, path: pathlib.Path) -> Any:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read as JSON; take another {self._option} or mend it.") from error
+            raise InputError(
+                f"{path} cannot be read as JSON; repair this file, or give another {self._option}."
+            ) from error
 
     def _check_same(self, config: dict[str, Any]) -> None:
         there = completed(self._read(self._config))
@@ -105,12 +107,12 @@ class RunDir:
             )
 
     def extend(self, step: int) -> None:
-        """Take the larger number of epochs for the run's own; `result.json` stays until the longer run has its own.
+        """Store the larger number of epochs. `result.json` stays until the longer run has finished.
 
-        What was extended from where is kept in `extensions.json`, and whether it has come to its end.
+        `extensions.json` records each extension: the old and new number of epochs, the step, and whether it has finished.
 
         Raises:
-          InputError: where the folder cannot be written to.
+          InputError: if the folder cannot be written to.
         """
         if processes.first():
             done = [entry for entry in self._extended() if entry["done"]]
@@ -123,7 +125,7 @@ class RunDir:
         return self._read(self._extensions) if self._extensions.exists() else []
 
     def result(self) -> dict[str, Any] | None:
-        """What the finished run came to, or None; None as well for one that is being extended."""
+        """The result of a finished run, or None if the run is unfinished or being extended."""
         last = (self._extended() or [{"done": True}])[-1]
         begun = not last["done"] and last["to"] == self.settings["epochs"]
         if self.extends is not None or begun or not self._result.exists():
@@ -131,10 +133,10 @@ class RunDir:
         return self._read(self._result)
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Mark the run as finished.
+        """Write the result, which marks the run as finished.
 
         Raises:
-          InputError: where the folder cannot be written to.
+          InputError: if the folder cannot be written to.
         """
         if not processes.first():
             return
@@ -150,11 +152,11 @@ class RunDir:
 
     def _unwritable(self, path: pathlib.Path, error: OSError) -> InputError:
         return InputError(
-            f"{path} cannot be written: {error.strerror}; what was there is whole, so mend that and run the same command again."
+            f"{path} cannot be written: {error.strerror}; its old content is intact. Fix this, and run the same command again."
         )
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines of metrics so far; a half-written last line (of a killed process) is left out."""
+        """All lines of metrics so far, without an incomplete last line from a killed process."""
         if not self._metrics.exists():
             return []
         lines = []
@@ -166,7 +168,7 @@ class RunDir:
         return lines
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add a line of metrics; a number that JSON does not know becomes null."""
+        """Append a line of metrics. NaN and infinities become null, because JSON has no such numbers."""
         if not processes.first():
             return
         known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
@@ -175,7 +177,7 @@ class RunDir:
             with open(self._metrics, "ab", buffering=0) as file:
                 before = file.tell()
                 try:
-                    # A full disk takes a part of a line and says nothing; the rest then fails.
+                    # On a full disk, write() may store only part of the line without an error; the next call then fails.
                     while text := text[file.write(text) :]:
                         pass
                 except OSError:
@@ -185,10 +187,10 @@ class RunDir:
             raise self._unwritable(self._metrics, error) from error
 
     def settle(self) -> None:
-        """Have the metrics on the disk, before a checkpoint that counts on them.
+        """Sync the metrics to disk. Call this before saving a checkpoint, which relies on them.
 
         Raises:
-          InputError: where the disk does not take them.
+          InputError: if they cannot be written.
         """
         try:
             if processes.first() and self._metrics.exists():
@@ -198,10 +200,10 @@ class RunDir:
             raise self._unwritable(self._metrics, error) from error
 
     def rewind(self, step: int) -> None:
-        """Drop the lines after `step`: the run goes on from there and will write them again.
+        """Remove the lines after `step`: the run resumes from there and writes them again.
 
         Raises:
-          InputError: where the folder cannot be written to.
+          InputError: if the folder cannot be written to.
         """
         if not processes.first():
             return
@@ -213,7 +215,7 @@ class RunDir:
 
 
 def facts(data: Dataset | LazyDataset) -> dict[str, Any]:
-    """What a run depends on of its data: name, number of training images, their canvas, and the classes."""
+    """The facts about the data that a run depends on: name, number of training images, canvas size, and classes."""
     return {
         "name": data.name,
         "images": len(data.train),

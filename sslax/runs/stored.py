@@ -1,4 +1,4 @@
-"""A configuration as `config.json` holds it, back as its dataclasses."""
+"""Reads a configuration from `config.json` back into its dataclasses."""
 
 import dataclasses
 import types
@@ -12,10 +12,10 @@ from sslax.methods import METHODS
 
 
 def config_from(fields: Mapping[str, Any]) -> Config:
-    """The configuration that `to_dict` wrote, the method's options by the method's name.
+    """Rebuild a configuration from the output of `to_dict`. The method's name selects the class of its options.
 
     Raises:
-      InputError: on methods that are not in `METHODS`, and fields that this version does not know.
+      InputError: if the method is not in `METHODS`, or this version does not know a field.
     """
     own = dict(fields)
     method = dict(own.pop("method"))
@@ -26,7 +26,9 @@ def config_from(fields: Mapping[str, Any]) -> Config:
         )
     options = typing.get_type_hints(METHODS[name]).get("options")
     if not dataclasses.is_dataclass(options):
-        raise InputError(f"method is {name}, whose builder does not annotate its options with their dataclass.")
+        raise InputError(
+            f"method is {name}; the parameter `options` of its builder must be annotated with a dataclass, and is not."
+        )
     return _dataclass(Config, {**own, "method": _dataclass(options, method, "method.")})
 
 
@@ -41,7 +43,7 @@ def _dataclass(kind: Any, fields: Mapping[str, Any], prefix: str = "") -> Any:
 
 
 def _value(hint: Any, value: Any, prefix: str) -> Any:
-    """A JSON value as the field's type has it: lists are tuples, objects are dataclasses."""
+    """Convert a JSON value to the field's type: lists become tuples, objects become dataclasses."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next((kind for kind in typing.get_args(hint) if kind is not types.NoneType), hint)
     if isinstance(value, dict) and dataclasses.is_dataclass(hint):
@@ -50,11 +52,11 @@ def _value(hint: Any, value: Any, prefix: str) -> Any:
 
 
 def completed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Stored fields with the defaults of those that did not exist when they were written; others' folders as they are."""
+    """Add defaults for fields that did not exist when the configuration was written. Other JSON is returned unchanged."""
     if not isinstance(fields, dict):
         return fields
     if isinstance(fields.get("pretraining"), dict):
-        # A fine-tuning's folder, which holds the configuration of its run.
+        # The folder of a fine-tuning, whose configuration contains that of its pretraining run.
         return {**fields, "pretraining": completed(fields["pretraining"])}
     method = fields.get("method")
     if not isinstance(method, dict) or "name" not in method:
@@ -62,5 +64,5 @@ def completed(fields: dict[str, Any]) -> dict[str, Any]:
     try:
         return to_dict(config_from(fields))
     except (InputError, TypeError):
-        # Of another version, or damaged: what differs is then told.
+        # Another version wrote it, or it is damaged. The comparison that follows then reports the differences.
         return fields

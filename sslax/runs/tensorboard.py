@@ -1,4 +1,4 @@
-"""A run's metrics as TensorBoard's scalars; metrics.jsonl is what counts, and they are written again from it."""
+"""A run's metrics as TensorBoard scalars. They are copies: metrics.jsonl is the original, and they are rebuilt from it."""
 
 import contextlib
 import math
@@ -11,7 +11,7 @@ from sslax.config import Config
 from sslax.errors import InputError
 from sslax.runs.run_dir import RunDir
 
-# Marks the files that a run may replace; others in the folder are not its own.
+# Marks the event files that a run may replace. Other files in the folder are left alone.
 _SUFFIX = ".sslax"
 
 
@@ -19,18 +19,18 @@ _SUFFIX = ".sslax"
 def scalars(
     config: Config, run: RunDir, follow: Callable[[dict[str, Any]], None]
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Gives a `follow` for `fit` that also writes to the run's folder `tensorboard`, where the configuration says so.
+    """Yield a `follow` for `fit` that also writes to the folder `tensorboard` of the run, if the configuration asks for it.
 
-    A run that goes on begins with what metrics.jsonl holds up to there, so that no step stands there twice, and none is
-    missing that was trained without this option.
+    A resumed run first writes the lines of metrics.jsonl up to its step. So every step appears exactly once, also those that
+    were trained without this option.
 
     Args:
-      config: a configuration that `check` has passed.
-      run: whose metrics they are.
-      follow: called with each line as well.
+      config: a configuration that passed `check`.
+      run: the run that the metrics belong to.
+      follow: also called with each line.
 
     Raises:
-      InputError: where the folder cannot be written to.
+      InputError: if the folder cannot be written to.
     """
     if not config.tensorboard or not processes.first():
         yield follow
@@ -51,10 +51,10 @@ def scalars(
 
 
 def write_scalars(run: RunDir) -> None:
-    """Write all of a run's metrics, for one that is done.
+    """Write all metrics of a finished run.
 
     Raises:
-      InputError: as `scalars`.
+      InputError: if the folder cannot be written to.
     """
     writer = _Writer(run)
     writer.begin(None)
@@ -62,7 +62,7 @@ def write_scalars(run: RunDir) -> None:
 
 
 class _Writer:
-    """Opened at the first line, since a run has no folder before it begins."""
+    """Writes event files. They are opened at the first line, because a run has no folder before it begins."""
 
     def __init__(self, run: RunDir):
         self.folder = run.path / "tensorboard"
@@ -70,7 +70,7 @@ class _Writer:
         self._events: Any = None
 
     def begin(self, until: int | None) -> None:
-        """Replace what is there by the lines of the run's metrics up to a step, or all of them."""
+        """Replace existing event files by the lines of the run's metrics, up to step `until`, or all if it is None."""
         from tensorboardX import SummaryWriter
 
         try:
@@ -80,13 +80,13 @@ class _Writer:
         except OSError as error:
             raise InputError(f"tensorboard: {self.folder} cannot be written to: {error.strerror}.") from error
         lines = [line for line in self._run.metrics() if until is None or line["step"] <= until]
-        # Their time of day is not kept, their distances are.
+        # The metrics have only seconds since the start of training, so the wall-clock times end now and keep the intervals.
         start = time.time() - max((line["seconds"] for line in lines), default=0.0)
         for line in lines:
             self.write(line, start + line["seconds"])
 
     def write(self, line: Mapping[str, Any], now: float) -> None:
-        """The finite numbers of a line, at its step."""
+        """Write the finite numbers of a line at its step."""
         if self._events is None:
             self.begin(0)
         for name, value in line.items():
@@ -94,6 +94,6 @@ class _Writer:
                 self._events.add_scalar(name, value, line["step"], walltime=now)
 
     def close(self) -> None:
-        """Have everything on the disk."""
+        """Write everything to disk and close the files."""
         if self._events is not None:
             self._events.close()

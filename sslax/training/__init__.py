@@ -1,4 +1,4 @@
-"""Training a method: state, step, loop, checkpoints; knows a method only as `Method`."""
+"""Training: state, step, loop and checkpoints of a run; it uses methods only through the `Method` interface."""
 
 from sslax.training.accumulate import accumulation_note, loss_and_gradient
 from sslax.training.api import pretrain

@@ -1,15 +1,15 @@
-"""Gradient accumulation: a batch in micro-batches, one after the other, so that the memory of one suffices for all.
+"""Gradient accumulation: process a batch as sequential micro-batches, with the memory of one micro-batch.
 
-Exact where nothing crosses the batch: the gradient of a mean over equal parts is the mean of their gradients. What does
-cross it:
+The result is exact if the loss of each image is independent of the rest of the batch, because the gradient of a mean over
+equal parts is the mean of their gradients. These parts depend on the batch:
 
-- A centre (`Method.means`): each micro-batch starts from the step's own, and what they come to is averaged. As a moving
-  average is linear in what it takes in, that is exactly what the whole batch gives.
-- BatchNorm: statistics are of the micro-batch, and the running ones move once for each, one after the other.
-- Negatives, and targets that are assigned over the batch (`Method.crosses`), are of the micro-batch.
-- Stochastic depth draws other masks than it does for the whole batch, of the same distribution.
+- A centre (`Method.means`): each micro-batch starts from the step's initial centre, and the updated centres are averaged. A
+  moving average is linear in its input, so this equals the centre of the whole batch exactly.
+- BatchNorm: its statistics are those of the micro-batch, and each micro-batch updates the running statistics in turn.
+- Negatives, and targets assigned over the batch (`Method.crosses`), come from the micro-batch only.
+- Stochastic depth draws different masks than for the whole batch, from the same distribution.
 
-Views are made before the batch is cut, so they are the same whatever the number of micro-batches.
+Views are made before the batch is split, so they do not depend on the number of micro-batches.
 """
 
 from collections.abc import Callable
@@ -29,14 +29,14 @@ def loss_and_gradient(method: Method, *, accumulate: int = 1, scan: bool | None 
     """`(params, aux, batch, key, step) -> ((loss, output), gradient)` of a method's loss.
 
     Args:
-      method: whose loss it is.
-      accumulate: how many micro-batches, which divides the batch; the k-th takes rows k, k + accumulate, …, so that each device
-        has as many of them as of the batch, and none is sent.
-      scan: one compiled loop over them, or one program after the other, as XLA's convolutions on CPU leave their fast path
-        inside a loop; None is a loop but on CPU.
+      method: the method.
+      accumulate: number of micro-batches; it must divide the batch. Micro-batch k takes rows k, k + accumulate, …, so each
+        device keeps its own rows and no images are transferred.
+      scan: True compiles a loop over the micro-batches, False unrolls it. XLA's convolutions on CPU are slow inside a loop,
+        so None unrolls on CPU and loops elsewhere.
 
     Returns:
-      The function; its loss and metrics are means over the micro-batches, its features are in the batch's order.
+      The function. Its loss and metrics are means over the micro-batches; its features are in the order of the batch.
     """
     whole = jax.value_and_grad(method.loss, has_aux=True)
     if accumulate == 1:
@@ -62,7 +62,7 @@ def loss_and_gradient(method: Method, *, accumulate: int = 1, scan: bool | None 
             each = []
             for index in range(accumulate):
                 carry, shown = add(carry, index)
-                # Not before the last gradient is added: side by side they would need all the memory at once.
+                # The barrier makes the micro-batches sequential; in parallel they would need the memory of all of them.
                 carry, params = jax.lax.optimization_barrier((carry, params))
                 each.append(shown)
             seen = jax.tree.map(lambda *x: jnp.stack(x), *each)
@@ -76,18 +76,18 @@ def loss_and_gradient(method: Method, *, accumulate: int = 1, scan: bool | None 
 
 
 def accumulation_note(config: Config, method: Method, image_shape: tuple[int, int, int]) -> str | None:
-    """What gradient accumulation changes in a run on views of `image_shape` [h, w, c], in a sentence; None for nothing."""
+    """A sentence on what gradient accumulation changes in a run on views of `image_shape` [h, w, c]; None if nothing."""
     if config.accumulate == 1:
         return None
     _, aux = jax.eval_shape(lambda key: method.init(key, image_shape), jax.random.key(0))
     changed = [method.crosses] if method.crosses else []
     if any(_name(path) == "var" for path, _ in jax.tree_util.tree_leaves_with_path(aux)):
-        changed.append(f"BatchNorm's statistics, whose running averages move {config.accumulate} times a step")
+        changed.append(f"BatchNorm's statistics (with {config.accumulate} updates of the running averages per step)")
     if not changed:
         return None
     return (
-        f"accumulate is {config.accumulate}, which trains otherwise than the whole batch of {config.batch_size}: of the "
-        f"micro-batch of {config.batch_size // config.accumulate} alone are {' and '.join(changed)}."
+        f"accumulate is {config.accumulate}, so training differs from a whole batch of {config.batch_size}: "
+        f"{' and '.join(changed)} come from each micro-batch of {config.batch_size // config.accumulate} images alone."
     )
 
 

@@ -1,4 +1,4 @@
-"""Pretraining from Python: what the script runs, on one's own arrays and with one's own method."""
+"""Pretraining from Python: the same run as the command, optionally on your own arrays and with your own method."""
 
 import dataclasses
 import os
@@ -36,39 +36,45 @@ def pretrain(
     run_dir: str | os.PathLike[str] | None = None,
     follow: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> Loaded:
-    """Train as `sslax pretrain` does, and give the network.
+    """Train as `sslax pretrain` does, and return the network.
 
     Args:
-      config: as in `sslax/recipes`. With `workers`, call this under `if __name__ == "__main__"`: they import the script.
-      images: uint8 images to learn from, squares of one size; None opens `config.data`.
-      labels: their classes, 0 and up, for kNN along the way; training does not see them.
-      test_images: what kNN is taken on, with `test_labels`.
-      test_labels: their classes.
-      aspects: true widths / heights of images that were squashed to squares.
-      method: a builder of one's own for `config.method`, in place of the one in `METHODS`.
-      run_dir: the folder of metrics and checkpoints, from which a run goes on; None is a temporary one that is thrown away.
+      config: as in `sslax/recipes`. With `workers`, call this under `if __name__ == "__main__"`, because the worker
+        processes import your script.
+      images: uint8 training images, squares of one size; None opens `config.data`.
+      labels: labels of the images, from 0, for kNN and the online probe; the method does not use them.
+      test_images: test images for kNN, together with `test_labels`.
+      test_labels: labels of the test images.
+      aspects: original widths / heights of images that were squashed to squares.
+      method: your own builder for `config.method`, which replaces the one in `METHODS` for this run.
+      run_dir: the folder for metrics and checkpoints; a run in it is resumed. None uses a temporary folder, which is deleted.
       follow: called with each line of metrics.
 
     Returns:
-      The trained network, as `load` gives it: call it for features.
+      The trained network, as `load` returns it: call it on images to get features.
 
     Raises:
-      InputError: where configuration and images cannot work.
+      InputError: if the configuration and the images do not work together.
       Interrupted, Collapsed, NonFinite: as `sslax.training.fit`.
     """
     if config.dry_run:
-        raise InputError("dry_run is True, which is the script's; sslax.training.estimate tells what a run would take.")
+        raise InputError(
+            "dry_run is True, but only the command supports it; it must be False here, and sslax.training.estimate "
+            "estimates a run."
+        )
     if config.deterministic:
         compilation.make_deterministic()
     processes.connect(config.distributed)
-    # Without the option, where programs are kept is left to the caller's own settings of jax.
+    # Without the option, the caller's own jax settings decide about the compilation cache.
     if config.compilation_cache is not None and (said := compilation.keep_programs(config.compilation_cache)):
         warnings.warn(said, stacklevel=2)
     if images is None:
         data: Dataset | LazyDataset = open_images(config)
     else:
         if config.cache is not None:
-            raise InputError(f"cache is {config.cache}, but images are given; leave one of them out.")
+            raise InputError(
+                f"cache is {config.cache}, but images are given, which need no cache; leave one of them out."
+            )
         data = _dataset(images, labels, test_images, test_labels, aspects)
         config = dataclasses.replace(config, data="arrays")
     name = config.method.NAME
@@ -105,7 +111,7 @@ def _dataset(images, labels, test_images, test_labels, aspects) -> Dataset:
     if (test_images is None) != (test_labels is None):
         raise InputError("test_images and test_labels must be given together.")
     if labels is not None and len(labels) != len(images):
-        raise InputError(f"labels has {len(labels)} rows and images {len(images)}; they must have as many.")
+        raise InputError(f"labels has {len(labels)} rows and images {len(images)}; they must have the same number.")
 
     def split(images, labels, aspects=None):
         names = tuple(f"{i:08d}" for i in range(len(images)))

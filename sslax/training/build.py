@@ -1,4 +1,4 @@
-"""From a configuration to the things that it names: networks, method, optimiser, lengths."""
+"""Build the objects that a configuration describes: networks, method, optimiser, schedule, number of steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,12 +19,12 @@ from sslax.training.step import data_mesh
 
 
 class Programs(NamedTuple):
-    """Compiled programs that a run takes in place of compiling its own.
+    """Compiled programs that a run uses instead of compiling its own.
 
     Attributes:
       start: key -> the state before the first step.
-      steps: (state, images, order, count) -> (state, metrics, seen), as `compile_steps` gives it.
-      update: (state, images) -> the same, as `compile_update` gives it.
+      steps: (state, images, order, count) -> (state, metrics, seen), from `compile_steps`.
+      update: (state, images) -> (state, metrics, seen), from `compile_update`.
       features: (state, images, aspects) -> features, as an `Embedder`.
     """
 
@@ -35,9 +35,9 @@ class Programs(NamedTuple):
 
 
 class Built(NamedTuple):
-    """What a configuration becomes, for a set of a given size on the devices that are there.
+    """The objects built from a configuration, for a set of a given size and the available devices.
 
-    `programs` are those of `build_shared`, None where the run compiles its own.
+    `programs` come from `build_shared`; None if the run compiles its own.
     """
 
     method: Method
@@ -55,16 +55,16 @@ def build(config: Config, data: Dataset | LazyDataset, *, devices: Sequence[jax.
     """Networks, method and optimiser of `config` for the images of `data`, on `devices` (None: all).
 
     Raises:
-      InputError: where configuration, data and devices do not fit each other.
+      InputError: if configuration, data and devices do not fit together.
     """
     canvas = data.train.canvas if isinstance(data, Dataset) else data.side()
     return build_for(config, images=len(data.train), canvas=canvas, devices=devices)
 
 
 def build_for(config: Config, *, images: int, canvas: int, devices: Sequence[jax.Device] | None = None) -> Built:
-    """As `build`, for a number of training images on a square canvas in memory.
+    """As `build`, from the number of training images and the side of their canvas.
 
-    Epochs are whole batches: the images left over at the end of an epoch's order are left out of that epoch.
+    An epoch has only full batches; the remaining images at the end of its order are dropped.
     """
     mesh = data_mesh(devices)
     check_against_data(config, images=images, canvas=canvas, devices=mesh.size)
@@ -82,7 +82,7 @@ def build_for(config: Config, *, images: int, canvas: int, devices: Sequence[jax
 
 
 def make_schedule(config: Config, steps_per_epoch: int) -> optim.Schedule:
-    """The learning rate of `config` at every step of its epochs."""
+    """The learning-rate schedule of `config`, as a function of the step."""
     schedule = optim.warmup_cosine(
         optim.scaled_learning_rate(config.optim.lr, config.batch_size, rule=config.optim.lr_scaling),
         warmup_steps=round(config.optim.warmup_epochs * steps_per_epoch),
@@ -96,7 +96,7 @@ def make_schedule(config: Config, steps_per_epoch: int) -> optim.Schedule:
 
 
 def make_backbone(config: Config) -> Any:
-    """The network that `config` names, for its views."""
+    """The backbone that `config` describes, for the size of its views."""
     network = config.network
     return build_backbone(
         network.name,
@@ -116,10 +116,10 @@ def make_backbone(config: Config) -> Any:
 
 
 def weights_of(path: str, backbone: Any, image_shape: tuple[int, int, int]) -> Callable[..., tuple[PyTree, PyTree]]:
-    """A start for `backbone`: the weights of a safetensors file with torch's names, as `Setup.init_backbone`.
+    """Initial weights for `backbone` from a safetensors file with torch's names, as a function for `Setup.init_backbone`.
 
     Raises:
-      InputError: where the file is missing or none, or holds another architecture.
+      InputError: if the file is missing, is not a safetensors file, or holds another architecture.
     """
     tensors, _ = load_safetensors(path)
     like = jax.eval_shape(lambda key: init(backbone, key, jnp.zeros((1, *image_shape))), jax.random.key(0))
@@ -128,7 +128,7 @@ def weights_of(path: str, backbone: Any, image_shape: tuple[int, int, int]) -> C
 
 
 def compute_dtype(precision: str) -> jnp.dtype:
-    """The type of the networks' arithmetic: bfloat16 where the hardware has it, unless the configuration says otherwise."""
+    """The dtype of the networks' arithmetic; "auto" is float32 on CPU and bfloat16 on accelerators."""
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return jnp.dtype(precision)
@@ -140,13 +140,10 @@ def make_optimizer(
     steps: int,
     constant_rate: Callable[[PyTree], PyTree] | None = None,
 ) -> optax.GradientTransformation:
-    """The configured optimiser on `schedule`, for a run of `steps`.
+    """The configured optimiser with the learning-rate `schedule`, for a run of `steps` steps.
 
-    Args:
-      config: of the run; `optim.bias_lr` gives biases and norms' parameters a schedule of the same shape.
-      schedule: of the learning rate.
-      steps: in the run.
-      constant_rate: params -> tree of booleans, the parameters that keep the peak learning rate.
+    `optim.bias_lr` gives biases and the parameters of norms a schedule of the same shape. `constant_rate`, params -> tree of
+    booleans, marks parameters that keep the peak learning rate.
     """
     o = config.optim
     if o.bias_lr is None and constant_rate is None:

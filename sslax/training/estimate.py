@@ -1,4 +1,4 @@
-"""What a run would take, before it is begun: the compiled step's needs, and its speed on a batch of the real images."""
+"""Estimate a run before it starts: the memory and FLOPs of the compiled step, and its speed on a batch of real images."""
 
 import dataclasses
 import math
@@ -24,9 +24,9 @@ from sslax.training.nonfinite import guarded
 from sslax.training.state import TrainState
 from sslax.training.step import compile_steps, compile_update, make_step, make_update
 
-# Steps that are timed take about so many seconds, and are at least so many.
+# Approximate duration of the timed steps in seconds, and their minimum number.
 _SECONDS, _LEAST = 2.0, 3
-# Besides the newest: the best, and one that is being written.
+# Besides the newest checkpoints: the best one, and one that is being written.
 _MORE_CHECKPOINTS = 2
 
 
@@ -34,12 +34,12 @@ class Program(NamedTuple):
     """A compiled training step.
 
     Attributes:
-      step: `(state, *inputs) -> (state, metrics, seen)`, compiled; takes the state for its own.
-      inputs: a batch, again and again.
-      steps: that one call takes.
-      flops: of a step on all devices, as `step_flops` counts them.
-      compile_s: seconds of tracing, lowering and compiling it.
-      temporaries: bytes on each device while it runs, beside its arguments and results; None where the device does not tell.
+      step: `(state, *inputs) -> (state, metrics, seen)`, compiled; it donates the state.
+      inputs: a batch, used for every call.
+      steps: number of steps per call.
+      flops: FLOPs of a step on all devices, as `step_flops` counts them.
+      compile_s: seconds of tracing, lowering and compiling.
+      temporaries: temporary bytes on each device while it runs, besides arguments and results; None if unknown.
     """
 
     step: jax.stages.Compiled
@@ -51,22 +51,22 @@ class Program(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What a run would take. Bytes are those of one device, where they are not on the disk.
+    """The estimated cost of a run. Bytes are per device, except those on disk.
 
     Attributes:
-      parameters: how many are learnt, by the part of the network.
-      steps: of the run.
-      batch_size: images of a step.
-      devices: that share a batch.
-      flops: of a step's matrix products and convolutions on all devices, as `step_flops` counts them.
-      state: bytes of parameters, optimiser, targets and statistics.
-      temporaries: bytes that a step needs beside; None where the device does not tell.
-      images: bytes of the images that live on the device; 0 where they are streamed.
-      step_rate: images a second of the compiled step.
-      decoding_rate: images a second that are decoded; None where none are.
-      feed: where its images would be.
-      hours: of all steps, without evaluation and checkpoints.
-      checkpoints: bytes on the disk of all checkpoints that are there at once.
+      parameters: number of trained parameters of each part of the network.
+      steps: steps of the run.
+      batch_size: images per step.
+      devices: number of devices that share a batch.
+      flops: FLOPs of a step's matrix products and convolutions on all devices, as `step_flops` counts them.
+      state: bytes of parameters, optimiser state, targets and statistics.
+      temporaries: additional bytes that a step needs; None if unknown.
+      images: bytes of the images on the device; 0 if they are streamed.
+      step_rate: images per second of the compiled step.
+      decoding_rate: images decoded per second; None if no image is decoded.
+      feed: the feed that the run would use.
+      hours: duration of all steps, without evaluation and checkpoints.
+      checkpoints: bytes on disk of all checkpoints that exist at the same time.
     """
 
     parameters: dict[str, int]
@@ -87,15 +87,15 @@ class Estimate(NamedTuple):
 def training_program(
     config: Config, built: Built, state: TrainState, images: Images, feed: Feed, *, steps: int = 1
 ) -> Program:
-    """The step that a run of `config` compiles, with a batch for it.
+    """The compiled step of a run of `config`, with a batch for it.
 
     Args:
-      config: a configuration that `check` has passed.
-      built: what it became.
-      state: the one at the start.
-      images: `batch_size` of the set.
-      feed: of the run; a resident step takes its batch out of a set, which here is the batch.
-      steps: of resident images that one call takes.
+      config: a configuration that has passed `check`.
+      built: the objects built from it.
+      state: the initial state.
+      images: `batch_size` images of the set.
+      feed: the feed of the run; a resident step gathers its batch from a set, which here is only the batch.
+      steps: number of steps per call with a resident feed.
     """
     placed = jax.tree.map(lambda leaf: leaf.sharding, state)
     start = time.perf_counter()
@@ -106,7 +106,7 @@ def training_program(
         lowered = compile_update(update, built.mesh, placed=placed).lower(state, *inputs)
     else:
         order = jax.device_put(np.arange(config.batch_size, dtype=np.int32), jax.NamedSharding(built.mesh, jax.P()))
-        # The last is the count of steps that a call takes.
+        # The last input is the number of steps per call.
         inputs = (resident(*images, built.mesh), order, steps)
         sizes = {"batch_size": config.batch_size, "steps_per_epoch": 1, "accumulate": config.accumulate}
         take = make_step(built.method, built.tx, built.mesh, **sizes)
@@ -123,14 +123,14 @@ def training_program(
 def step_flops(config: Config, built: Built, state: TrainState, images: Images) -> int:
     """Model FLOPs of a training step on all devices, as `sslax.training.flops` counts them.
 
-    They are counted in the jaxpr of one step, traced without `remat`: the number depends neither on the backend nor on what is
-    computed twice to save memory.
+    They are counted in the jaxpr of one step, traced without `remat`, so the number depends neither on the backend nor on
+    recomputation.
 
     Args:
-      config: a configuration that `check` has passed.
-      built: what it became.
-      state: any of its states.
-      images: a batch of the run's.
+      config: a configuration that has passed `check`.
+      built: the objects built from it.
+      state: any state of the run.
+      images: a batch of the run.
     """
     method = built.method
     if config.remat:
@@ -145,22 +145,22 @@ def step_flops(config: Config, built: Built, state: TrainState, images: Images) 
 def flops_of(function: Callable[..., Any], *arguments: Any) -> int:
     """Floating-point operations of the matrix products and convolutions of a call.
 
-    The body of a loop counts once where its number of trips is not in the program.
+    The body of a loop counts once if the program does not contain its number of trips.
     """
     return count_flops(jax.make_jaxpr(function)(*arguments), trips=1)
 
 
 def step_seconds(program: Program, state: TrainState) -> float:
-    """Seconds of a step, as `seconds_of`; `state` is used up."""
+    """Seconds per step, measured by `seconds_of`; `state` is donated."""
     return seconds_of(lambda state: program.step(state, *program.inputs)[:2], state) / program.steps
 
 
 def seconds_of(call: Callable[[Any], tuple[Any, PyTree]], state: Any) -> float:
-    """Seconds of a call, the mean of some that follow each other as in a run, at least three; the first is left out.
+    """Seconds per call: the mean of at least three consecutive calls, as in a run, after a warmup.
 
     Args:
-      call: gives the next state, and something small that the device has when it is done.
-      state: that it begins with.
+      call: returns the next state, and a small output that is ready when the call is done.
+      state: the initial state.
     """
 
     def calls(count: int, state: Any) -> tuple[float, Any]:
@@ -168,7 +168,7 @@ def seconds_of(call: Callable[[Any], tuple[Any, PyTree]], state: Any) -> float:
         before = None
         for _ in range(count):
             state, shown = call(state)
-            # The device may be a step ahead; with hundreds of them waiting, several devices of one CPU lock each other out.
+            # Queue at most one call ahead: with hundreds of queued programs, several devices of one CPU can deadlock.
             jax.block_until_ready(before)
             before = shown
         jax.block_until_ready(state)
@@ -180,16 +180,16 @@ def seconds_of(call: Callable[[Any], tuple[Any, PyTree]], state: Any) -> float:
 
 
 def estimate(config: Config, *, progress: Callable[[int, int], None] | None = None) -> Estimate:
-    """What a run of `config` would take on these devices; writes nothing.
+    """Estimate the cost of a run of `config` on these devices; it writes no files.
 
-    Of a set of files only one batch is decoded, in threads, which also tells how fast that goes.
+    From a set of files it decodes only one batch, in threads, which also measures the decoding rate.
 
     Args:
-      config: a configuration that `check` has passed.
-      progress: called with the images decoded and their number.
+      config: a configuration that has passed `check`.
+      progress: called with the number of decoded images and their total.
 
     Raises:
-      InputError: where the images cannot be opened, or configuration, data and devices do not fit each other.
+      InputError: if the images cannot be opened, or configuration, data and devices do not fit together.
     """
     data = open_lazily(
         config.data,
@@ -220,7 +220,7 @@ def estimate(config: Config, *, progress: Callable[[int, int], None] | None = No
     state_bytes = sum(x.nbytes for x in leaves)
     program = training_program(config, built, state, images, feed)
     step_rate = rate = config.batch_size / step_seconds(program, state)
-    # What is decoded before the first step, or comes from a cache, is not decoded in each epoch.
+    # Images that are decoded before the first step, or come from a cache, are not decoded in every epoch.
     if decoding_rate is not None and feed == "streamed" and config.cache is None:
         rate = min(step_rate, decoding_rate)
     return Estimate(
@@ -243,7 +243,7 @@ def estimate(config: Config, *, progress: Callable[[int, int], None] | None = No
 def _decoded(
     split: LazySplit, side: int, index: Int[np.ndarray, "b"], progress: Callable[[int, int], None] | None
 ) -> tuple[Images, float]:
-    """These images, and how many a second were decoded; those that cannot be are replaced by others, as a run would."""
+    """The images at `index`, and the decoding rate in images per second; others replace images that cannot be decoded."""
     start = time.perf_counter()
     decoded = decode_all(lambda i: split.fetch(int(index[i])), len(index), side, progress, reading=split.reading)
     rate = len(index) / (time.perf_counter() - start)
@@ -251,7 +251,8 @@ def _decoded(
     if not len(good):
         reason = next(iter(decoded.failures.values()))
         raise InputError(
-            f"data is {split.source}, of which {len(index)} images were tried and none can be decoded ({reason})."
+            f"data is {split.source}, but none of {len(index)} images tried can be decoded ({reason}); it must hold intact "
+            "images."
         )
     rows = np.resize(good, len(index))
     labels = decoded.labels[rows] if split.labelled else None
@@ -267,5 +268,5 @@ def _count(tree: PyTree) -> int:
 
 
 def _on_each(leaf: jax.Array) -> int:
-    """Bytes of an array on one device, all of it or the piece that is there."""
+    """Bytes of an array on one device: the whole array, or its shard."""
     return leaf.nbytes * math.prod(leaf.sharding.shard_shape(leaf.shape)) // max(leaf.size, 1)

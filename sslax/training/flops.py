@@ -1,4 +1,4 @@
-"""Counts the floating-point operations of a traced program in its jaxpr, so that the number is the same on every backend.
+"""Count the floating-point operations of a traced program in its jaxpr; the number is the same on every backend.
 
 It counts matrix products (`dot_general`), convolutions and cuDNN's fused attention, also inside Pallas kernels. A
 multiplication and an addition are two operations. Elementwise operations, reductions, FFTs and decompositions are left out, as
@@ -42,10 +42,10 @@ def count_flops(
     """Floating-point operations of the matrix products and convolutions of one call, on all devices together.
 
     Args:
-      jaxpr: of the program, as `jax.make_jaxpr` gives it.
+      jaxpr: the jaxpr of the program, from `jax.make_jaxpr`.
       padding: count the positions of a convolution's kernel that lie on padding.
       recomputation: count the attention scores that the backward pass of the fused attention computes again.
-      trips: of each `while` loop whose number of trips the program does not hold; only loops with products need it.
+      trips: number of trips of each `while` loop for which the program does not contain it; only loops with products need it.
 
     Raises:
       ValueError: if the number of trips of a loop with products is unknown and `trips` is None, or a Pallas grid is unknown.
@@ -58,9 +58,9 @@ def _count(jaxpr: Jaxpr, known: Known, rules: _Rules, wanted: Sequence[bool] | N
 
     Args:
       jaxpr: the program.
-      known: integer variables with known values, from which the trips of a loop follow.
-      rules: what counts.
-      wanted: which of its results are used; None is all of them.
+      known: integer variables with known values, which determine the trips of a loop.
+      rules: the counting rules.
+      wanted: a flag for each result that is used; None means all of them.
     """
     results = jaxpr.outvars if wanted is None else itertools.compress(jaxpr.outvars, wanted)
     used = {atom for atom in results if not isinstance(atom, Literal)}
@@ -96,7 +96,7 @@ def _equation(equation: Any, known: Known, rules: _Rules, wanted: Sequence[bool]
             return _attention(equation)
         case "dot_product_attention_bwd" | "dot_product_attention_bwd_wrapper":
             return _attention(equation) * 5 // 2 if rules.recomputation else 2 * _attention(equation)
-    # jit, remat, custom_jvp, custom_vjp and the like call the jaxprs that they hold.
+    # jit, remat, custom_jvp, custom_vjp and similar primitives call the jaxprs among their parameters.
     return sum(_inner(held, equation.invars, known, rules, wanted) for held in _held(params))
 
 
@@ -106,7 +106,7 @@ def _held(params: Mapping[str, Any]) -> list[Any]:
 
 
 def _inner(held: Any, inputs: Sequence[Any], known: Known, rules: _Rules, wanted: Sequence[bool]) -> int:
-    """Operations of a called jaxpr, with what is known of its inputs."""
+    """Operations of a called jaxpr, given the known values of its inputs."""
     jaxpr = held.jaxpr if isinstance(held, ClosedJaxpr) else held
     values = [_integer(atom, known) for atom in inputs] if len(inputs) == len(jaxpr.invars) else []
     seen = {var: value for var, value in zip(jaxpr.invars, values, strict=False) if value is not None}
@@ -114,7 +114,7 @@ def _inner(held: Any, inputs: Sequence[Any], known: Known, rules: _Rules, wanted
 
 
 def _integer(atom: Any, known: Known) -> int | None:
-    """The value of an integer that the program holds as a constant; None for anything else."""
+    """The value of an integer constant of the program; None for anything else."""
     if not isinstance(atom, Literal):
         return known.get(atom)
     aval: Any = atom.aval
@@ -132,7 +132,7 @@ def _convolution(equation: Any, *, padding: bool) -> int:
     params = equation.params
     lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
     lhs, rhs, out = (atom.aval.shape for atom in (*equation.invars, *equation.outvars))
-    # The kernel's input channels are those of one group already; batch groups divide the batch among them.
+    # The kernel's input channels are already those of one group; batch groups divide the batch.
     channels = rhs[rhs_spec[1]] * out[out_spec[1]]
     batch = lhs[lhs_spec[0]] // params["batch_group_count"]
     positions = 1
@@ -170,7 +170,7 @@ def _while(equation: Any, known: Known, rules: _Rules) -> int:
     trips = _trips(equation, known)
     trips = rules.trips if trips is None else trips
     if trips is None:
-        raise ValueError("a while loop with matrix products has no known number of trips; trips must say how many.")
+        raise ValueError("a while loop with matrix products has no known number of trips; set trips to that number.")
     return trips * body + (trips + 1) * condition
 
 
@@ -212,7 +212,7 @@ def _bound(bound: Any, equation: Any, known: Known) -> int | None:
 
 
 def _step(body: Jaxpr, before: Any, after: Any) -> int | None:
-    """What a trip adds to the counter; None if the program does not hold it as a positive integer."""
+    """The increment of the counter per trip; None unless it is a positive integer constant of the program."""
     for equation in body.eqns:
         if after in equation.outvars and equation.primitive.name == "add" and before in equation.invars:
             added = [_integer(atom, {}) for atom in equation.invars if atom is not before]
@@ -232,5 +232,5 @@ def _pallas(equation: Any, rules: _Rules) -> int:
     grid = equation.params["grid_mapping"].grid
     body = _count(equation.params["jaxpr"], {}, rules)
     if body and not all(isinstance(size, int) for size in grid):
-        raise ValueError(f"a Pallas kernel with matrix products has the grid {grid}; it must be of known sizes.")
+        raise ValueError(f"a Pallas kernel with matrix products has the grid {grid}; its sizes must be known integers.")
     return math.prod(grid) * body if body else 0

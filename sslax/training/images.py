@@ -1,4 +1,4 @@
-"""The images of a configuration: opened for the feed that it gets, and which feed that is."""
+"""Open the images of a configuration, and choose their feed."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,10 +22,10 @@ def open_images(
     progress: Callable[[int, int], None] | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Dataset | LazyDataset:
-    """The images of `config`: decoded where they will be resident, listed where they will be streamed, or from its cache.
+    """The images of `config`: decoded for the resident feed, listed for the streamed feed, or mapped from its cache.
 
     Raises:
-      InputError: where they cannot be opened, or not as the configuration wants them.
+      InputError: if they cannot be opened, or not with these options.
     """
     chosen = {"limit": config.limit, "split_seed": config.split_seed, "allow_unreadable": config.allow_unreadable}
     data = open_lazily(
@@ -49,17 +49,17 @@ def open_images(
         return load(data, progress)
     if config.canvas is None:
         raise InputError(
-            f"canvas is None, but the images of {data.name} are streamed, and it must say what side they all get; "
-            f"--canvas {data.side()} is what the first of them would have."
+            f"canvas is None, but the images of {data.name} are streamed and need a common size; set --canvas, for example "
+            f"--canvas {data.side()}, which fits the first image."
         )
     return data
 
 
 def feed_of(config: Config, data: Dataset | LazyDataset, mesh: Mesh) -> Feed:
-    """The feed that opened images get.
+    """The feed of opened images.
 
     Raises:
-      InputError: where a resident feed is asked for and the images do not fit.
+      InputError: if a resident feed is requested and the images do not fit.
     """
     if isinstance(data, LazyDataset):
         return "streamed"

@@ -1,4 +1,4 @@
-"""A finished run, back from its folder: `load(RUN)` gives its features of any images."""
+"""Load a finished run from its folder: `load(RUN)` returns its network, which computes features of any images."""
 
 import json
 import os
@@ -26,16 +26,16 @@ from sslax.training.step import Embedder
 
 
 class DamagedCheckpoint(UserWarning):
-    """The newest checkpoint of a run is damaged, and an older one was loaded."""
+    """Warns that the newest checkpoint of a run is damaged and an older one was loaded."""
 
 
 class Loaded:
-    """The network of a run: `loaded(images)` are its features, compiled once and in batches of one shape.
+    """The network of a run: `loaded(images)` computes features, compiled once, in batches of one shape.
 
     Attributes:
-      config: of the run.
-      data: what the run was trained on: name, number of images, canvas, classes.
-      built: what the configuration became.
+      config: the configuration of the run.
+      data: facts about the training data: name, number of images, canvas, classes.
+      built: the objects built from the configuration.
       state: the newest checkpoint.
     """
 
@@ -48,14 +48,14 @@ class Loaded:
         images: UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"] | Array | Sequence[str | os.PathLike[str]],
         aspects: Float[np.ndarray, "n"] | None = None,
     ) -> Float[np.ndarray, "n d"]:
-        """Features [n, d] of images, uint8 or float in [0, 1], of any size: the central square is resized for the network.
+        """Features [n, d] of images, uint8 or float in [0, 1], of any size; the network sees the resized central square.
 
         Args:
-          images: any number of them, all of one size; or a list of image files, which are read as the run's were.
-          aspects: true widths / heights of images that were squashed to a square; None: they were not.
+          images: images of one size; or a list of image files, which are read with the run's options.
+          aspects: original widths / heights of images that were squashed to a square; None for images that were not.
 
         Raises:
-          ValueError: on other shapes or types, and files that cannot be read.
+          ValueError: on other shapes or types, and on files that cannot be read.
         """
         if are_files(images):
             images, aspects = read_files(images, self.data["canvas"], reading_of(self.config))
@@ -65,34 +65,36 @@ class Loaded:
         """Parameters and BatchNorm statistics of the backbone that the method's paper evaluates.
 
         Raises:
-          InputError: for methods that name none.
+          InputError: if the method does not define `evaluated`.
         """
         if self.built.method.evaluated is None:
-            raise InputError(f"method is {self.config.method.NAME}, which names no backbone of its own.")
+            raise InputError(
+                f"method is {self.config.method.NAME}, which defines no backbone to evaluate; its Method must set `evaluated`."
+            )
         return self.built.method.evaluated(self.state.params, self.state.aux)
 
     def untrained(self) -> TrainState:
-        """The state that the run started from."""
+        """The initial state of the run, before training."""
         return start_state(self.config, self.built)
 
 
 def are_files(images: Any) -> TypeGuard[Sequence[str | os.PathLike[str]]]:
-    """Whether images are given by the names of their files."""
+    """Whether `images` is a list of file paths."""
     return isinstance(images, list | tuple) and bool(images) and isinstance(images[0], str | os.PathLike)
 
 
 def reading_of(config: Config) -> Reading:
-    """How a run reads image files."""
+    """The run's options for decoding image files."""
     return Reading(config.exif, parse_colour("background", config.background))
 
 
 def as_batch(
     images: Any, aspects: Float[np.ndarray, "n"] | None = None
 ) -> tuple[UInt8[np.ndarray, "n h w 3"] | Float[np.ndarray, "n h w 3"], Float[np.ndarray, "n"]]:
-    """A user's images, whatever they are, and the aspects that they had, as networks take them.
+    """Check a user's images and aspects, and convert them to the networks' input.
 
     Returns:
-      The images, uint8 or float32 in [0, 1], and aspects: 1, not squashed, where none are given.
+      The images, uint8 or float32 in [0, 1], and their aspects; without `aspects` they are 1, for images not squashed.
 
     Raises:
       ValueError: on other shapes or types.
@@ -108,30 +110,33 @@ def as_batch(
 
 
 def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded:
-    """The network of the run in `run_dir`, from its newest whole checkpoint.
+    """The network of the run in `run_dir`, from its newest intact checkpoint.
 
-    Warns with `DamagedCheckpoint` where a newer one is damaged.
+    Warns with `DamagedCheckpoint` if a newer checkpoint is damaged.
 
     Args:
       run_dir: a folder that `sslax pretrain` or `sslax.pretrain` wrote.
-      unfinished: take a run that has not come to its end as well.
+      unfinished: also accept a run that has not finished.
 
     Raises:
-      InputError: where the folder is no run, the run never finished, no checkpoint is whole, or its method is not in `METHODS`.
+      InputError: if the folder is not a run, the run has not finished, no checkpoint is intact, or its method is not in
+        `METHODS`.
     """
     path = expanded(run_dir)
     if not (path / "config.json").is_file():
-        raise InputError(f"RUN is {path}, which is no run; it must be a folder that sslax pretrain wrote.")
+        raise InputError(f"RUN is {path}, which is not a run; it must be a folder that sslax pretrain wrote.")
     if not unfinished and not (path / "result.json").exists():
-        raise InputError(f"RUN is {path}, which has not finished; run the command that began it again, and it goes on.")
+        raise InputError(
+            f"RUN is {path}, which has not finished; repeat the command that started it to resume the run."
+        )
     config = config_from(_read(path / "config.json"))
     check(config)
     data = _read(path / "data.json")
     built = build_for(config, images=data["images"], canvas=data["canvas"], devices=jax.devices()[:1])
-    none = InputError(f"RUN is {path}, which holds no checkpoint; run the command that began it again.")
+    none = InputError(f"RUN is {path}, which holds no checkpoint; repeat the command that started the run.")
     if not (path / "checkpoints").exists():
         raise none
-    # Another process may be writing the next one.
+    # Read-only, because another process may be writing the next checkpoint.
     checkpoints = Checkpoints(path / "checkpoints", read_only=True)
     try:
         found = checkpoints.newest_whole(start_state(config, built))
@@ -142,7 +147,7 @@ def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded
     if found.passed_over:
         damaged = "; ".join(map(str, found.passed_over))
         warnings.warn(
-            f"RUN is {path}, whose newest checkpoints are damaged: {damaged}; this is the one of step {found.step}.",
+            f"RUN is {path}; its newest checkpoints are damaged: {damaged}; the checkpoint of step {found.step} was loaded.",
             DamagedCheckpoint,
             stacklevel=2,
         )
@@ -153,4 +158,4 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON; the run has to be made again.") from error
+        raise InputError(f"{path} cannot be read as JSON; repair the file, or train the run again.") from error

@@ -1,4 +1,4 @@
-"""The loop of a run: steps, metrics, evaluation, checkpoints, and stopping when asked to."""
+"""The training loop of a run: steps, metrics, evaluation, checkpoints, and stopping on request."""
 
 import functools
 import signal
@@ -30,19 +30,19 @@ from sslax.training.watch import Watch
 
 
 class Interrupted(Exception):
-    """The run was asked to stop; its state is saved, and the same command goes on."""
+    """The run was asked to stop; its state is saved, and the same command resumes it."""
 
 
 class Collapsed(Exception):
-    """The features have collapsed and the configuration says to stop; the state is saved."""
+    """The features have collapsed and `on_collapse` is stop; the state is saved."""
 
 
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether Ctrl-C or SIGTERM came; a second one ends the process as usual."""
+    """Yield a function that tells whether Ctrl-C or SIGTERM arrived; a second signal ends the process as usual."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        # Only the main thread may handle signals; elsewhere whoever started the thread decides.
+        # Only the main thread can handle signals; in other threads the caller decides when to stop.
         yield asked.is_set
         return
     previous: dict[signal.Signals, Any] = {}
@@ -61,7 +61,7 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 
 def start_state(config: Config, built: Built) -> TrainState:
-    """The state that this configuration's run starts from: the untrained network."""
+    """The initial state of a run of this configuration, with the untrained network."""
     if built.programs is not None:
         return built.programs.start(jax.random.key(config.seed))
     return init_state(
@@ -78,28 +78,28 @@ def fit(
     follow: Callable[[dict[str, Any]], None] = lambda line: None,
     until: Callable[[], bool] = lambda: False,
 ) -> TrainState:
-    """Train to the end, from the newest whole checkpoint of `run` where there is one.
+    """Train to the end, starting from the newest intact checkpoint of `run` if there is one.
 
     Args:
-      config: a configuration that `check` has passed.
-      built: what it became for `data`.
-      data: the images; listed ones are streamed, others as `config.feed` says.
-      run: the folder that metrics and checkpoints go to.
-      follow: called with each line of metrics as it is written, and first, when a run goes on, with what `resume` tells.
-      until: asked between steps; once it says True the run stops as after Ctrl-C.
+      config: a configuration that has passed `check`.
+      built: the objects built from it for `data`.
+      data: the images; a listed set is streamed, others follow `config.feed`.
+      run: the folder for metrics and checkpoints.
+      follow: called with each line of metrics as it is written; a resumed run first calls it with the events of `resume`.
+      until: called between steps; when it returns True, the run stops as after Ctrl-C.
 
     Returns:
       The state after the last step.
 
     Raises:
-      InputError: where the folder cannot be written to, its checkpoints are all damaged, an image that is streamed cannot be
-        decoded, or an online probe is to learn from images without labels.
-      Interrupted: after Ctrl-C or SIGTERM, or when `until` says so, with the state saved.
-      Collapsed: where the watch trips and the configuration says to stop.
-      NonFinite: when the loss or its gradient stops being finite, and the configuration says to stop.
+      InputError: if the folder is not writable, its checkpoints are all damaged, a streamed image cannot be decoded, or an
+        online probe is requested for images without labels.
+      Interrupted: after Ctrl-C or SIGTERM, or when `until` returns True; the state is saved.
+      Collapsed: if the collapse watch raises an alarm and `on_collapse` is stop.
+      NonFinite: if the loss or its gradient is non-finite and `on_nan` is stop, or too many steps in a row are skipped.
     """
     if config.online_probe and not data.train.labelled:
-        raise InputError(f"online_probe is on, but {data.name} has no labels for it; it must be off.")
+        raise InputError(f"online_probe is on, but {data.name} has no labels for it; turn it off.")
     run.begin(facts(data))
     checkpoints = Checkpoints(run.checkpoints, keep=config.keep_checkpoints)
     try:
@@ -123,7 +123,7 @@ def fit(
 
 @contextmanager
 def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
-    """Gives `advance(state, step, most)`: some steps, at most `most`, from `step`, and how many they were."""
+    """Yield `advance(state, step, most)`, which takes at most `most` steps from `step` and returns their number and results."""
     placed = jax.tree.map(lambda leaf: leaf.sharding, state)
     if feed_of(config, data, built.mesh) == "streamed":
         run = built.programs.update if built.programs else None
@@ -158,14 +158,14 @@ def _fed(config, built, data, state) -> Iterator[Callable[..., Any]]:
 
 def _train(config, built, data, run, lines, checkpoints, state, probe, clock, follow, stop, advance) -> TrainState:
     embedder = built.programs.features if built.programs else Embedder(built.method, built.mesh)
-    # One device can judge features where they are; several would each do the whole work.
+    # A single device evaluates features in device memory; with several, each would repeat the whole evaluation.
     stays = isinstance(embedder, Embedder) and built.mesh.size == 1 and isinstance(data, Dataset)
     embed = embedder.on_device if stays else embedder
     rate = _on_host(built.schedule)
     evaluates = config.eval_every > 0 and can_measure(data)
 
     for line in lines:
-        # What has collapsed and was to stop does not go on by being started again.
+        # A run that stopped because of collapse must not continue when it is started again.
         if config.on_collapse == "stop" and "collapse" in line:
             raise _collapsed(line)
     watch = Watch(lines, warmup_steps=round(config.optim.warmup_epochs * built.steps_per_epoch))
@@ -186,7 +186,7 @@ def _train(config, built, data, run, lines, checkpoints, state, probe, clock, fo
         epoch = step // built.steps_per_epoch
         epoch_end = (epoch + 1) * built.steps_per_epoch
         while step < epoch_end:
-            # Calls end where a line is due, so that runs of other per-call lengths write the same lines.
+            # A call ends when a line of metrics is due, so the lines do not depend on the number of steps per call.
             due = min(epoch_end, (step // config.log_every + 1) * config.log_every)
             count, (state, metrics, seen) = advance(state, step, due - step)
             if probe is not None:
@@ -198,11 +198,11 @@ def _train(config, built, data, run, lines, checkpoints, state, probe, clock, fo
             stopping, knn = _agreed(stop, due_line or ends_epoch, metrics), None
             if due_line:
                 line = {"step": step, "epoch": step / built.steps_per_epoch}
-                # In one transfer: a device waits for the line before it gets the next steps.
+                # In one transfer, because the device is idle until the line is complete.
                 line |= {name: float(value) for name, value in jax.device_get(metrics).items()}
                 skipped = int(state.faults.total) if config.on_nan == "skip" else 0
                 line |= {"skipped": skipped} if config.on_nan == "skip" else {}
-                # The optimiser counts its own updates, and a step that was skipped was none.
+                # The optimiser counts its own updates, and a skipped step is not an update.
                 line["lr"] = rate(step - 1 - skipped)
                 line |= clock.lap(step, config.batch_size)
                 finite()
@@ -230,7 +230,7 @@ def _train(config, built, data, run, lines, checkpoints, state, probe, clock, fo
 
 
 def _on_host(schedule: optim.Schedule) -> Callable[[int], float]:
-    """The schedule's values by a program of the host's, where the backend beside the accelerator's is there."""
+    """The schedule, evaluated on the CPU backend if it is available."""
     value = jax.jit(schedule)
     try:
         host = jax.local_devices(backend="cpu")[0]
@@ -245,11 +245,11 @@ def _on_host(schedule: optim.Schedule) -> Callable[[int], float]:
 
 
 def _agreed(stop: Callable[[], bool], due: bool, metrics: dict[str, Any]) -> bool:
-    """Whether to stop. Several processes ask each other where a line or an epoch ends, and stop at the same step."""
+    """Whether to stop. Several processes agree when a line is due or an epoch ends, so that they stop at the same step."""
     if not processes.several():
         return stop()
     if due:
-        # Programs that wait for each other across processes go one by one.
+        # Programs that communicate across processes must run one at a time.
         jax.block_until_ready(metrics)
     return due and processes.any_of(stop())
 
@@ -263,9 +263,9 @@ def _due(epoch: int, every: int, last: int) -> bool:
 
 
 class _Clock:
-    """Seconds of the whole run, and images a second of its steps alone.
+    """Measures the seconds of the whole run, and the images per second of its steps.
 
-    The rate leaves out what happens while the clock is paused, and the first, compiling, lap.
+    The rate excludes the time while the clock is paused, and the first lap, which includes compilation.
     """
 
     def __init__(self, step: int, *, spent: float):
@@ -273,7 +273,7 @@ class _Clock:
         self._start = self._time - spent
 
     def lap(self, step: int, batch_size: int) -> dict[str, float]:
-        """The seconds of the run so far, and the rate since the last lap unless this is the first."""
+        """The seconds of the run so far, and the rate since the last lap, except in the first lap."""
         now = time.perf_counter()
         rate = (step - self._step) * batch_size / (now - self._time)
         self._step, self._time = step, now
@@ -282,7 +282,7 @@ class _Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out what happens inside."""
+        """Exclude the time inside the context from the rate."""
         start = time.perf_counter()
         yield
         self._time += time.perf_counter() - start

@@ -1,11 +1,11 @@
-"""The online probe: a linear classifier trained beside pretraining, on the features that each step gives anyway.
+"""The online probe: a linear classifier trained during pretraining, on the features that each step computes anyway.
 
-It is an observer: functions of its own state, features and labels, in programs of their own. Pretraining's program does not
-know of it, and trains to the same bits with it or without.
+It is an observer: pure functions of its own state, features and labels, compiled separately. The training step does not
+depend on it, so training is bitwise equal with and without the probe.
 
 Source: Grill et al. 2020, arXiv:2006.07733, appendix F (the released code trains such a probe), and solo-learn's online linear
-head. Deviation: the features are centred and scaled as a whole by running statistics, so that one learning rate serves every
-network, and Adam takes the place of LARS or SGD.
+head. Deviations: the features are centred per dimension and scaled by one factor with running statistics, so that one learning
+rate works for every network; the optimiser is Adam instead of LARS or SGD.
 """
 
 import functools
@@ -20,20 +20,20 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 LEARNING_RATE = 1e-3
-# Of the running mean and variance of the features.
+# Decay of the running mean and variance of the features.
 _DECAY = 0.99
 _ADAM = optax.adam(LEARNING_RATE)
 
 
 class ProbeState(NamedTuple):
-    """All of a probe: saved and resumed with the run.
+    """The complete state of a probe, saved and restored with the run.
 
     Attributes:
       params: weights [d, c] and bias [c].
-      opt_state: Adam's.
-      mean: of the features so far, [d].
-      variance: mean over the dimensions of their variances.
-      weight: how much of mean and variance has been seen, 0 to 1.
+      opt_state: Adam's state.
+      mean: running mean of the features, [d].
+      variance: running mean over the dimensions of the features' variances.
+      weight: total weight of the running averages so far, 0 to 1, for their bias correction.
     """
 
     params: PyTree
@@ -44,7 +44,7 @@ class ProbeState(NamedTuple):
 
 
 def init_probe(width: int, num_classes: int) -> ProbeState:
-    """A probe of features of `width` dimensions that says nothing yet."""
+    """An untrained probe, with zero weights, for features of `width` dimensions."""
     params = {"w": jnp.zeros((width, num_classes)), "b": jnp.zeros(num_classes)}
     return ProbeState(params, _ADAM.init(params), jnp.zeros(width), jnp.zeros(()), jnp.zeros(()))
 
@@ -52,13 +52,13 @@ def init_probe(width: int, num_classes: int) -> ProbeState:
 def update_probe(
     state: ProbeState, features: Float[Array, "n d"], labels: Int[Array, "n"]
 ) -> tuple[ProbeState, dict[str, Float[Array, ""]]]:
-    """A step of the probe on one batch.
+    """Take one step of the probe on a batch.
 
     Returns:
-      The state afterwards, and `probe_loss`, the cross-entropy in nats on this batch before the step.
+      The new state, and `probe_loss`, the cross-entropy in nats on this batch before the step.
     """
     features = jax.lax.stop_gradient(features).astype(jnp.float32)
-    # One batch that is not finite, which the run may skip, would stay in the running mean for good.
+    # Ignore a non-finite batch, which the run may skip: it would make the running mean non-finite for ever.
     before, finite = state, jnp.isfinite(features).all()
     mean = _DECAY * state.mean + (1 - _DECAY) * features.mean(0)
     variance = _DECAY * state.variance + (1 - _DECAY) * features.var(0).mean()
@@ -76,7 +76,7 @@ def update_probe(
 
 
 def _classify(state: ProbeState, features: Float[Array, "n d"]) -> Float[Array, "n c"]:
-    # A running mean that began at 0 is that much too small.
+    # Bias correction: a running mean that starts at 0 is too small by the factor `weight`.
     seen = jnp.maximum(state.weight, 1e-6)
     centred = features - (state.mean / seen)[None, :]
     x = centred * jax.lax.rsqrt(state.variance / seen + 1e-12)
@@ -84,12 +84,12 @@ def _classify(state: ProbeState, features: Float[Array, "n d"]) -> Float[Array, 
 
 
 class OnlineProbe:
-    """The probe of one run: its state, its compiled step, and what it says of features.
+    """The probe of one run: its state, its compiled step, and its predictions.
 
     Args:
       width: dimensions of the features.
-      num_classes: c.
-      mesh: the state is on all of its devices, as the run's is.
+      num_classes: number of classes c.
+      mesh: the run's mesh; the probe's state is replicated on all of its devices.
     """
 
     def __init__(self, width: int, num_classes: int, mesh: Mesh):
@@ -101,17 +101,17 @@ class OnlineProbe:
         self._classify = jax.jit(_classify, out_shardings=everywhere)
 
     def __call__(self, features: Float[Array, "n d"], labels: Int[Array, "n"]) -> dict[str, Float[Array, ""]]:
-        """Take a step, and give its metrics, which stay on the device."""
+        """Take a step, and return its metrics, which stay on the device."""
         self.state, metrics = self._update(self.state, features, labels)
         return metrics
 
     def accuracy(self, features: Float[np.ndarray, "m d"], labels: Int[np.ndarray, "m"]) -> float:
-        """Share of the features that are taken for what they are, in [0, 1]."""
+        """Accuracy of the predicted classes, in [0, 1]."""
         predicted = np.asarray(self._classify(self.state, features)).argmax(1)
         return float((predicted == labels).mean())
 
 
 def feature_width(embed: Callable[..., Array], params: PyTree, aux: PyTree, canvas: int) -> int:
-    """Dimensions of the features that a method's `embed` gives, without computing any."""
+    """Number of dimensions of the features of a method's `embed`, from its shape alone."""
     image = jax.ShapeDtypeStruct((1, canvas, canvas, 3), jnp.uint8)
     return jax.eval_shape(functools.partial(embed, aspects=None), params, aux, image).shape[-1]

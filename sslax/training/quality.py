@@ -1,4 +1,4 @@
-"""What features are worth on a data set: kNN along the way, and the closing table beside two baselines."""
+"""Accuracies of features on a data set: kNN during training, and the final table with two baselines."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,9 +15,9 @@ from sslax.evaluation import linear_probe
 from sslax.evaluation.knn import knn_accuracies
 from sslax.training.probe import OnlineProbe
 
-# Pixels as features are a baseline, not a burden: larger images are averaged down to this side first.
+# The raw-pixel baseline must be cheap, so larger images are resized to this side first.
 _RAW_SIDE = 32
-# Of a split that is streamed, at most so many images are looked at: as many as ImageNet's validation split has.
+# Maximum number of images that are evaluated of a streamed split: the size of ImageNet's validation split.
 MOST = 50_000
 _AT_ONCE = 500
 
@@ -31,16 +31,16 @@ def measure(
     knn: Sequence[int] = (1, 20),
     workers: int = 0,
 ) -> dict[str, float]:
-    """Accuracies of `features` on a set: `knn1`, `knn20`, `linear` where a key is given, `probe` of an online probe.
+    """Accuracies of `features` on a set: `knn1`, `knn20`, `linear` if `probe_key` is given, `probe` if `probe` is given.
 
-    `knn` are the numbers of neighbours, 1, 20 or 200, each by its protocol (`sslax.evaluation.PROTOCOLS`).
+    `knn` are the numbers of neighbours, 1, 20 or 200, each with its protocol (`sslax.evaluation.PROTOCOLS`).
 
-    Of a set that is listed and not decoded, at most 50,000 images of each split are looked at, evenly spaced in its order;
-    they are decoded in passing, by `workers` processes or in threads.
+    A set that is listed but not decoded is evaluated on at most 50,000 images of each split, evenly spaced in its order.
+    They are decoded on demand, by `workers` processes or in threads.
 
     Raises:
       ValueError: on a set without labels or without a test split.
-      InputError: where a listed image cannot be decoded.
+      InputError: if a listed image cannot be decoded.
     """
     if not can_measure(data) or data.test is None:
         raise ValueError(f"{data.name} has no labels or no test split; accuracies need both.")
@@ -56,7 +56,7 @@ def measure(
             accuracies["linear"] = linear.accuracy
         return accuracies
 
-    # The features come from the devices of all processes; they are judged once.
+    # The features come from the devices of all processes, but only the first process evaluates them.
     accuracies = processes.from_first(judged)
     if probe is not None:
         accuracies["probe"] = probe.accuracy(test, test_labels)
@@ -64,14 +64,14 @@ def measure(
 
 
 def looked_at_note(data: Dataset | LazyDataset) -> str | None:
-    """The sentence on what `measure` leaves out of a set, None where it looks at all of it."""
+    """The note that `measure` evaluates only a part of a set; None if it evaluates the whole set."""
     if isinstance(data, Dataset) or not can_measure(data) or max(map(len, data.splits)) <= MOST:
         return None
-    return f"Accuracies are taken on {MOST:,} images of each split at most, evenly spaced in its order."
+    return f"Accuracies use at most {MOST:,} images of each split, evenly spaced in its order."
 
 
 def _looked_at(features, split: Split | LazySplit, workers: int) -> tuple[Any, np.ndarray]:
-    """Features and labels of a split, or of what is looked at of it."""
+    """Features and labels of a split, or of the evaluated part of a streamed split."""
     if isinstance(split, Split):
         assert split.labels is not None, "can_measure has seen to it"
         return features(split.images, split.aspects), split.labels
@@ -84,14 +84,14 @@ def _looked_at(features, split: Split | LazySplit, workers: int) -> tuple[Any, n
 
 
 def can_measure(data: Dataset | LazyDataset) -> bool:
-    """Whether the set has the labels and the test split that accuracies need."""
+    """Whether the set has the labels and the test split that evaluation needs."""
     return data.test is not None and data.train.labelled and data.test.labelled
 
 
 def raw_pixels(
     images: UInt8[np.ndarray, "n s s 3"], aspects: Float[np.ndarray, "n"] | None = None
 ) -> Float[np.ndarray, "n d"]:
-    """The pixels themselves as features, in [0, 1], at 32 pixels a side at most; aspects do not matter."""
+    """The pixels themselves as features, in [0, 1], at a side of at most 32 pixels; `aspects` is ignored."""
     side = min(images.shape[1], _RAW_SIDE)
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""Where a run goes on: at its newest checkpoint that is whole, or at the start, and what is said of it."""
+"""Resume a run at its newest intact checkpoint, or at the start, and report it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -24,21 +24,21 @@ def resume(
     probe: OnlineProbe | None,
     follow: Callable[[dict[str, Any]], None],
 ) -> TrainState:
-    """The state that `run` goes on from; its metrics are cut back to it, and `probe` gets what it had learned.
+    """The state to resume `run` from; its metrics are truncated to that step, and `probe` gets its saved state.
 
     Args:
-      config: of the run, perhaps with more epochs than before.
-      built: what it became.
-      run: its folder.
-      checkpoints: of that folder.
-      state: the one at the start.
-      probe: the online probe, where there is one.
-      follow: told of what happens, each as one dictionary: {"passed_over": sentences} of damaged checkpoints,
-        {"resumed_at": step}, {"restarted": step} where metrics up to that step but no checkpoint are there, and
+      config: the configuration of the run, possibly with more epochs than before.
+      built: the objects built from it.
+      run: the folder of the run.
+      checkpoints: the checkpoints in that folder.
+      state: the initial state.
+      probe: the online probe, or None.
+      follow: called with each event as a dictionary: {"passed_over": sentences} for damaged checkpoints,
+        {"resumed_at": step}, {"restarted": step} if there are metrics up to that step but no checkpoint, and
         {"extended": {"epochs": [from, to], "step": step, "lr": [before, after]}}.
 
     Raises:
-      InputError: where there are checkpoints and none is whole, or where there must have been one.
+      InputError: if no checkpoint is intact, or a checkpoint should exist and is missing.
     """
     found = checkpoints.newest_whole(state, None if probe is None else probe.state)
     at = 0
@@ -56,8 +56,8 @@ def resume(
         first = min(config.checkpoint_every, (run.extends or config.epochs)) * built.steps_per_epoch
         if reached > first:
             raise InputError(
-                f"{run.checkpoints} holds no checkpoint, but the run has come to step {reached} and wrote its first at step "
-                f"{first}; bring them back, or take another folder for a new run."
+                f"{run.checkpoints} holds no checkpoint, but the run reached step {reached} and wrote its first at step "
+                f"{first}; restore the checkpoints, or use another folder for a new run."
             )
         if reached:
             follow({"restarted": reached})
@@ -72,5 +72,5 @@ def resume(
 
 
 def _sentence(step: int, reason: str, at: int) -> str:
-    moved = "it was moved to checkpoints/damaged, and the run goes on from"
+    moved = "it was moved to checkpoints/damaged, and the run resumes from"
     return f"The checkpoint of step {step} is damaged ({reason}); {moved} step {at}."

@@ -1,8 +1,8 @@
-"""Where the arrays of a run are: on every device, or spread over them (fully sharded data parallelism).
+"""Placement of a run's arrays: replicated on every device, or sharded over them (fully sharded data parallelism).
 
-Spread, each large array is cut along one dimension, and a device keeps and updates its piece alone. The loss sees whole
-arrays, gathered for one step, and the gradient is scattered as it is summed. So what stays between steps (parameters,
-optimiser, targets) takes one copy over all devices; the gathered copies and the activations of a step are as they were.
+When sharded, each large array is split along one dimension, and a device stores and updates only its shard. Each step gathers
+whole arrays for the loss and reduce-scatters the gradient. The state between steps (parameters, optimiser, targets) then
+takes one copy over all devices; the gathered copies and the activations within a step take as much memory as without.
 
 Source: Rajbhandari et al. 2020, arXiv:1910.02054, stage 3; Xu et al. 2020, arXiv:2004.13336.
 """
@@ -14,15 +14,17 @@ from jaxtyping import PyTree
 from sslax.methods import Method
 
 SMALL = 4096
-"""Elements below which an array is not worth cutting: biases, norms and their statistics."""
+"""Arrays with fewer elements are not sharded: biases, norms and their statistics."""
 
 
 def spread(tree: PyTree, mesh: Mesh) -> PyTree:
-    """A sharding for each array: along its largest dimension that the devices divide, or whole where it is small or none is.
+    """A sharding for each array: along its largest dimension that the device count divides; small arrays are replicated.
+
+    An array without such a dimension is replicated too.
 
     Args:
-      tree: arrays, or their shapes and types.
-      mesh: of one axis.
+      tree: arrays, or their shapes and dtypes.
+      mesh: a mesh with one axis.
     """
 
     def one(leaf) -> NamedSharding:
@@ -36,14 +38,14 @@ def spread(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def gathering(method: Method, mesh: Mesh) -> Method:
-    """`method` for parameters and aux that are spread: each of its functions sees them whole, and gives them back spread."""
+    """Wrap `method` for sharded params and aux: its functions receive gathered arrays, and their results are sharded again."""
     everywhere = NamedSharding(mesh, PartitionSpec())
 
     @jax.custom_vjp
     def whole(tree):
         return jax.lax.with_sharding_constraint(tree, everywhere)
 
-    # The constraint's own derivative would keep whole gradients.
+    # The constraint's own derivative would keep the gradients unsharded.
     whole.defvjp(lambda tree: (whole(tree), None), lambda _, gradient: (scatter(gradient),))
 
     def scatter(tree):

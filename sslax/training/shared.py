@@ -1,6 +1,6 @@
-"""One compiled program for many runs: those that differ in numbers and seeds alone take the numbers as its input.
+"""One compiled program for many runs that differ only in numbers and seeds; the numbers are inputs of the program.
 
-A grid over temperatures or decays compiles once, and each further run costs its steps only.
+A grid over temperatures or decays compiles once; each further run takes only the time of its steps.
 """
 
 import copy
@@ -29,10 +29,10 @@ NUMBERS = (
     "optim.lr",
     "optim.weight_decay",
 )
-"""Fields that become inputs: those that the programs use as numbers, and never to decide what is computed."""
-# What stands in a configuration where a number has been taken out; any would do.
+"""Fields that become inputs: the programs use them only as numbers, never for Python control flow."""
+# Placeholder for a number that was removed from a configuration; its value does not matter.
 _PLACE = 0.5
-# What only says which run it is or how it is watched, and is in no program.
+# Fields that identify or monitor a run and do not affect the compiled programs.
 _APART = (
     "data",
     "seed",
@@ -47,14 +47,14 @@ _APART = (
 
 
 class _Split(NamedTuple):
-    """A configuration without its numbers, which is what a program depends on, and the numbers."""
+    """A configuration with placeholders for its numbers, which determines the programs, and the numbers."""
 
     rest: Config
     numbers: dict[str, float]
 
 
 def build_shared(config: Config, data: Dataset | LazyDataset) -> Built:
-    """As `build`, with programs that are compiled once for all configurations that differ in `NUMBERS` and seeds alone.
+    """As `build`, with programs compiled once for all configurations that differ only in `NUMBERS` and seeds.
 
     Raises:
       InputError: as `build`.
@@ -89,20 +89,20 @@ def _split(config: Config) -> _Split:
 
 
 def _with(config: Config, numbers: dict[str, Any]) -> Config:
-    """`config` with these fields, whose values may be traced."""
+    """`config` with these fields replaced; the values may be traced."""
     parts = {"method": copy.copy(config.method), "optim": copy.copy(config.optim)}
     for name, value in numbers.items():
         room, field = name.split(".")
-        # Past the constructor, whose types are those of a user's configuration.
+        # Bypass the constructor, which accepts only the types of a user's configuration.
         object.__setattr__(parts[room], field, value)
     return dataclasses.replace(config, **parts)
 
 
 @functools.lru_cache(maxsize=8)
 def _programs(rest: Config, images: int, canvas: int) -> Programs:
-    """The programs, whose batches are pairs of the numbers and the images."""
+    """The shared programs; their batches are pairs of the numbers and the images."""
     like = build_for(rest, images=images, canvas=canvas)
-    # Neither the start nor the features depend on the numbers.
+    # Neither the initial state nor the features depend on the numbers.
     start = initial_state(like.method, like.tx, like.image_shape, like.mesh, fsdp=rest.fsdp)
     placed = spread(jax.eval_shape(start, jax.random.key(0)), like.mesh) if rest.fsdp else None
 

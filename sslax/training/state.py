@@ -1,4 +1,4 @@
-"""All that a run is at one moment, as one pytree."""
+"""The complete training state of a run, as one pytree."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ from sslax.training.sharding import spread
 
 
 class Faults(NamedTuple):
-    """What the run has met of losses and gradients that are not finite.
+    """Counts of steps with a non-finite loss or gradient.
 
     Attributes:
-      total: steps whose loss or gradient was not finite.
-      since: the first of them, counted from 0, -1 where there was none; in a run that skips them, the first of those that have
-        come one after another up to now.
+      total: number of such steps.
+      since: the first such step, counted from 0; -1 if there is none. In a run that skips them, the first step of the
+        consecutive ones that reach up to now.
     """
 
     total: Int[Array, ""]
@@ -26,15 +26,15 @@ class Faults(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """The state of a run: saved whole, donated whole.
+    """The state of a run; checkpoints save all of it, and each step donates all of it.
 
     Attributes:
-      step: how many steps have been taken.
-      params: what gradients reach.
-      opt_state: the optimiser's.
+      step: number of steps taken.
+      params: the trained parameters.
+      opt_state: the optimiser's state.
       aux: the method's other state.
-      key: the run's key; the randomness of step k is `fold_in(key, k)`, so nothing random has to be carried along.
-      faults: steps that were not finite.
+      key: the run's key; step k uses `fold_in(key, k)`, so the key itself never changes.
+      faults: counts of non-finite steps.
     """
 
     step: Int[Array, ""]
@@ -54,7 +54,7 @@ def init_state(
     *,
     fsdp: bool = False,
 ) -> TrainState:
-    """The state before the first step, for views of `image_shape` [h, w, c], on every device or spread over them."""
+    """The state before the first step, for views of `image_shape` [h, w, c], replicated or, with `fsdp`, sharded."""
     return initial_state(method, tx, image_shape, mesh, fsdp=fsdp)(key)
 
 
@@ -66,9 +66,9 @@ def initial_state(
     *,
     fsdp: bool = False,
 ) -> jax.stages.Wrapped:
-    """The compiled program from a key to the state that `init_state` gives."""
+    """The compiled function from a key to the state of `init_state`."""
 
-    # XLA spends ten seconds of a CPU on optimising random numbers that are drawn once.
+    # Otherwise XLA spends ten seconds on a CPU to optimise random numbers that are drawn only once.
     unhurried = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
 
     def init(key):
@@ -77,6 +77,6 @@ def initial_state(
         faults = Faults(jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
         return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), aux, run_key, faults)
 
-    # Placed as the step will give it back: another placement would compile the step a second time.
+    # With the sharding that the step returns; a different one would compile the step a second time.
     placed = spread(jax.eval_shape(init, jax.random.key(0)), mesh) if fsdp else NamedSharding(mesh, PartitionSpec())
     return jax.jit(init, out_shardings=placed, compiler_options=unhurried)

@@ -1,7 +1,7 @@
-"""The collapse watch: an observer of features and metrics that says which way a run has collapsed, and what helps.
+"""The collapse watch: an observer of features and metrics that detects how a run collapses, and suggests remedies.
 
-It reads what the step gives anyway, in a program of its own, so a run with it trains to the same bits as one without.
-What it concludes is a function of the lines of metrics alone: a resumed run goes on watching where it stopped.
+It reads outputs that the step computes anyway, in a separate program, so training is bitwise equal with and without it. Its
+result depends only on the lines of metrics, so a resumed run continues the watch.
 """
 
 import functools
@@ -17,23 +17,24 @@ from sslax.evaluation import effective_rank, feature_std
 
 Mode = Literal["uniform output", "one dimension dominating", "constant features", "loss stuck"]
 
-# A sign has to hold in every line over this many steps, and in this many lines.
+# A sign must hold in every line over this many steps, and in at least this many lines.
 WINDOW, LINES = 100, 3
-# Signs; what healthy and collapsed runs showed stands in results/collapse-digits.json.
+# Thresholds of the signs; results/collapse-digits.json has the values of healthy and collapsed runs.
 CONSTANT = {"feature_std": 0.05, "projection_std": 0.15}
-"""Spread (deviation times √d; even directions have 1) below which they are constant; healthy runs had .2 and .7 at least."""
+"""Spread (standard deviation times √d; 1 for uniform directions) below which outputs count as constant; healthy runs had at
+least .2 and .7."""
 FLAT = 0.02
-"""Share of ln K: a target entropy this near to ln K and a KL this near to 0 are a uniform output."""
+"""Share of ln K: with a target entropy within FLAT · ln K of ln K and a KL below a tenth of that, the output is uniform."""
 DOMINANT = 0.9
-"""Share of the target that falls to one dimension."""
+"""Share of the target in one dimension above which that dimension dominates."""
 STUCK = 0.002
-"""Share of the chance loss within which a loss is stuck at it."""
-# The singular values of more rows take longer than a step.
+"""Share of the chance loss: a loss this close to the chance loss counts as stuck."""
+# The singular values of more rows would take longer than a step.
 _ROWS = 256
 
 
 class Alarm(NamedTuple):
-    """What the watch found: the mode, and one sentence on what was seen and what the literature would try."""
+    """An alarm of the watch: the mode of collapse, and sentences with the observed values and the literature's remedies."""
 
     mode: Mode
     sentence: str
@@ -41,12 +42,12 @@ class Alarm(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="rank")
 def observe(features: Float[Array, "n d"], *, rank: bool = False) -> dict[str, Float[Array, ""]]:
-    """The numbers of a batch's features that tell of collapse.
+    """Statistics of a batch's features that show collapse.
 
     Returns:
-      `feature_std`, the mean deviation of the ℓ2-normalised features times √d: 1 for directions spread evenly, 0 for constant
-      ones; `largest_share`, the share of the features' energy in their largest dimension, 1/d to 1; with `rank`
-      `effective_rank`, in 1 to d, of up to 256 of them.
+      `feature_std`, the mean standard deviation of the ℓ2-normalised features times √d: 1 for uniform directions, 0 for
+      constant features; `largest_share`, the share of the features' energy in their largest dimension, 1/d to 1; with `rank`
+      also `effective_rank`, 1 to d, of at most 256 of the features.
     """
     features = features.astype(jnp.float32)
     energy = jnp.mean((features / jnp.maximum(jnp.abs(features).max(), 1e-30)) ** 2, axis=0)
@@ -58,11 +59,11 @@ def observe(features: Float[Array, "n d"], *, rank: bool = False) -> dict[str, F
 
 
 def collapse(lines: Sequence[Mapping[str, Any]], *, warmup_steps: int) -> Alarm | None:
-    """What the newest lines of metrics say, or None for a healthy run.
+    """The alarm for the newest lines of metrics, or None for a healthy run.
 
     Args:
-      lines: of metrics, oldest first.
-      warmup_steps: of the learning rate; before its end outputs that are still alike are no sign.
+      lines: the lines of metrics, oldest first.
+      warmup_steps: steps of the learning-rate warmup; until it ends, uniform outputs and a stuck loss are not signs.
     """
     if not lines or lines[-1]["step"] < WINDOW:
         return None
@@ -78,30 +79,30 @@ def collapse(lines: Sequence[Mapping[str, Any]], *, warmup_steps: int) -> Alarm 
     if always(lambda line: line.get("target_largest", 0) > DOMINANT):
         return Alarm(
             "one dimension dominating",
-            f"one of the target's dimensions takes {last['target_largest']:.1%} of it, with an entropy of "
-            f"{last['target_entropy']:.2g} and a KL of {last['kl']:.2g}. Centring the teacher's output prevents it: "
-            "see method.centering and a method.center_momentum of 0.9 to 0.99.",
+            f"one dimension has {last['target_largest']:.1%} of the target's probability; the target's entropy is "
+            f"{last['target_entropy']:.2g} and the KL {last['kl']:.2g}. Centring the teacher's output prevents this: use "
+            "method.centering and a method.center_momentum of 0.9 to 0.99.",
         )
     if settled and always(_flat):
         return Alarm(
             "uniform output",
-            f"the target's entropy is {last['target_entropy']:.4g}, that of a uniform output {last['chance_loss']:.4g}, and "
-            f"the KL {last['kl']:.2g}. Sharpening prevents it: a lower method.teacher_temperature (0.04 to 0.07) or a longer "
-            "rise to it; more steps, or a faster teacher, where the run is short.",
+            f"the target's entropy is {last['target_entropy']:.4g} (a uniform output has {last['chance_loss']:.4g}) and the KL "
+            f"{last['kl']:.2g}. Sharpening prevents this: use a lower method.teacher_temperature (0.04 to 0.07) or a longer "
+            "temperature warmup; for a short run, more steps or a lower teacher decay.",
         )
     for name, what in (("feature_std", "features"), ("projection_std", "projections")):
         if always(lambda line, name=name: line.get(name, 1) < CONSTANT[name]):
             return Alarm(
                 "constant features",
-                f"the {what} of all images are nearly the same: their spread is {last[name]:.2g}, where 1 is even. A predictor "
-                "and a slowly moving target (decay 0.99 or more), BatchNorm in the heads, a lower optim.lr and a longer warmup "
-                "prevent it.",
+                f"the {what} of all images are nearly the same: their spread is {last[name]:.2g}, and uniform directions have "
+                "1. A predictor and a slowly moving target (decay 0.99 or more), BatchNorm in the heads, a lower optim.lr and "
+                "a longer warmup prevent this.",
             )
     if settled and always(_stuck):
         return Alarm(
             "loss stuck",
-            f"the loss has stayed at {last['loss']:.4g}, which outputs that say nothing have as well. Another optim.lr, "
-            "a longer warmup, or views that have more in common would be tried.",
+            f"the loss has stayed at {last['loss']:.4g}, the loss of uninformative outputs. Try another optim.lr, a longer "
+            "warmup, or views that overlap more.",
         )
     return None
 
@@ -112,7 +113,7 @@ def _stuck(line: Mapping[str, Any]) -> bool:
 
 
 def _flat(line: Mapping[str, Any]) -> bool:
-    # A loss that does not look at the targets' entropy, as a squared distance, has no chance loss of ln K.
+    # A loss without a target distribution, such as a squared distance, has no chance loss of ln K.
     top = line.get("chance_loss")
     if top is None or "target_entropy" not in line:
         return False
@@ -120,21 +121,21 @@ def _flat(line: Mapping[str, Any]) -> bool:
 
 
 class Watch:
-    """The watch over one run: adds the numbers to its lines and speaks once.
+    """The watch over one run: it adds its statistics to the lines of metrics, and raises at most one alarm.
 
     Args:
-      lines: of metrics so far, where a run goes on.
-      warmup_steps: of the learning rate.
+      lines: the earlier lines of metrics of a resumed run.
+      warmup_steps: steps of the learning-rate warmup.
     """
 
     def __init__(self, lines: Sequence[Mapping[str, Any]], *, warmup_steps: int):
-        # A number that was not finite is null in the file.
+        # The file stores non-finite numbers as null.
         self._lines = [{k: math.nan if v is None else v for k, v in line.items()} for line in lines]
         self._warmup_steps = warmup_steps
         self._spoken = any("collapse" in line for line in lines)
 
     def __call__(self, line: dict[str, Any], features: Float[Array, "n d"], *, rank: bool = False) -> Alarm | None:
-        """The alarm that this line completes, if any; `line` gains what `observe` tells."""
+        """Add the statistics of `observe` to `line`, and return a new alarm, if any."""
         line |= {name: float(value) for name, value in jax.device_get(observe(features, rank=rank)).items()}
         self._lines.append(line)
         alarm = None if self._spoken else collapse(self._lines, warmup_steps=self._warmup_steps)

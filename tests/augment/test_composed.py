@@ -161,9 +161,7 @@ def test_the_recipe_tells_its_views():
 def test_what_one_branch_cannot_be(ops):
     recipe = dataclasses.replace(RECIPE)
     object.__setattr__(recipe, "one_branch", ops)
-    with pytest.raises(
-        InputError, match=r"method\.views\.one_branch is .*; it has to be empty, or one or two of crop, "
-    ):
+    with pytest.raises(InputError, match=r"method\.views\.one_branch is .*; it must be empty, or one or two of crop, "):
         check_views(recipe, 20)
 
 

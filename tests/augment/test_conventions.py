@@ -132,5 +132,5 @@ def test_check_views_accepts_what_works():
     check_views(SimCLRViews(), 224)
     check_views(SimCLRViews.small(), 32)
     check_views(SimCLRViews.small(8), 500, prefix="views")
-    with pytest.raises(InputError, match=r"^views\.size is 64; it has to be from 1 to 32 pixels"):
+    with pytest.raises(InputError, match=r"^views\.size is 64; it must be from 1 to 32 pixels"):
         check_views(SimCLRViews.small(64), 32, prefix="views")

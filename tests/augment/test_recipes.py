@@ -120,12 +120,12 @@ def test_recipes_as_they_come_are_sound(recipe):
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        (BYOLViews(blur=(1.0, 1.2)), r"method.views.blur is \(1.0, 1.2\); it has to be 2 probabilities"),
+        (BYOLViews(blur=(1.0, 1.2)), r"method.views.blur is \(1.0, 1.2\); it must be 2 probabilities"),
         (BYOLViews(brightness=-1.0), "method.views.brightness is -1.0"),
-        (BYOLViews(hue=0.6), r"method.views.hue is 0.6; it has to be in \[0, 0.5\]"),
-        (DINOViews(local_size=300), "method.views.local_size is 300; it has to be from 1 to 256 pixels"),
+        (BYOLViews(hue=0.6), r"method.views.hue is 0.6; it must be in \[0, 0.5\]"),
+        (DINOViews(local_size=300), "method.views.local_size is 300; it must be from 1 to 256 pixels"),
         (DINOViews(global_area=(0.0, 1.0)), "method.views.global_area"),
-        (DINOViews(local_crops=-1), "method.views.local_crops is -1; it has to be at least 0"),
+        (DINOViews(local_crops=-1), "method.views.local_crops is -1; it must be an integer of at least 0"),
     ],
 )
 def test_what_a_recipe_cannot_be(recipe, said):

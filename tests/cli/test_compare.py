@@ -45,7 +45,7 @@ def test_seeds_are_one_group_and_the_table_fits(tmp_path, capsys):
     assert max(map(len, table.splitlines())) <= 80
     assert "80.0±10.0" in table
     assert "[red]" in table
-    assert f"{tmp_path / 'other'} has not finished: it stands at epoch 3 of 4." in said
+    assert f"{tmp_path / 'other'} has not finished: it is at epoch 3 of 4." in said
     assert f"{tmp_path / 'third'}, step 13: x; it stays." in said
 
     page = Page(out.read_text("utf-8"))
@@ -103,12 +103,12 @@ def test_what_it_cannot_compare(tmp_path, capsys, monkeypatch):
     (tmp_path / "foreign" / "config.json").write_text(json.dumps([1]))
     out = tmp_path / "p.html"
     for runs, target, said in [
-        ([], out, "RUN is left out"),
-        ([good, f"{good}/"], out, "twice; it must be given once"),
-        ([str(tmp_path)], out, "which is no run"),
+        ([], out, "RUN is missing"),
+        ([good, f"{good}/"], out, "twice; give each run once"),
+        ([str(tmp_path)], out, "which is not a run"),
         ([good, str(tmp_path / "begun")], out, "has no metrics yet"),
-        ([broken], out, "cannot be read as a run's"),
-        ([foreign], out, "cannot be read as a run's"),
+        ([broken], out, "its files are damaged or incomplete"),
+        ([foreign], out, "its files are damaged or incomplete"),
         ([good], tmp_path / "p.txt", "its name must end in .html"),
         ([good], tmp_path / "none" / "p.html", "there is no folder"),
     ]:
@@ -118,5 +118,5 @@ def test_what_it_cannot_compare(tmp_path, capsys, monkeypatch):
         assert "\n" not in error
     monkeypatch.setattr("sslax.report.comparison.MOST_GROUPS", 1)
     assert run(good, make(tmp_path / "more", epochs=9), out=out) == terminal.INPUT
-    assert "2 groups of runs; they must be at most 1" in capsys.readouterr().err
+    assert "2 groups of runs; there can be at most 1" in capsys.readouterr().err
     assert not out.exists()

@@ -58,9 +58,9 @@ def test_the_script_shows_a_table_and_writes_nothing(tmp_path, monkeypatch, caps
     flags = ["--dry-run", "--network.width", "4", "--batch-size", "64", "--limit", "256"]
     assert terminal.exit_code(lambda: pretrain(flags)) == terminal.DONE
     said = capsys.readouterr().out
-    for word in ("parameters, encoder", "memory, temporaries", "FLOPs a step", "images/s, step", "hours", "disk"):
+    for word in ("parameters, encoder", "memory, temporaries", "FLOPs per step", "images/s, step", "hours", "disk"):
         assert word in said
-    assert re.search(r"FLOPs a step\W+0\.\d G", said)
+    assert re.search(r"FLOPs per step\W+0\.\d G", said)
     assert "nan" not in said
     assert not list(tmp_path.iterdir())
 
@@ -72,5 +72,5 @@ def test_sizes_are_read_easily():
 def test_bad_input_comes_first(config, capsys):
     assert terminal.exit_code(lambda: pretrain(["--dry-run", "--batch-size", "4096"])) == terminal.INPUT
     assert "batch_size is 4096, but digits has" in capsys.readouterr().err
-    with pytest.raises(InputError, match="dry_run is True, which is the script's"):
+    with pytest.raises(InputError, match="dry_run is True, but only the command supports it"):
         from_python(config)

@@ -107,7 +107,7 @@ def test_photographs_are_read_as_the_run_read_them_and_upright(run_dir, tmp_path
     # Other pixels are other features, whatever stands in the file.
     assert run(run_dir, out, data=data, exif=False, background="0,0,0") == terminal.DONE
     said = " ".join(capsys.readouterr().out.split())
-    assert "holds something else" in said
+    assert "exists with other content" in said
     assert "1 image with transparency was laid over the colour 0,0,0." in said
     assert "upright" not in said
     lying = contents(out)["features"]
@@ -172,13 +172,13 @@ def test_stopped_and_gone_on_gives_the_same_bytes(run_dir, tmp_path, monkeypatch
     # Another command does not take what this one began.
     assert run(run_dir, stopped, **options, limit=3) == terminal.INPUT
     assert (
-        f"{stopped.name}.partial holds what was begun by another command (images: 20 there" in capsys.readouterr().err
+        f"{stopped.name}.partial holds the partial work of another command (images: 20 there" in capsys.readouterr().err
     )
 
     assert run(run_dir, stopped, **options) == terminal.DONE
     said = capsys.readouterr().out
     assert "Going on after" in said
-    assert "1 of 20 image files cannot be decoded and were left out: 'cat/005.png' (not an image)" in said
+    assert "1 of 20 image files cannot be decoded and were skipped: 'cat/005.png' (not an image)" in said
     assert sorted(saved) == [0, 1, 2]
     assert stopped.read_bytes() == straight.read_bytes()
     assert not (tmp_path / f"{stopped.name}.partial").exists()
@@ -277,7 +277,7 @@ def test_what_it_cannot_work_with(run_dir, tmp_path, capsys, monkeypatch):
         ({"out": tmp_path / "f.csv"}, "its name must end in .npz or .parquet"),
         ({"out": tmp_path / "none" / "f.npz"}, "there is no folder"),
         ({"out": tmp_path / "taken.npz"}, "taken.npz.partial is a file"),
-        ({"out": tmp_path / "others.npz"}, "others.npz.partial holds no work that was begun"),
+        ({"out": tmp_path / "others.npz"}, "others.npz.partial exists and is not the partial work of sslax embed"),
         ({"out": out, "limit": 0}, "limit is 0; it must be at least 1"),
         ({"out": out, "data": "digitz"}, "did you mean 'digits'"),
         ({"out": out, "data": f"folder:{tmp_path / 'none'}"}, "there is no such folder"),

@@ -41,11 +41,11 @@ def test_the_whole_table(finished, capsys):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"labels": (1.5,)}, "labels has 1.5; every share must lie in (0, 1]."),
+        ({"labels": (1.5,)}, "labels has 1.5; every fraction must lie in (0, 1]."),
         ({"labels_per_class": (0,)}, "labels_per_class has 0; every number must be at least 1."),
         ({"seeds": 0}, "seeds is 0; it must be at least 1."),
         ({"steps": 0}, "steps is 0; it must be at least 1."),
-        ({"run": "no/such"}, "RUN is no/such, which is no run; it must be a folder that sslax pretrain wrote."),
+        ({"run": "no/such"}, "RUN is no/such, which is not a run; it must be a folder that sslax pretrain wrote."),
     ],
 )
 def test_what_it_cannot_work_with(finished, changes, said, capsys):
@@ -70,7 +70,7 @@ def test_the_page_shows_what_was_found(finished):
     values = saved["accuracies"]["100 %"]["raw_pixels"]["linear"]
     assert f"{100 * np.mean(values):.1f}±{100 * np.std(values, ddof=1):.1f}" in page
     assert saved["labels"]["100 %"] == 256
-    for heading in ("Accuracy over the number of labels", "What is taken for what", "Nearest neighbours"):
+    for heading in ("Accuracy over the number of labels", "Confusion matrix", "Nearest neighbours"):
         assert f"<h2>{heading}</h2>" in page
 
 
@@ -96,4 +96,7 @@ def test_a_run_on_arrays_has_no_images_of_its_own(tmp_path, capsys):
     data = tiny.dataset()
     sslax.pretrain(tiny.config(epochs=1), images=data.train.images, run_dir=tmp_path / "run")
     assert terminal.exit_code(lambda: evaluate.run(evaluate.Options(run=str(tmp_path / "run")))) == 2
-    assert "data is left out, but RUN was trained on arrays; --data must name images." in capsys.readouterr().err
+    assert (
+        "data is missing, and RUN was trained on arrays, which are not stored; name images with --data."
+        in capsys.readouterr().err
+    )

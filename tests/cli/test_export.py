@@ -80,7 +80,7 @@ def test_a_network_without_names_in_torch(tmp_path, capsys):
     network = NetworkConfig(name="patch-resnet", width=4, patch_size=2, norm="group")
     finished.make(tmp_path / "run", network=network)
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    wanted = "error: network.norm is group; only ResNets with BatchNorm, of network.norm batch, have names in torch."
+    wanted = "error: network.norm is group; it must be batch, because only ResNets with BatchNorm have names in torch."
     assert fails(capsys, run=str(tmp_path / "run"), out=str(tmp_path / "w.safetensors")) == wanted
     # Fine-tuned weights are written under the same names, so it is said before they are trained.
     options = finetune.Options(run=str(tmp_path / "run"))
@@ -118,5 +118,5 @@ def test_runs_that_have_nothing_to_export(run_dir, tmp_path, capsys, monkeypatch
         return simclr(options, setup)._replace(evaluated=None)
 
     monkeypatch.setitem(METHODS, "simclr", bare)
-    assert "method is simclr, which names no backbone of its own" in fails(capsys, run=str(run_dir), out=out)
+    assert "method is simclr, which defines no backbone to evaluate" in fails(capsys, run=str(run_dir), out=out)
     assert not (tmp_path / "w.safetensors").exists()

@@ -85,7 +85,7 @@ def test_what_it_writes(done, folder):
     page = (out / "report.html").read_text()
     for said in (f"{100 * result['test']:.1f} % of the test images", "Confusion", "Mistakes", "&lt;b&gt;", "$x^2$"):
         assert said in page
-    assert "too few images to spare one for validation have all of them in training: rare." in page
+    assert "too few images to hold one out, so validation has none of them: rare." in page
 
 
 def test_the_weights_file_alone_is_the_classifier(done, folder):
@@ -97,7 +97,7 @@ def test_the_weights_file_alone_is_the_classifier(done, folder):
     assert set(classifier(data.test.images)) <= set(COLOURS)
     _, metadata = load_safetensors(out / "weights.safetensors")
     assert metadata["method"] == "simclr"
-    with pytest.raises(InputError, match="data is digits, whose classes"):
+    with pytest.raises(InputError, match="data is digits, but its classes"):
         classifier.accuracy(open_dataset("digits", limit=20))
 
 
@@ -105,7 +105,7 @@ def test_the_same_again_is_done_and_other_options_are_refused(done, finished, fo
     before = (done[0] / "weights.safetensors").read_bytes()
     assert terminal.exit_code(lambda: finetune.finetune(options(finished, folder))) == terminal.DONE
     said = capsys.readouterr().out
-    assert "finetuned is done; another --out starts anew." in said
+    assert "finetuned is done; to train again, give another --out." in said
     # The table once more, with names as they are.
     assert all(name in said for name in COLOURS)
     other = options(finished, folder, labels=0.5)
@@ -130,7 +130,7 @@ def test_ctrl_c_leaves_nothing(finished, folder, tmp_path, monkeypatch, capsys):
         assert terminal.exit_code(lambda: finetune.finetune(mine)) == terminal.INTERRUPTED
     finally:
         signal.signal(signal.SIGINT, before)
-    assert "Nothing of this fine-tuning was kept; the same command begins it again." in capsys.readouterr().err
+    assert "Nothing of this fine-tuning was kept; run the same command to start again." in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,7 +139,7 @@ def test_from_scratch_and_without_validation(finished, capsys):
     few = Options(run=str(finished), labels=0.01, epochs=1, from_scratch=True, training=TRAINING)
     assert terminal.exit_code(lambda: finetune.finetune(few)) == terminal.DONE
     said = capsys.readouterr().out
-    assert "No validation images are held out, as no class has images enough" in said
+    assert "No validation images are held out, because no class has enough images" in said
     result = json.loads((finished / "from-scratch" / "result.json").read_text())
     assert (result["validation"], result["kept_step"]) == (None, 20)
     assert "No validation images were held out" in (finished / "from-scratch" / "report.html").read_text()
@@ -158,8 +158,11 @@ def _training(**changes):
         ({"seed": -1}, "seed is -1; it must be at least 0."),
         (_training(lr=0.0), "training.lr is 0.0; it must be a finite number above 0."),
         (_training(flip=2.0), "training.flip is 2.0; it must be a probability in [0, 1]."),
-        (_training(layer_decay=0.7), "training.layer_decay is 0.7, but the network is a ResNet, which has no blocks"),
-        ({"run": "no/such"}, "RUN is no/such, which is no run; it must be a folder that sslax pretrain wrote."),
+        (
+            _training(layer_decay=0.7),
+            "training.layer_decay is 0.7, but the network is a ResNet; training.layer_decay must",
+        ),
+        ({"run": "no/such"}, "RUN is no/such, which is not a run; it must be a folder that sslax pretrain wrote."),
         ({"data": "folder:{tmp}/flat"}, "no labels or no test split; both are needed"),
         ({"data": "folder:{tmp}/one"}, "which has one class (only); there must be at least 2."),
         ({"out": "{tmp}/one"}, "out is {tmp}/one, which holds files but no run; it must be a new or an empty folder."),
@@ -201,7 +204,10 @@ def test_of_many_classes_the_worst_are_shown(capsys):
     said = capsys.readouterr().out
     assert "the 10 classes of 30 with the lowest F1" in said
     assert [name for name in classes if f"{name} " in said] == classes[1:11]
-    assert "Weights of step 3, with 50.0 % on the 4 validation images; training stopped early, after step 5." in said
+    assert (
+        "Kept the weights of step 3, with 50.0 % accuracy on the 4 validation images; training stopped early, after step 5."
+        in said
+    )
 
 
 def test_epochs_are_steps_and_at_least_those_named():

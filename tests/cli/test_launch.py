@@ -52,7 +52,7 @@ def test_a_process_that_is_killed(victim, who, capsys):
     assert code == terminal.INTERRUPTED
     assert all(process.ended() is not None for process in started) or not time.sleep(0.5)
     assert capsys.readouterr().err == (
-        f"{who} ended by SIGKILL, the last step seen is 8, and the others were ended. "
+        f"{who} ended by SIGKILL; the last logged step is 8. The other processes were ended. "
         "Run the same command again to go on from the last checkpoint.\n"
     )
 
@@ -62,7 +62,7 @@ def test_a_process_that_is_silent(capsys, monkeypatch):
     monkeypatch.setattr(launch, "_GRACE", 0.2)
     code, _ = end(dies(signal.SIGABRT), SLEEP, steps=())
     assert code == terminal.INTERRUPTED
-    assert capsys.readouterr().err.startswith("Process 1 of 2 gave no sign of life any more, no step was seen, and")
+    assert capsys.readouterr().err.startswith("Process 1 of 2 stopped responding; no step was logged. The")
 
 
 def test_a_wrong_input_of_any_process_is_passed_on(capsys, monkeypatch):
@@ -76,7 +76,7 @@ def test_a_traceback_is_shown_and_said(capsys):
     code, _ = end(SLEEP, "raise ValueError('a mistake')")
     assert code == 1
     said = capsys.readouterr().err
-    assert "ValueError: a mistake\nProcess 1 of 2 ended with exit code 1, the last step seen is 8" in said
+    assert "ValueError: a mistake\nProcess 1 of 2 ended with exit code 1; the last logged step is 8" in said
 
 
 def test_ctrl_c_lets_all_of_them_stop(capsys):
@@ -136,9 +136,9 @@ def test_a_run_whose_processes_are_killed_goes_on(tmp_path):
         return subprocess.Popen(command, cwd=ROOT, **pipes)
 
     said = {
-        (1, signal.SIGKILL): "Process 1 of 2 was ended by SIGKILL, the last step seen is ",
-        (0, signal.SIGKILL): "Process 0 of 2, the coordinator, was ended by SIGKILL, the last step seen is ",
-        (1, signal.SIGSTOP): "Process 1 of 2 gave no sign of life any more, the last step seen is ",
+        (1, signal.SIGKILL): "Process 1 of 2 was ended by SIGKILL; the last logged step is ",
+        (0, signal.SIGKILL): "Process 0 of 2, the coordinator, was ended by SIGKILL; the last logged step is ",
+        (1, signal.SIGSTOP): "Process 1 of 2 stopped responding; the last logged step is ",
         (1, signal.SIGTERM): "Stopped after step ",
         (None, signal.SIGINT): "Stopped after step ",
     }

@@ -72,7 +72,7 @@ BAD = {
     "no canvas": (["--data", "folder:{few}", "--feed", "streamed"], ["canvas is None", "streamed", "--canvas 8"]),
     "not prepared": (["--data", "tfds:stl10/x"], ["tfds:stl10/x", "no configuration 'x'"]),
     "background": (["--background", "1,2,256"], ["background is 1,2,256", "R,G,B", "0 to 255"]),
-    "no such user": (["--run-dir", "~nobody-at-all/x"], ["~nobody-at-all/x", "nobody-at-all, which is not known"]),
+    "no such user": (["--run-dir", "~nobody-at-all/x"], ["~nobody-at-all/x", "this home folder is not known"]),
     "run dir is a file": (["--run-dir", "{file}"], ["run_dir is {file}"]),
     "run dir of others": (["--run-dir", "{few}"], ["run_dir is {few}", "holds files but no run"]),
 }
@@ -201,7 +201,7 @@ def test_unlabelled_images_of_any_shape_streamed(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "no labels" in said
     assert "images streamed" in said
-    changed = "accumulate is 2, which trains otherwise than the whole batch of 16"
+    changed = "accumulate is 2, so training differs from a whole batch of 16"
     assert changed in said
     page = (folder / "report.html").read_text()
     assert "no labels" in page

@@ -75,7 +75,7 @@ def test_a_cache_of_older_rules_is_made_anew(spec, tmp_path):
     del manifest["reading"]
     path.write_text(json.dumps(manifest))
     data = _open(spec, tmp_path / "cache")
-    assert "was made by other rules of decoding, and is made anew" in data.notes[0]
+    assert "was made by other decoding rules and is rebuilt" in data.notes[0]
     assert len(_open(spec, tmp_path / "cache").notes) == len(data.notes) - 1
 
 
@@ -98,7 +98,7 @@ def test_a_stale_cache_is_made_anew(spec, tmp_path, change):
     else:
         os.utime(images / "00.png", (1, 1))
     data = _open(spec, tmp_path / "cache")
-    assert data.notes[0].endswith("was made from files that have changed, and is made anew.")
+    assert data.notes[0].endswith("was made from files that have changed since and is rebuilt.")
     _same(data, open_dataset(spec, canvas=8))
     assert _open(spec, tmp_path / "cache").notes == data.notes[1:]
 
@@ -135,7 +135,7 @@ def test_a_spoilt_cache_is_made_anew(spec, tmp_path, how, said):
     _open(spec, tmp_path / "cache")
     _spoil(_place(tmp_path / "cache"), how)
     data = _open(spec, tmp_path / "cache")
-    assert f"{said}, and is made anew." in data.notes[0]
+    assert f"{said} and is rebuilt." in data.notes[0]
     _same(data, open_dataset(spec, canvas=8))
 
 
@@ -146,7 +146,7 @@ def test_what_a_killed_process_left_is_taken_away(spec, tmp_path):
     partial = place.with_name(f".{place.name}.{cache._machine()}-{int(gone.stdout)}.partial")
     place.rename(partial)
     data = _open(spec, tmp_path / "cache")
-    assert "was left half-written, and is made anew." in data.notes[0]
+    assert "was left half-written and is rebuilt." in data.notes[0]
     assert _place(tmp_path / "cache") == place
     # What a process that lives is writing is left alone.
     alive = place.with_name(f".{place.name}.{cache._machine()}-{os.getppid()}.partial")
@@ -172,13 +172,13 @@ def test_files_that_cannot_be_decoded_are_left_out(spec, tmp_path):
     for _ in range(2):
         data = _open(spec, tmp_path / "cache", allow_unreadable=True)
         assert len(data.train) == 11
-        assert "were left out: 'train/a/00.png' (empty file)" in data.notes[-1]
+        assert "were skipped: 'train/a/00.png' (empty file)" in data.notes[-1]
         _same(data, open_dataset(spec, canvas=8, allow_unreadable=True))
 
 
 def test_a_folder_that_cannot_be_written(spec, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cache is .*file, which cannot be used: "):
+    with pytest.raises(InputError, match=r"cache is .*file, which cannot be used \("):
         _open(spec, tmp_path / "file")
 
     def full(*arguments):

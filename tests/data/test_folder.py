@@ -61,7 +61,7 @@ def test_small_classes_are_in_both_splits_where_they_can(tree):
     assert dataset.classes == ("one", "three", "two")
     assert np.bincount(dataset.train.labels).tolist() == [1, 2, 1]
     assert np.bincount(dataset.test.labels, minlength=3).tolist() == [0, 1, 1]
-    assert "Classes of one image have it in the train split: one." in dataset.notes
+    assert "Classes with only one image keep it in the train split: one." in dataset.notes
 
 
 def test_classes_of_one_image_only_give_no_test_split(tree):
@@ -206,7 +206,7 @@ def test_what_is_ignored_is_counted(tree, tmp_path):
     assert "6 other files or folders were ignored (" in notes
     for kind in ("2 hidden", "2 .txt", "1 no extension", "1 .png"):
         assert kind in notes
-    assert "Folders without images are no classes: empty/." in notes
+    assert "Folders without images do not count as classes: empty/." in notes
 
 
 def test_links_are_followed_and_circles_end(tree, tmp_path):
@@ -240,7 +240,7 @@ def test_one_unreadable_file_in_a_hundred_is_named_and_left_out(tree, tmp_path):
         dataset = open_dataset(spec)
         assert len(dataset.train) + len(dataset.test) == 99
         assert bad not in dataset.train.names + dataset.test.names
-        assert f"1 of 100 image files cannot be decoded and were left out: '{bad}' (empty file)." in dataset.notes
+        assert f"1 of 100 image files cannot be decoded and were skipped: '{bad}' (empty file)." in dataset.notes
         for split in (dataset.train, dataset.test):
             for image, label, name in zip(split.images, split.labels, split.names, strict=True):
                 assert image[0, 0, 0] == 50 * label + int(name[2:4])

@@ -166,7 +166,7 @@ def test_heic_without_its_package_is_left_out_with_what_to_install(tmp_path, mon
     )
     # iPhones' photographs are often renamed.
     (tmp_path / "e.jpg").write_bytes(HEIC)
-    with pytest.raises(InputError, match="a HEIC image, which pip install pillow-heif makes readable"):
+    with pytest.raises(InputError, match="a HEIC image; pip install pillow-heif makes it readable"):
         open_dataset(f"folder:{tmp_path}", canvas=8)
 
 
@@ -216,7 +216,7 @@ def test_frames_beyond_the_first_are_counted(tmp_path):
         frames[0].save(tmp_path / f"a.{suffix}", name, **more)
         frames[0].save(tmp_path / f"b.{suffix}", name if name != "MPO" else "JPEG")
     data = open_dataset(f"folder:{tmp_path}", canvas=8)
-    assert data.notes == ("6 images have more frames or pages than the first, which was read.",)
+    assert data.notes == ("6 images have several frames or pages, of which only the first was read.",)
     for pixels in data.train.images:
         assert np.abs(pixels[4, 4].astype(int) - (255, 0, 0)).max() < 12
 
@@ -243,8 +243,8 @@ def test_a_folder_of_everything_says_so_in_at_most_three_lines(tmp_path, monkeyp
     assert data.notes == (
         "6 other files or folders were ignored (1 .eps, 1 .heic, 1 .nef, 1 .txt, 1 .wmf, and 1 more; "
         "pip install pillow-heif reads HEIC).",
-        "1 of 28 image files cannot be decoded and were left out: 'c.png' (not an image).",
-        "1 image was turned upright by its EXIF orientation; 1 image with transparency was laid over white; 1 image has more "
-        "frames or pages than the first, which was read; 1 image has 32-bit gray values, whose white was taken to be 1, 255 "
-        "or 65535, the smallest that holds the image's maximum.",
+        "1 of 28 image files cannot be decoded and were skipped: 'c.png' (not an image).",
+        "1 image was turned upright by its EXIF orientation; 1 image with transparency was laid over white; 1 image has "
+        "several frames or pages, of which only the first was read; 1 image has 32-bit gray values, with white assumed to be "
+        "1, 255 or 65535, the smallest value not below the image's maximum.",
     )

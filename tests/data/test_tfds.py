@@ -213,7 +213,7 @@ def test_sets_that_are_prepared_in_another_way(sets, tmp_path, monkeypatch):
     ):
         open_lazily("tfds:tiny")
     info.write_text("{")
-    with pytest.raises(InputError, match=r"1\.0\.0 cannot be read \(.*\); prepare the set anew"):
+    with pytest.raises(InputError, match=r"1\.0\.0 cannot be read \(.*\); prepare the set again"):
         open_lazily("tfds:tiny")
 
 

@@ -62,5 +62,5 @@ def test_the_pages_method_trains_and_goes_on(program):
 def test_a_mistake_in_its_flags_is_a_sentence(program):
     wrong = run(program, "--method.views.flip", "2", "--run-dir", "other")
     assert wrong.returncode == 2
-    assert "method.views.flip is 2.0; it has to be a probability in [0, 1]." in wrong.stderr
+    assert "method.views.flip is 2.0; it must be a probability in [0, 1]." in wrong.stderr
     assert "Traceback" not in wrong.stderr

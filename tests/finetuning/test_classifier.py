@@ -120,7 +120,7 @@ def test_image_files_are_read_as_those_that_it_learnt_from(saved, tmp_path):
 def test_other_classes_are_no_data_for_it(saved):
     network = load_classifier(saved[0])
     with pytest.raises(
-        InputError, match=r"data is tiny, whose classes \(a, b\) are not those of the classifier \(a \$b"
+        InputError, match=r"data is tiny, but its classes \(a, b\) differ from the classifier's \(a \$b"
     ):
         network.accuracy(tiny.dataset())
     with pytest.raises(InputError, match="no labels or no test split"):
@@ -130,25 +130,25 @@ def test_other_classes_are_no_data_for_it(saved):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t, m: m.pop("kind"), "holds no classifier; it must be a weights.safetensors that sslax finetune"),
-        (lambda t, m: m.pop("network"), "does not say what classifier it holds"),
-        (lambda t, m: m.update(network="{"), "does not say what classifier it holds"),
-        (lambda t, m: m.update(head="deep"), "does not say what classifier it holds"),
+        (lambda t, m: m.pop("kind"), "is not a classifier; it must be a weights.safetensors that sslax finetune"),
+        (lambda t, m: m.pop("network"), "has incomplete metadata"),
+        (lambda t, m: m.update(network="{"), "has incomplete metadata"),
+        (lambda t, m: m.update(head="deep"), "has incomplete metadata"),
         (
             lambda t, m: m.update(classes='["a", "b", "c"]'),
             r"is for 3 classes on 8 features, but its head\S+ has shape",
         ),
         (
             lambda t, m: [t.pop(name) for name in list(t) if name.startswith("head")],
-            r"its head\S*.weight is missing; it must be \[",
+            r"its head\S*.weight is missing; its shape must be \[",
         ),
         (
             lambda t, m: t.pop(next(name for name in t if not name.startswith("head"))),
-            "does not hold the .* that it names: tensors are not those of this .*: missing",
+            "names .* as its network, but its weights do not fit: tensors are not those of this .*: missing",
         ),
         (
             lambda t, m: m.update(network=json.dumps({**json.loads(m["network"]), "width": 16})),
-            "does not hold the .* that it names: .* of another shape",
+            "names .* as its network, but its weights do not fit: .* of another shape",
         ),
     ],
 )

@@ -179,7 +179,7 @@ def test_ops_on_one_branch_are_pretrainings_alone():
         ({"strength": 3.0}, r"strength is 3.0; it must lie in \[0, 2.5\]"),
         ({"mixup": float("inf")}, "mixup is inf; it must be a finite number of at least 0"),
         ({"label_smoothing": 1.0}, r"label_smoothing is 1.0; it must lie in \[0, 1\)"),
-        ({"layer_decay": 0.7}, "layer_decay is 0.7, but the network is a ResNet, which has no blocks"),
+        ({"layer_decay": 0.7}, "layer_decay is 0.7, but the network is a ResNet; layer_decay must be 1"),
         ({"layer_decay": 0.7, "freeze": True}, "layer_decay is 0.7, but freeze trains no layer"),
     ],
 )

@@ -161,7 +161,7 @@ def test_damaged_files_are_counted_and_named_and_the_others_read(folder, capfd):
     total = len(folder.sure) + len(folder.fine) + len(folder.either)
     notes = " ".join(data.notes)
     assert f"{total - len(read)} of {total} image files cannot be decoded" in notes
-    assert "Folders without images are no classes" in notes
+    assert "Folders without images do not count as classes" in notes
 
 
 def test_each_damaged_file_has_its_reason_and_the_memory_stays_flat(folder):

@@ -141,7 +141,7 @@ def test_variants_have_the_state_that_they_need(variant):
         assert projector == {"Dense_0/kernel"}
         assert {"LayerNorm_0/scale", "LayerNorm_1/scale", "Dense_2/kernel"} < predictor
         assert aux["online"]["projector"] == aux["online"]["predictor"] == {}
-        assert "of the micro-batch of 4 alone are the negatives of an image and BatchNorm's" in note
+        assert "the negatives of an image and BatchNorm's statistics (with 4 updates" in note
     elif name == "nothing crosses the batch":
         assert projector == predictor == bare
         assert not jax.tree.leaves((aux["online"], aux["target"]["statistics"]))

@@ -26,7 +26,7 @@ def test_rows_are_shaded_by_their_share_and_counts_stand_in_their_cells():
     assert (drawn.norm.vmin, drawn.norm.vmax) == (0, 100)
     texts = {text.get_position(): text.get_text() for text in axes.texts}
     assert texts == {(0, 0): "8", (1, 0): "2", (1, 1): "5"}
-    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true class", "taken for class")
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true class", "predicted class")
     assert _numbers(axes.xaxis) == _numbers(axes.yaxis) == ["0", "1", "2"]
     assert "%" in bar.get_ylabel()
     with pytest.raises(ValueError, match="matrix has a count of -1"):
@@ -56,7 +56,7 @@ def test_the_section_names_the_numbers_and_draws_no_name():
     assert attributes["alt"] == "Confusion matrix of 3 classes, 13 of 15 images on its diagonal."
     assert not any("too many classes" in text for text in page.texts("p"))
     many = Page(confusion(np.full((60, 60), 5), [str(i) for i in range(60)]))
-    assert any("too many classes for counts" in text for text in many.texts("p"))
+    assert any("too many classes to show counts" in text for text in many.texts("p"))
 
 
 def test_table_of_classes():
@@ -69,7 +69,7 @@ def test_table_of_classes():
         ["&lt;b&gt;bold&lt;/b&gt;", "71.4", "100.0", "83.3", "5"],
         ["plain", "–", "–", "–", "0"],
     ]
-    assert "A dash stands where" in html
+    assert "A dash means that" in html
 
 
 def test_mistakes_come_with_the_most_confident_first():
@@ -77,8 +77,8 @@ def test_mistakes_come_with_the_most_confident_first():
     labels = np.array([0, 1, 2, 0])
     probabilities = np.array([[0.2, 0.6, 0.2], [0.0, 1.0, 0.0], [0.9, 0.05, 0.05], [0.1, 0.1, 0.8]])
     page = Page(mistakes(pictures, labels, probabilities, NAMES, most=2))
-    assert page.texts("figcaption") == ["plaintaken for $x^2$, 90\u00a0%", "$x^2$taken for plain, 80\u00a0%"]
+    assert page.texts("figcaption") == ["plainpredicted $x^2$, 90\u00a0%", "$x^2$predicted plain, 80\u00a0%"]
     assert [decode(attributes["src"]).max() for attributes, _ in page.all("img")] == [2, 3]
     assert any(text.startswith("The 2 of 3 mistakes in 4 test images") for text in page.texts("p"))
     right = mistakes(pictures[:1], np.array([1]), probabilities[:1], NAMES)
-    assert right == "<p>All 1 test images were taken for what they are.</p>"
+    assert right == "<p>All 1 test images were classified correctly.</p>"

@@ -62,7 +62,7 @@ def test_without_accuracies_it_says_so():
 
 
 def test_other_images_are_said():
-    said = "The groups have other images"
+    said = "The groups use different images"
     assert said not in comparison.accuracy(GROUPS)
     assert said in comparison.accuracy([GROUPS[0], group("two", run("e"), data="folder:x")])
 
@@ -73,7 +73,7 @@ def test_settings_that_differ(tmp_path):
         ["method.temperature", "0.1", "0.5"],
         ["method.views.size", "–", "8"],
     ]
-    assert "nothing differs" in comparison.settings(GROUPS[:1])
+    assert "only the seeds differ" in comparison.settings(GROUPS[:1])
 
 
 def test_curves_are_what_was_logged():
@@ -115,7 +115,7 @@ def test_names_are_text_in_the_legend_and_not_in_the_figure(tmp_path):
         figure = comparison.curve_figure(GROUPS, name)
         drawn = [] if figure is None else [text.get_text() for text in figure.findobj(Text)]
         assert not any(name in text for text in drawn for name in ("one", "script", "$"))
-    assert "their losses may measure different things" in found.source
+    assert "their losses may not be comparable" in found.source
     assert "No metrics were logged" in comparison.curves([group("e", Run(name="e", metrics=[], result=None))])
 
 

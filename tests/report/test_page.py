@@ -43,8 +43,8 @@ def test_everything_is_shown(full):
     assert "Held out." in full.texts("p")
     assert [text.strip() for text in full.texts("li")] == [f"class {i}" for i in range(12)]
     assert len(full.all("figure")) == 5
-    (said,) = [text for text in full.texts("p") if text.startswith("Loss ")]
-    assert said == "Loss 3.2 at first, 3.003 at epoch 100. Median speed 4,321 images/s."
+    (said,) = [text for text in full.texts("p") if text.startswith("The loss ")]
+    assert said == "The loss is 3.2 at first and 3.003 at epoch 100. Median speed 4,321 images/s."
     assert not any(re.search(r"\bno\b|not (measured|drawn)", text.lower()) for text in full.texts("p"))
 
 

@@ -48,7 +48,7 @@ def test_attention_is_shown_a_head_a_row(tmp_path):
         np.testing.assert_array_equal(decode(attributes["src"]), fields["attention"][row, column])
         assert attributes["alt"] == ("image", "head 1", "head 2")[column]
     assert [row[0][0] for row in page.table("views")] == ["image", "head 1", "head 2"]
-    caption = "Where the last block's [CLS] token looks, a head a row: brighter is more."
+    caption = "Attention of the [CLS] token in the last block, one row per head: brighter means more attention."
     assert page.texts("p").count(caption) == 1
 
 
@@ -80,11 +80,11 @@ def test_what_the_collapse_watch_logged_is_drawn_and_explained(tmp_path):
         "Curves of the targets' entropy and of the KL divergence",
         "Curve of the spread of the features",
     ]
-    (said,) = [text for text in page.texts("p") if "Effective rank" in text]
+    (said,) = [text for text in page.texts("p") if "effective rank" in text]
     assert said == (
-        "A KL that stays at 0 means collapse: to uniform outputs where the entropy is ln\u00a0K, to one dimension where "
-        "it is 0. A feature spread of 1 means directions spread evenly over the sphere, 0 the same one for every image. "
-        "Effective rank of the features 10 at first, 69 at epoch 100."
+        "A KL that stays at 0 means collapse: to uniform outputs if the entropy is ln\u00a0K, to one dimension if it is 0. "
+        "A feature spread of 1 means that directions are spread evenly over the sphere; 0 means the same direction for every "
+        "image. The effective rank of the features is 10 at first and 69 at epoch 100."
     )
 
 
@@ -97,7 +97,7 @@ def test_what_the_collapse_watch_logged_is_drawn_and_explained(tmp_path):
         ({"target_entropy": 1.0}, 2, None),
         ({"target_entropy": 1.0, "kl": 0.0}, 2, "A KL that stays"),
         ({"feature_std": 0.0}, 2, "A feature spread of 1 means"),
-        ({"effective_rank": 8}, 1, "Effective rank of the features 8 at first, 8 at epoch 1."),
+        ({"effective_rank": 8}, 1, "The effective rank of the features is 8 at first and 8 at epoch 1."),
         ({"feature_std": math.nan}, 1, "1 logged value of feature_std is not finite and left out."),
         ({"kl": math.inf, "target_entropy": 1.0}, 2, "1 logged value of kl is not finite and left out."),
     ],
@@ -107,6 +107,6 @@ def test_only_what_was_logged_is_drawn(tmp_path, found, figures, said):
     assert len(page.all("figure")) == figures
     (section,) = re.findall(r"<h2>Training</h2>(.*?)</section>", page.source, re.DOTALL)
     loss, *watch = re.findall("<p>(.*?)</p>", section)
-    assert loss.startswith("Loss 2 at first")
+    assert loss.startswith("The loss is 2 at first")
     assert len(watch) == (said is not None)
     assert all(text.startswith(said) for text in watch)

@@ -240,7 +240,7 @@ def test_none_left_is_one_sentence(made, copied):
 def test_the_folder_is_gone(made, copied):
     shutil.rmtree(copied / "checkpoints")
     with pytest.raises(
-        InputError, match="holds no checkpoint, but the run has come to step 12 and wrote its first at step 4"
+        InputError, match="holds no checkpoint, but the run reached step 12 and wrote its first at step 4"
     ):
         goes_on(copied, made)
     with pytest.raises(InputError, match="holds no checkpoint"):

@@ -95,10 +95,10 @@ def test_runs_of_both_feeds_accumulate(feed, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("simclr", {}, "micro-batch of 4 alone are the negatives of an image and BatchNorm's statistics, whose"),
-        ("byol", {}, "micro-batch of 4 alone are BatchNorm's statistics, whose running averages move 4 times a step."),
+        ("simclr", {}, "the negatives of an image and BatchNorm's statistics (with 4 updates of the running"),
+        ("byol", {}, "16: BatchNorm's statistics (with 4 updates of the running averages per step) come from"),
         ("dino", {}, None),
-        ("dino", {"sinkhorn": 3}, "of the micro-batch of 4 alone are the targets that Sinkhorn-Knopp assigns."),
+        ("dino", {"sinkhorn": 3}, "the targets that Sinkhorn-Knopp assigns come from each micro-batch of 4 images"),
     ],
 )
 def test_what_changes_is_said(name, options, said):

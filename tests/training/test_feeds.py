@@ -112,9 +112,11 @@ def test_how_images_are_opened(config, tmp_path, monkeypatch):
     assert isinstance(open_images(auto), Dataset)
     monkeypatch.setattr("sslax.data.memory.host_memory", lambda: 10_000)
     assert isinstance(open_images(auto), LazyDataset)
-    with pytest.raises(InputError, match=r"canvas is None, .* are streamed, .* --canvas 8 is what the first"):
+    with pytest.raises(InputError, match=r"canvas is None, .* are streamed, .* --canvas 8, which fits the first"):
         open_images(dataclasses.replace(auto, canvas=None))
-    with pytest.raises(InputError, match=r"feed is resident, but the images of folder:.* need 0\.0 MiB and 0\.0 MiB"):
+    with pytest.raises(
+        InputError, match=r"feed is resident, but the images of folder:.* need 0\.0 MiB and only 0\.0 MiB"
+    ):
         open_images(dataclasses.replace(auto, feed="resident"))
     with pytest.raises(InputError, match=r"cache is .*, but digits needs no decoding"):
         open_images(dataclasses.replace(auto, data="digits", cache=str(tmp_path)))

@@ -115,7 +115,7 @@ def test_a_loop_of_unknown_length():
     def until(x):
         return jax.lax.while_loop(lambda x: x[0, 0] < 100, lambda x: x @ x, x)
 
-    with pytest.raises(ValueError, match="no known number of trips; trips must say how many"):
+    with pytest.raises(ValueError, match="no known number of trips; set trips to that number"):
         counted(until, X)
     assert counted(until, X, trips=4) == 4 * PRODUCT
     # A loop without products needs no number of trips; a counter that is doubled, or a bound that moves, gives none.

@@ -60,7 +60,7 @@ def test_a_configuration_comes_back_from_its_json(name):
 
 
 def test_folders_that_are_no_finished_run(finished, tmp_path):
-    with pytest.raises(InputError, match=r"which is no run; it must be a folder that sslax pretrain wrote"):
+    with pytest.raises(InputError, match=r"which is not a run; it must be a folder that sslax pretrain wrote"):
         sslax.load(tmp_path)
     run = RunDir(tmp_path / "begun", to_dict(tiny.config()))
     run.begin({"images": 64, "canvas": 8, "classes": [], "name": "tiny"})

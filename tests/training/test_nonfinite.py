@@ -59,7 +59,7 @@ def test_it_stops_and_says_where(tmp_path, capsys):
         train(tmp_path / "run", config())
     said = str(raised.value)
     order = np.asarray(epoch_order(start_state(config(), build(config(), tiny.dataset())).key, 1, 64))
-    assert "The loss or its gradient is not finite at step 6, whose batch was the 16 training images of index " in said
+    assert "The loss or its gradient is non-finite at step 6. Its batch was the 16 training images with index " in said
     assert f"index {', '.join(map(str, order[16:24]))}, ...;" in said
     assert "the last good checkpoint is of step 4" in said
     assert "optim.lr" in said
@@ -82,7 +82,7 @@ def test_a_bad_state_is_not_saved_when_asked_to_stop(tmp_path, monkeypatch):
         yield lambda: next(asked)
 
     monkeypatch.setattr(loop, "asked_to_stop", at_the_seventh_step)
-    with pytest.raises(NonFinite, match="not finite at step 6"):
+    with pytest.raises(NonFinite, match="non-finite at step 6"):
         train(tmp_path / "run", config())
     assert saved(RunDir(tmp_path / "run", to_dict(config()))) == [4]
 
@@ -189,13 +189,13 @@ def at(state, step, since):
 
 def test_the_likely_cause(started):
     for since, norms, words in (
-        (0, [], "before anything was learned"),
-        (2, [1.0, 1.0], "had only begun, with a learning rate of 0.00"),
-        (30, [1.0] * 9 + [80.0], "had grown to 80, from 1 in the median"),
+        (0, [], "before any update"),
+        (2, [1.0, 1.0], "had only started, with a learning rate of 0.00"),
+        (30, [1.0] * 9 + [80.0], "had grown to 80, from a median of 1"),
         (
             30,
             [1.0] * 9 + [2.0],
-            "had been 2, 1 in the median, so it came at once: likely it is the batch, and --on-nan skip",
+            "had been 2, with a median of 1, so the failure was sudden. The cause is probably the batch; --on-nan skip",
         ),
     ):
         with pytest.raises(NonFinite, match=words) as raised:
@@ -206,7 +206,7 @@ def test_the_likely_cause(started):
 def test_nothing_but_skipped_steps_ends_a_run(started):
     told(at(started, 40 + MOST - 1, 40), on_nan="skip")
     with pytest.raises(
-        NonFinite, match=f"The last {MOST} steps were skipped, as no loss or gradient is finite .* step 41"
+        NonFinite, match=f"The last {MOST} steps were skipped, because every loss or gradient is non-finite .* step 41"
     ):
         told(at(started, 40 + MOST, 40), on_nan="skip")
 
@@ -216,7 +216,7 @@ def test_weights_that_an_update_made_infinite_are_not_saved(started):
     leaves, tree = jax.tree.flatten(started.params)
     broken = started._replace(params=jax.tree.unflatten(tree, [leaves[0] * jnp.inf, *leaves[1:]]))
     with pytest.raises(
-        NonFinite, match=r"weights are not finite after step 0, .*; the last good checkpoint is of step 8"
+        NonFinite, match=r"weights are non-finite after step 0, .*; the last good checkpoint is of step 8"
     ):
         check_weights(broken, saved=8)
 

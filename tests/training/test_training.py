@@ -158,7 +158,7 @@ def test_unlabelled_images_train_without_knn(tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     config = tiny.config(optim=tiny.OptimizerConfig(name="sgd", lr=1e30, warmup_epochs=0.0, momentum=0.0), log_every=1)
-    with pytest.raises(NonFinite, match="loss or its gradient is not finite at step 2"):
+    with pytest.raises(NonFinite, match="loss or its gradient is non-finite at step 2"):
         train(tmp_path / "run", config)
 
 
