@@ -37,6 +37,7 @@ KEPT = (
     "target_largest",
     "positive_cosine",
     "negative_cosine",
+    "shared_direction",
     "on_diagonal",
     "off_diagonal",
     "invariance",

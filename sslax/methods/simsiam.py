@@ -113,7 +113,10 @@ def simsiam(options: SimSiam, setup: Setup) -> Method:
         out, new_aux = apply_stack(stack, params, aux, interleave(batch.views), views=2, key=key)
         (z1, z2), (p1, p2) = ((out[name][0::2], out[name][1::2]) for name in ("projector", "predictor"))
         value = (compare(p1, z2, options) + compare(p2, z1, options)).mean() / 2
-        metrics = {"projection_std": spread(z1), **cosines((p1, p2), (z1, z2))}
+        # The last BatchNorm centres the projections, so collapsed ones differ in length: most share a direction, and a few
+        # long ones point the other way.
+        shared = jnp.linalg.norm(l2_normalize(jax.lax.stop_gradient(z1)).mean(axis=0))
+        metrics = {"projection_std": spread(z1), "shared_direction": shared, **cosines((p1, p2), (z1, z2))}
         features = jax.lax.stop_gradient(out["encoder"][0::2])
         return scale_gradient(value, options.loss_scale), Output(new_aux, metrics, features)
 

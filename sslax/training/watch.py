@@ -59,12 +59,11 @@ class Sign(NamedTuple):
 # results/collapse-siamese-digits.json has the values of healthy and collapsed runs.
 SIGNS = (
     Sign(
-        "negative_cosine",
-        # BYOL without BatchNorm in its predictor has 0.88 on the digits, and its features are as good as with it.
-        0.95,
+        "shared_direction",
+        0.5,
         "constant features",
-        "the outputs of all images are nearly the same: the mean cosine of a prediction with another image's projection is "
-        "{:.2g}, and 0 means unrelated outputs. A predictor together with targets without gradient prevents this.",
+        "the projections of most images have the same direction: the mean of their unit vectors has length {:.2g}, and even "
+        "directions have 0. A predictor together with a stop-gradient at the projections prevents this.",
     ),
     Sign(
         "variance",

@@ -330,7 +330,8 @@ class SimSiam(Siamese):
         p1, p2 = first["predictor"], second["predictor"]
         z1, z2 = first["projector"], second["projector"]
         loss = (losses.simsiam(p1, z2) + losses.simsiam(p2, z1)).mean() / 2
-        return loss, {"positive_cosine": -loss}
+        directions = z1 / jnp.linalg.norm(z1, axis=1)[:, None]
+        return loss, {"positive_cosine": -loss, "shared_direction": jnp.linalg.norm(directions.mean(axis=0))}
 
     def constant(self, name):
         return name.startswith("predictor")

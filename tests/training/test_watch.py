@@ -13,7 +13,14 @@ from tests import tiny
 
 LN_K = float(np.log(256))
 HEALTHY = {"loss": 3.0, "feature_std": 0.3, "projection_std": 0.8, "chance_loss": LN_K}
-TERMS = {"loss": 3.0, "feature_std": 0.3, "projection_std": 0.8, "variance": 0.2, "off_diagonal": 0.01}
+TERMS = {
+    "loss": 3.0,
+    "feature_std": 0.3,
+    "projection_std": 0.8,
+    "variance": 0.2,
+    "off_diagonal": 0.01,
+    "shared_direction": 0.1,
+}
 DINO = {"loss": 3.0, "feature_std": 0.3, "target_entropy": 2.5, "kl": 0.5, "target_largest": 0.1, "chance_loss": LN_K}
 
 
@@ -29,7 +36,7 @@ def lines(numbers, steps=range(10, 310, 10), **changes):
         (lines(HEALTHY, feature_std=1e-4), "constant features", "features of all images are nearly the same"),
         (lines(HEALTHY, projection_std=1e-4), "constant features", "projections of all images are nearly the same"),
         (lines(HEALTHY, loss=LN_K + 1e-4), "loss stuck", "5.545"),
-        (lines(HEALTHY, negative_cosine=0.97), "constant features", "another image's projection is 0.97,"),
+        (lines(TERMS, shared_direction=0.7), "constant features", "unit vectors has length 0.7,"),
         (lines(TERMS, variance=0.95), "constant features", "the variance term is 0.95;"),
         (lines(TERMS, off_diagonal=0.5), "redundant dimensions", "correlation of two dimensions is 0.5;"),
     ],
@@ -47,7 +54,6 @@ def test_each_mode_is_named(numbers, mode, said):
         lines(HEALTHY),
         lines(DINO),
         lines(TERMS),
-        lines(HEALTHY, negative_cosine=0.3),
         # Sharp targets over many dimensions are normal for DINO.
         lines(DINO, target_entropy=0.01),
         # A nearly uniform target that still distinguishes images is normal at the start of a run.
