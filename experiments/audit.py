@@ -36,8 +36,9 @@ These differences apply to all recipes and have no row:
 - BatchNorm updates its running statistics with a weight of a tenth and ε 1e-5, as in every source. Torch's running variance
   is the unbiased estimate.
 - lightly updates a target's moving average before the step, with the parameters from the start of the step, and not after it.
-  The targets are the same. The heads of BYOL and DINO have biases before their BatchNorms, and lightly's do not. These biases
-  do not change the output.
+  The targets are the same. The heads of BYOL, DINO, VICReg and SwAV have biases before their BatchNorms, and lightly's do not.
+  These biases do not change the output. The losses of Barlow Twins and VICReg remove the biases that the last layers of
+  lightly's and solo-learn's projectors have for them.
 - Truncated normal kernels of haiku have 0.88 times the requested standard deviation. Here, as in TensorFlow, this is
   corrected.
 - Evaluation is done by the library itself: `sslax evaluate`.

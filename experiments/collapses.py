@@ -26,6 +26,23 @@ from sslax.training import Embedder, build, fit, measure, start_state
 from sslax.training.watch import WINDOW
 
 STEPS = 300
+# Metrics that show collapse: their last value, and their range in the lines that the watch reads.
+KEPT = (
+    "loss",
+    "feature_std",
+    "projection_std",
+    "largest_share",
+    "target_entropy",
+    "kl",
+    "target_largest",
+    "positive_cosine",
+    "negative_cosine",
+    "on_diagonal",
+    "off_diagonal",
+    "invariance",
+    "variance",
+    "covariance",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,16 +106,14 @@ def watch(config: Config, folder: pathlib.Path) -> dict[str, Any]:
     }
     lines = run.metrics()
     alarms = [line for line in lines if "collapse" in line]
-    kept = ("loss", "feature_std", "projection_std", "largest_share", "target_entropy", "kl", "target_largest")
-    kept += ("positive_cosine", "negative_cosine", "on_diagonal", "off_diagonal")
-    kept += ("invariance", "variance", "covariance")
+    kept = [name for name in KEPT if name in lines[-1]]
     watched = [line for line in lines if line["step"] >= WINDOW]
     return {
         "mode": alarms[0]["collapse"] if alarms else None,
         "step": alarms[0]["step"] if alarms else None,
         "knn20": worth,
-        "last": {name: lines[-1][name] for name in kept if name in lines[-1]},
-        "range": {name: extremes(line[name] for line in watched) for name in kept if name in lines[-1]},
+        "last": {name: lines[-1][name] for name in kept},
+        "range": {name: extremes(line[name] for line in watched) for name in kept},
     }
 
 

@@ -50,7 +50,21 @@ BYOL_LINEAR = LinearProtocol(
 )
 # Caron et al. 2021, appendix F.2; `eval_linear.py` of the release.
 DINO_LINEAR = LinearProtocol(epochs=100, batch_size=1024, learning_rates=(0.001,), last_blocks=4)
-LINEAR = {"simclr": SIMCLR_LINEAR, "byol": BYOL_LINEAR, "dino": DINO_LINEAR}
+# `evaluate.py` of Barlow Twins' release, and `eval_linear.py` of SwAV's, which has the same numbers. Deviation: both decay by
+# 1e-6.
+BARLOW_TWINS_LINEAR = LinearProtocol(epochs=100, batch_size=256, learning_rates=(0.3,))
+# `evaluate.py` of VICReg's release with its README's `--lr-head 0.02`.
+VICREG_LINEAR = dataclasses.replace(BARLOW_TWINS_LINEAR, learning_rates=(0.02,))
+# `main_lincls.py` of MoCo v3's release.
+MOCO_V3_LINEAR = LinearProtocol(epochs=90, batch_size=1024, learning_rates=(0.1,))
+LINEAR = {
+    "simclr": SIMCLR_LINEAR,
+    "byol": BYOL_LINEAR,
+    "dino": DINO_LINEAR,
+    "barlow-twins": BARLOW_TWINS_LINEAR,
+    "vicreg": VICREG_LINEAR,
+    "moco-v3": MOCO_V3_LINEAR,
+}
 # Share of the training images that is held out to select the learning rate.
 _HELD_OUT = 0.1
 

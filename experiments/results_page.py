@@ -13,7 +13,7 @@ from experiments.benchmarks.tables import table
 from sslax.cli import terminal
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
-from sslax.recipes.published import PROTOCOLS, PUBLISHED, Figure, Published
+from sslax.recipes.published import PROTOCOLS, PUBLISHED, Figure, Published, Reached
 
 # The key of each protocol's figure in the files.
 FIELDS = {"knn200-best": "knn200_best", "knn20": "knn20", "linear": "linear"}
@@ -81,6 +81,25 @@ def told(entry: Published, content: Mapping[str, Any]) -> str:
     return f"{entry.config} on {content['device']}: {'; '.join(parts)}."
 
 
+def epochs_told(found: Mapping[str, Any]) -> str:
+    """How far the runs of a file went: "200", or "185.05 of 200" where the budget ended."""
+    epochs = sorted({(seed["epochs"], seed["of"]) for seed in found["seeds"].values()})
+    return ", ".join(f"{done:g}" if done == whole else f"{done:g} of {whole}" for done, whole in epochs)
+
+
+def reached(entry: Published, results: Iterable[Mapping[str, Any]]) -> tuple[Reached, ...]:
+    """What `entry.reached` must be: a figure for each published figure that a file has."""
+    found = []
+    for content in of(entry.config, results):
+        for figure in entry.figures:
+            field = FIELDS[figure.protocol]
+            values = [seed[field] for seed in content["seeds"].values() if seed.get(field) is not None]
+            if values:
+                value = round(statistics.mean(values), 3)
+                found.append(Reached(figure.protocol, value, content["device"], epochs_told(content)))
+    return tuple(found)
+
+
 def row(entry: Published, figure: Figure, found: Mapping[str, Any] | None) -> list[str]:
     """A row of the table: one figure of one result on one device, or a result without a run."""
     name, published = entry.config, f"{100 * figure.value:.1f}"
@@ -93,8 +112,6 @@ def row(entry: Published, figure: Figure, found: Mapping[str, Any] | None) -> li
         return [seed[key] for seed in seeds if seed.get(key) is not None]
 
     ours = spread(values(FIELDS[figure.protocol]))
-    epochs = sorted({(seed["epochs"], seed["of"]) for seed in seeds})
-    ran = ", ".join(f"{done:g}" if done == whole else f"{done:g} of {whole}" for done, whole in epochs)
     minutes = spread(values("seconds"), 1 / 60) if all(seed.get("finished") for seed in seeds) else "not finished"
     return [
         name,
@@ -103,7 +120,7 @@ def row(entry: Published, figure: Figure, found: Mapping[str, Any] | None) -> li
         published,
         ours if ours != "–" else "not measured yet",
         spread(values("knn20")),
-        ran,
+        epochs_told(found),
         minutes,
         spread(values("images_per_s"), 1, 0),
         found["device"],

@@ -72,6 +72,8 @@ class OptimizerConfig:
     """How the batch size scales the learning rate: none, linear (lr·batch/256) or sqrt (lr·√batch)."""
     warmup_epochs: float = 10.0
     """Epochs of linear warmup."""
+    start_lr: float = 0.0
+    """Learning rate that the warmup starts from; not scaled by the batch."""
     end_lr: float = 0.0
     """Learning rate at the end of the cosine; not scaled by the batch size."""
     warmup: Literal["step", "dino"] = "step"
@@ -89,6 +91,10 @@ class OptimizerConfig:
     """Momentum of SGD and LARS; b1 of AdamW."""
     lr_after_momentum: bool = False
     """LARS only: multiply by the learning rate after the momentum (BYOL) instead of before it (SimCLR)."""
+    trust_coefficient: float = 1e-3
+    """LARS only: η, the length of a step relative to the parameters, at a learning rate of 1."""
+    clip_trust: bool = False
+    """LARS only: use the lower of the learning rate and the tensor's own rate, as LARC does, instead of their product."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,7 +270,10 @@ def check(config: Config) -> None:
         raise InputError(f"optim.bias_lr is {optim.bias_lr}; it must be a finite number above 0.")
     _at_least("optim.weight_decay", optim.weight_decay, 0)
     _at_least("optim.warmup_epochs", optim.warmup_epochs, 0)
+    _at_least("optim.start_lr", optim.start_lr, 0)
     _at_least("optim.end_lr", optim.end_lr, 0)
+    if not 0 < optim.trust_coefficient < float("inf"):
+        raise InputError(f"optim.trust_coefficient is {optim.trust_coefficient}; it must be a finite number above 0.")
     if optim.end_weight_decay is not None:
         _at_least("optim.end_weight_decay", optim.end_weight_decay, 0)
         if optim.name != "adamw":

@@ -148,6 +148,7 @@ def lars(
     weight_decay: Number,
     momentum: float = 0.9,
     trust_coefficient: float = 1e-3,
+    clip: bool = False,
     lr_after_momentum: bool = True,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> optax.GradientTransformation:
@@ -161,6 +162,8 @@ def lars(
       weight_decay: coefficient added to the gradient.
       momentum: classical momentum, not Nesterov.
       trust_coefficient: η of the papers.
+      clip: clip as LARC does: a tensor's own rate, `η · |p| / |g|`, replaces the learning rate where it is lower. Without
+        clipping the two are multiplied. Source: `LARC` of NVIDIA's apex, and `clip_lr` of solo-learn's `LARS`.
       lr_after_momentum: True multiplies the momentum by the learning rate, as BYOL, Barlow Twins, MoCo v3 and DINO do. False
         multiplies the gradient by it before the momentum, as SimCLR and `optax.lars` do. They differ once the rate changes.
       mask: the parameters that get weight decay and adaptation: a tree of booleans, or a function from parameters to one.
@@ -176,7 +179,12 @@ def lars(
     mask = kernels_only if mask is None else mask
     adapted = [
         optax.masked(optax.add_decayed_weights(weight_decay), mask),
-        optax.masked(_scale_by_trust_ratio(trust_coefficient), mask),
+        optax.masked(
+            _clip_at_trust_ratio(trust_coefficient, learning_rate)
+            if clip
+            else _scale_by_trust_ratio(trust_coefficient),
+            mask,
+        ),
     ]
     moving = [optax.trace(decay=momentum), optax.scale_by_learning_rate(learning_rate)]
     return optax.chain(*adapted, *(moving if lr_after_momentum else moving[::-1]))
@@ -192,6 +200,24 @@ def _scale_by_trust_ratio(coefficient: float) -> optax.GradientTransformation:
         return jnp.where((length == 0) | (size == 0), gradient, moved).astype(gradient.dtype)
 
     return optax.stateless(lambda gradients, params: jax.tree.map(scale, gradients, params))
+
+
+def _clip_at_trust_ratio(coefficient: float, learning_rate: Number | Schedule) -> optax.GradientTransformation:
+    """Gradients times `min(coefficient · |p| / |g| / learning_rate, 1)`, before the learning rate multiplies them."""
+
+    def update(gradients, state, params=None):
+        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+
+        def scale(gradient, param):
+            direction, length = unit_and_norm(gradient)
+            _, size = unit_and_norm(param)
+            longest = coefficient * size / jnp.maximum(rate, 1e-12)
+            moved = direction * jnp.minimum(longest, length)
+            return jnp.where((length == 0) | (size == 0), gradient, moved).astype(gradient.dtype)
+
+        return jax.tree.map(scale, gradients, params), optax.ScaleByScheduleState(optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(lambda _: optax.ScaleByScheduleState(jnp.zeros((), jnp.int32)), update)
 
 
 def _check_rate(name: str, value: Number | Schedule) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from experiments.ablations.engine import main
-from experiments.ablations.scales import SCALES
+from experiments.ablations.scales import SCALES, rate_for_batch
 from experiments.ablations.table import Setting, Table
 
 SIZES = (4096, 2048, 1024, 512, 256, 128, 64)
@@ -37,21 +37,13 @@ def _setting(scale: str, method: str, size: int, paper: float, *, group: str, **
     batch = size // SHRUNK[scale]
     return Setting(
         f"batch {batch} (paper: {size})",
-        {"batch_size": batch, **_rate(scale, method, batch), **changes},
+        {"batch_size": batch, **rate_for_batch(SCALES[scale].configs[method], batch), **changes},
         paper=paper,
         method=method,
         group=group,
         baseline=size == SIZES[0],
         at=(batch,),
     )
-
-
-def _rate(scale: str, method: str, batch: int) -> dict[str, float]:
-    """The learning rate: Adam's scales with the root of the batch; others scale in their configuration, or here linearly."""
-    optim = SCALES[scale].configs[method].optim
-    if optim.name == "adamw":
-        return {"optim.lr": optim.lr * (batch / 256) ** 0.5}
-    return {"optim.lr": optim.lr * batch / 512} if optim.lr_scaling == "none" else {}
 
 
 TABLE = Table(

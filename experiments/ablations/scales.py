@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from experiments.ablations.table import changed
 from sslax.augment import BYOLViews, DINOViews, SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
-from sslax.methods import BYOL, DINO, SimCLR
+from sslax.methods import BYOL, DINO, BarlowTwins, MoCoV3, SimCLR, SimSiam, SwAV, VICReg
 from sslax.recipes import CONFIGS
 
 ScaleName = Literal["digits", "cifar10-cpu", "cifar10", "imagenette"]
@@ -53,6 +53,11 @@ def _digits() -> Scale:
         "simclr": half,
         "byol": half,
         "dino": {"epochs": 40, "network": CONFIGS["simclr-digits"].network},
+        "simsiam": half,
+        "barlow-twins": half,
+        "vicreg": half,
+        "moco-v3": half,
+        "swav": half,
     }
     configs = {name: _lean(CONFIGS[f"{name}-digits"], changes, log_every=10) for name, changes in own.items()}
     about = "1,437 gray digits of 8 pixels, a network of a few layers, two CPU cores"
@@ -61,10 +66,11 @@ def _digits() -> Scale:
 
 # The base configurations of the tables on photographs of 32 pixels. They are separate from the named configurations, which
 # follow benchmarks of other codebases, so that the tables do not change with them.
+_PLAIN = BYOLViews(size=32, saturation=0.4, semantics="torchvision", blur=(0.0, 0.0), solarize=(0.0, 0.0))
 _PHOTOGRAPHS: dict[str, Any] = {
     "simclr": SimCLR(views=SimCLRViews.small(32), temperature=0.5, projector_layers=3),
     "byol": BYOL(
-        views=BYOLViews(size=32, saturation=0.4, semantics="torchvision", blur=(0.0, 0.0), solarize=(0.0, 0.0)),
+        views=_PLAIN,
         decay=0.99,
         decay_schedule="constant",
         projector_hidden=1024,
@@ -87,6 +93,31 @@ _PHOTOGRAPHS: dict[str, Any] = {
         decay=0.99,
         decay_schedule="constant",
     ),
+    "simsiam": SimSiam(
+        views=dataclasses.replace(SimCLRViews.small(32), crop_area=(0.2, 1.0)),
+        projector_hidden=1024,
+        projector_dim=1024,
+        projector_layers=2,
+        predictor_hidden=256,
+    ),
+    "barlow-twins": BarlowTwins(
+        views=_PLAIN, projector_hidden=1024, projector_dim=1024, projector_layers=2, off_diagonal=0.005
+    ),
+    "vicreg": VICReg(views=_PLAIN, projector_hidden=1024, projector_dim=1024),
+    "moco-v3": MoCoV3(views=_PLAIN, projector_hidden=1024, predictor_hidden=1024, temperature=0.2),
+    "swav": SwAV(
+        views=DINOViews(
+            size=32,
+            global_area=(0.14, 1.0),
+            local_size=16,
+            local_crops=0,
+            saturation=0.4,
+            blur=(0.0, 0.0, 0.0),
+            solarize=(0.0, 0.0),
+        ),
+        projector_hidden=512,
+        prototypes=512,
+    ),
 }
 
 
@@ -108,7 +139,7 @@ def _cifar10_cpu() -> Scale:
 def _cifar10() -> Scale:
     own = {"epochs": 100, "batch_size": 512, "network": NetworkConfig(name="resnet18")}
     # Each uses the optimiser of a recipe; BYOL's gradient has the same scale as in its recipe.
-    named = {"simclr": "simclr-cifar10-long", "byol": "byol-cifar10", "dino": "dino-cifar10"}
+    named = {name: f"{name}-cifar10" for name in _PHOTOGRAPHS} | {"simclr": "simclr-cifar10-long"}
     methods = _PHOTOGRAPHS | {"byol": dataclasses.replace(_PHOTOGRAPHS["byol"], loss_scale=0.25)}
     configs = {
         name: _lean(CONFIGS[named[name]], {**own, "method": method}, log_every=50) for name, method in methods.items()
@@ -118,7 +149,7 @@ def _cifar10() -> Scale:
 
 def _imagenette() -> Scale:
     own = {"epochs": 200, "batch_size": 256}
-    configs = {name: _lean(CONFIGS[f"{name}-imagenette"], own, log_every=50) for name in ("simclr", "byol", "dino")}
+    configs = {name: _lean(CONFIGS[f"{name}-imagenette"], own, log_every=50) for name in _PHOTOGRAPHS}
     return Scale("imagenette", "Imagenette at 128 pixels, ResNet-18, one GPU", configs)
 
 
@@ -126,6 +157,14 @@ def _lean(config: Config, changes: Mapping[str, Any], *, log_every: int) -> Conf
     config = changed(config, {**changes, **_LEAN, "log_every": log_every})
     # A run of a few minutes is saved at its end, or when it is stopped; a long run also during training.
     return changed(config, {"checkpoint_every": config.epochs if config.epochs <= 50 else 20})
+
+
+def rate_for_batch(config: Config, batch: int) -> dict[str, float]:
+    """The learning rate: Adam's scales with the root of the batch; others scale in their configuration, or here linearly."""
+    optim = config.optim
+    if optim.name == "adamw":
+        return {"optim.lr": optim.lr * (batch / 256) ** 0.5}
+    return {"optim.lr": optim.lr * batch / 512} if optim.lr_scaling == "none" else {}
 
 
 SCALES = {scale.name: scale for scale in (_digits(), _cifar10_cpu(), _cifar10(), _imagenette())}

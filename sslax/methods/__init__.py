@@ -7,21 +7,27 @@ from sslax.methods.barlow_twins import BarlowTwins, barlow_twins
 from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, project_with, spread
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
+from sslax.methods.moco_v3 import MoCoV3
+from sslax.methods.nnclr import NNCLR
 from sslax.methods.simclr import SimCLR, simclr
 from sslax.methods.simsiam import SimSiam, simsiam
+from sslax.methods.swav import SwAV
 from sslax.methods.vicreg import VICReg, vicreg
 
 __all__ = [
     "BYOL",
     "DINO",
     "METHODS",
+    "NNCLR",
     "BarlowTwins",
     "Batch",
     "Method",
+    "MoCoV3",
     "Output",
     "Setup",
     "SimCLR",
     "SimSiam",
+    "SwAV",
     "VICReg",
     "attention_with",
     "barlow_twins",

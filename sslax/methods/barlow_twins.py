@@ -51,8 +51,8 @@ class BarlowTwins:
     """λ, the weight of the redundancy term; at 0 all dimensions may say the same. The sum has d(d - 1) entries of c, so
     narrower projections need a larger weight."""
     loss_scale: float = 1.0
-    """Factor of the optimised loss; 1 is the paper's loss. A recipe takes it from its source, because weight decay and
-    parameters that LARS does not adapt depend on it. The log shows the paper's loss and the norm of the scaled gradient."""
+    """Factor on the optimised loss; 1 is the paper's. A recipe takes it from its source, because it changes the balance with
+    weight decay and the updates that LARS does not adapt. Logs show the unscaled loss and the scaled gradient's norm."""
 
     def check(self, config: "Config") -> None:
         """Raise InputError on options that cannot work."""

@@ -65,8 +65,8 @@ class SimSiam:
     constant_predictor_rate: bool = True
     """Keep the predictor's learning rate at its peak instead of on the schedule, as the release's --fix-pred-lr does."""
     loss_scale: float = 1.0
-    """Factor of the optimised loss; 1 is the paper's loss. A recipe takes it from its source, because weight decay and
-    parameters that LARS does not adapt depend on it. The log shows the paper's loss and the norm of the scaled gradient."""
+    """Factor on the optimised loss; 1 is the paper's. A recipe takes it from its source, because it changes the balance with
+    weight decay and the updates that LARS does not adapt. Logs show the unscaled loss and the scaled gradient's norm."""
 
     def check(self, config: "Config") -> None:
         """Raise InputError on options that cannot work."""

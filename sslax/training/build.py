@@ -87,6 +87,7 @@ def make_schedule(config: Config, steps_per_epoch: int) -> optim.Schedule:
         optim.scaled_learning_rate(config.optim.lr, config.batch_size, rule=config.optim.lr_scaling),
         warmup_steps=round(config.optim.warmup_epochs * steps_per_epoch),
         steps=config.epochs * steps_per_epoch,
+        start=config.optim.start_lr,
         end=config.optim.end_lr,
         convention=config.optim.warmup,
     )
@@ -184,6 +185,8 @@ def _optimizer(config: Config, schedule: optim.Schedule, steps: int) -> optax.Gr
         schedule,
         weight_decay=o.weight_decay,
         momentum=o.momentum,
+        trust_coefficient=o.trust_coefficient,
+        clip=o.clip_trust,
         lr_after_momentum=o.lr_after_momentum,
         mask=mask,
     )

@@ -10,7 +10,7 @@ import pytest
 
 import sslax
 from sslax.cli import main as cli
-from sslax.cli.configs import table
+from sslax.cli.configs import listing
 from sslax.recipes import CONFIGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -52,11 +52,22 @@ def test_every_command_has_a_module(monkeypatch):
 
 
 def test_configurations_are_listed_with_what_their_sources_report():
-    rows = table()
-    assert rows.row_count == len(CONFIGS)
-    reported = dict(zip(CONFIGS, rows.columns[-1].cells, strict=True))
-    assert reported["simclr-cifar10"].startswith("84.8 % kNN k=200")
-    assert reported["simclr-digits"] == ""
+    lines = list(listing())
+    starts = [index for index, line in enumerate(lines) if not line.startswith(" ")]
+    assert [lines[index].split()[0] for index in starts] == list(CONFIGS)
+    found = {lines[i].split()[0]: lines[i + 1 : j] for i, j in zip(starts, [*starts[1:], len(lines)], strict=True)}
+    reported, reached = (line.strip() for line in found["simclr-cifar10"])
+    assert reported.startswith("published: 84.8 % kNN k=200")
+    assert reached.endswith("after 185.05 of 200 epochs on NVIDIA H200")
+    assert found["simclr-digits"] == []
+    assert found["byol-cifar10"][1].strip() == "here: not run yet"
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m sslax configs | head -1"
+    ended = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("simclr-digits")
+    assert ended.stderr == ""
 
 
 @pytest.mark.parametrize("name", ["pretrain", "evaluate", "finetune", "embed", "export", "compare", "launch"])

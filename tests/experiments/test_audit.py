@@ -38,7 +38,7 @@ def test_the_page_is_up_to_date(verdicts):
 
 def test_every_configuration_has_a_source(verdicts):
     assert list(verdicts) == list(CONFIGS) == list(SOURCES)
-    assert [name for name in CONFIGS if name not in FOLLOWING] == ["simclr-digits", "byol-digits", "dino-digits"]
+    assert [name for name in CONFIGS if name not in FOLLOWING] == [name for name in CONFIGS if name.endswith("-digits")]
     with pytest.raises(InputError, match=r"^mine has no source; experiments/sources must have an entry"):
         audit.audit({"mine": CONFIGS["simclr-cifar10"]})
 
@@ -116,13 +116,18 @@ def without_effect(config):
         silent |= {"method.views.blur_sigma", "method.views.blur_padding"}
     if method.NAME == "byol":
         silent |= {"method.temperature"}
+    if not getattr(views, "local_crops", True):
+        silent |= {"method.views.local_size", "method.views.local_area"}
     if method.NAME == "dino":
-        silent |= {"method.views.local_size", "method.views.local_area"} if not views.local_crops else set()
         silent |= {"method.teacher_temperature_start"} if not method.teacher_temperature_epochs else set()
-    silent |= {"optim.lr_after_momentum"} if config.optim.name != "lars" else set()
-    silent |= {"optim.warmup"} if not config.optim.warmup_epochs else set()
+    if not getattr(method, "queue", True):
+        silent |= {"method.queue_start_epoch"}
+    if config.optim.name != "lars":
+        silent |= {"optim.lr_after_momentum", "optim.trust_coefficient", "optim.clip_trust"}
+    silent |= {"optim.warmup", "optim.start_lr"} if not config.optim.warmup_epochs else set()
     resnets = {"network.stem", "network.norm", "network.initial", "network.zero_residual", "network.stem_relu"}
     vits = {"network.depth", "network.patch_size", "network.drop_path"}
+    vits |= {"method.freeze_patch_embedding"}
     return silent | (resnets if config.network.name in VITS else vits)
 
 

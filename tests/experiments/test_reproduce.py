@@ -164,6 +164,15 @@ def test_the_page_is_up_to_date(tmp_path):
     assert (tmp_path / "results.md").read_text() == (root / "docs" / "results.md").read_text()
 
 
+def test_what_was_reached_is_what_the_files_say():
+    """`sslax configs` shows it where there is no folder of results."""
+    from pathlib import Path
+
+    results = results_page.read(Path(__file__).resolve().parents[2] / "results" / "reproduced")
+    for entry in PUBLISHED.values():
+        assert entry.reached == results_page.reached(entry, results), entry.config
+
+
 def test_seeds_have_a_mean_and_a_deviation():
     assert results_page.spread([0.8, 0.9]) == f"85.0 ± {100 * np.std([0.8, 0.9], ddof=1):.1f}"
     assert results_page.spread([]) == "–"

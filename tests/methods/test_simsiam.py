@@ -47,17 +47,16 @@ def test_projections_are_standardised_within_each_view(start):
         assert (z.std(axis=0) > 0.9).all()
 
 
-@pytest.mark.parametrize("stop_gradient", [True, False])
-def test_loss_and_gradient_are_those_of_the_formula(start, stop_gradient):
+def test_without_the_stop_the_gradient_flows_through_the_projections_too(start):
+    """The gradient with the stop is that of the plain loop in test_reference.py."""
     _, params, aux = start
-    b = siamese.built("simsiam", stop_gradient=stop_gradient)
+    b = siamese.built("simsiam", stop_gradient=False)
     parts = heads(tiny.OPTIONS["simsiam"], b.backbone)
 
     def by_hand(params):
         first, second = siamese.by_view(b, parts, params, aux)
-        held = jax.lax.stop_gradient if stop_gradient else lambda x: x
         directions = ((first, second), (second, first))
-        return -sum(cosine(a["predictor"], held(b["projector"])).mean() for a, b in directions) / 2
+        return -sum(cosine(a["predictor"], b["projector"]).mean() for a, b in directions) / 2
 
     wanted, wanted_gradient = jax.jit(jax.value_and_grad(by_hand))(params)
     loss, output, gradient = siamese.evaluated(b, params, aux)

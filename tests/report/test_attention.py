@@ -102,7 +102,7 @@ def test_zero_images_or_zero_heads():
 @pytest.mark.parametrize(
     ("attention", "message"),
     [
-        (_maps(2), "attention has maps of 2 images, but there are 1"),
+        (_maps(2), "attention has maps of 2 images, but images has 1; the numbers"),
         (_maps(value=np.nan), "negative or not finite"),
         (_maps(value=np.inf), "negative or not finite"),
         (_maps(value=-1e-3), "negative or not finite"),

@@ -64,7 +64,7 @@ def test_knn_curves_and_their_reference_lines():
     assert figures.knn_figure([{"step": 1, "epoch": 1.0, "loss": 1.0}], RESULT) is None
 
 
-_CHANCE = "loss of outputs that say nothing"
+_CHANCE = "loss of outputs without information"
 
 
 def _losses(values, chance, **more):

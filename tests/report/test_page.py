@@ -141,7 +141,7 @@ def test_an_empty_report_says_what_is_missing(tmp_path):
             "1 logged loss is not finite",
         ),
         ({"embedding": np.ones((3, 2))}, "not coloured by class"),
-        ({"embedding": np.ones((3, 2))}, "no images to show"),
+        ({"embedding": np.ones((3, 2))}, "There are no images"),
         ({"embedding": np.zeros((0, 2))}, "No features were projected"),
         ({"result": {"pretrained": {}}}, "Accuracies were not measured"),
         ({"views": np.zeros((0, 0, 8, 8, 3), np.uint8)}, "No views were kept"),

@@ -13,6 +13,7 @@ from tests import tiny
 
 LN_K = float(np.log(256))
 HEALTHY = {"loss": 3.0, "feature_std": 0.3, "projection_std": 0.8, "chance_loss": LN_K}
+TERMS = {"loss": 3.0, "feature_std": 0.3, "projection_std": 0.8, "variance": 0.2, "off_diagonal": 0.01}
 DINO = {"loss": 3.0, "feature_std": 0.3, "target_entropy": 2.5, "kl": 0.5, "target_largest": 0.1, "chance_loss": LN_K}
 
 
@@ -28,6 +29,9 @@ def lines(numbers, steps=range(10, 310, 10), **changes):
         (lines(HEALTHY, feature_std=1e-4), "constant features", "features of all images are nearly the same"),
         (lines(HEALTHY, projection_std=1e-4), "constant features", "projections of all images are nearly the same"),
         (lines(HEALTHY, loss=LN_K + 1e-4), "loss stuck", "5.545"),
+        (lines(HEALTHY, negative_cosine=0.97), "constant features", "another image's projection is 0.97,"),
+        (lines(TERMS, variance=0.95), "constant features", "the variance term is 0.95;"),
+        (lines(TERMS, off_diagonal=0.5), "redundant dimensions", "correlation of two dimensions is 0.5;"),
     ],
 )
 def test_each_mode_is_named(numbers, mode, said):
@@ -42,6 +46,8 @@ def test_each_mode_is_named(numbers, mode, said):
     [
         lines(HEALTHY),
         lines(DINO),
+        lines(TERMS),
+        lines(HEALTHY, negative_cosine=0.3),
         # Sharp targets over many dimensions are normal for DINO.
         lines(DINO, target_entropy=0.01),
         # A nearly uniform target that still distinguishes images is normal at the start of a run.
@@ -62,9 +68,9 @@ def test_no_mode_is_named(numbers):
 
 
 def test_uniform_outputs_are_allowed_during_warmup():
-    numbers = lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4)
-    assert collapse(numbers, warmup_steps=250) is None
-    assert collapse(numbers, warmup_steps=150) is not None
+    for numbers in (lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4), lines(TERMS, variance=0.95)):
+        assert collapse(numbers, warmup_steps=250) is None
+        assert collapse(numbers, warmup_steps=150) is not None
 
 
 def test_observe_equals_the_evaluation_functions():

@@ -47,7 +47,7 @@ def test_rows_that_need_colours_are_skipped_for_gray_digits(table):
     assert applicable(table, SCALES["cifar10"]) == table.settings("cifar10")
 
 
-@pytest.mark.parametrize("name", ["simclr", "byol", "dino"])
+@pytest.mark.parametrize("name", SCALES["digits"].configs)
 def test_flags_equal_the_commands(name):
     """A row's flags from the page, passed to the command, give the same configuration."""
     base = SCALES["digits"].configs[name]
