@@ -67,7 +67,7 @@ FIELDS = {
     },
     "barlow-twins": {
         "network": CONVOLUTIONS,
-        "optim": OptimizerConfig(name="lars", lr=100.0, bias_lr=0.5, lr_scaling="linear", lr_after_momentum=True),
+        "optim": OptimizerConfig(name="lars", lr=250.0, bias_lr=1.0, lr_scaling="linear", lr_after_momentum=True),
         "feed": "resident",
     },
     "vicreg": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
