@@ -92,7 +92,8 @@ def train(method: str, feed: str, folder: str) -> None:
 
 def start(method: str, feed: str, folder: pathlib.Path) -> subprocess.Popen[bytes]:
     """Start `train` in a separate process; its output goes to FOLDER.log."""
-    code = f"from experiments import soak, terminal; terminal.run_script(lambda: soak.train{method, feed, str(folder)})"
+    code = "from experiments import soak; from sslax.cli import terminal; "
+    code += f"terminal.run_script(lambda: soak.train{method, feed, str(folder)})"
     with open(folder.with_suffix(".log"), "ab") as log:
         return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=log, stderr=log)
 

@@ -1,6 +1,9 @@
 """Several processes: the checks of their options, and the behaviour of a single process."""
 
 import dataclasses
+import os
+import signal
+import time
 
 import pytest
 
@@ -71,3 +74,27 @@ def test_a_single_process_returns_its_own_values():
     with processes.first_before_others("nobody else"):
         pass
     assert not processes.lost(RuntimeError("connection closed by peer"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_change_the_code_of_a_process_that_leaves(monkeypatch, number):
+    before, left_with = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}, []
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def shutdown():
+        os.kill(os.getpid(), number)
+        time.sleep(0.2)
+
+    signal.signal(number, interrupt)
+    monkeypatch.setattr(processes, "several", lambda: True)
+    monkeypatch.setattr(processes.jax.distributed, "shutdown", shutdown)
+    monkeypatch.setattr(os, "_exit", left_with.append)
+    try:
+        with pytest.raises(SystemExit):
+            processes.leave(75)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert left_with == [75]

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sslax.networks.attention import Attention, each, weights
 from sslax.networks.positions import resize_positions
 
+MLP = Literal["gelu", "swiglu"]
 Positions = Literal["dino", "size", "antialiased", "rope"]
 
 
@@ -62,7 +63,7 @@ class Block(nn.Module):
     drop_path: float
     init_std: float = 0.02
     layer_scale: float | None = None
-    mlp: Literal["gelu", "swiglu"] = "gelu"
+    mlp: MLP = "gelu"
     qkv_bias: bool = True
     norm_epsilon: float = 1e-6
     dtype: Any = jnp.float32
@@ -130,7 +131,7 @@ class ViT(nn.Module):
     init_std: float = 0.02
     registers: int = 0
     layer_scale: float | None = None
-    mlp: Literal["gelu", "swiglu"] = "gelu"
+    mlp: MLP = "gelu"
     qkv_bias: bool = True
     norm_epsilon: float = 1e-6
     positions: Positions = "dino"

@@ -103,8 +103,10 @@ def others(value, hint):
     if isinstance(value, tuple):
         return [(value[0] + 0.01, *value[1:])] if value else [("crop",)]
     assert value is None
-    assert isinstance(hint, types.UnionType)
+    assert typing.get_origin(hint) in (types.UnionType, typing.Union)
     kind = typing.get_args(hint)[0]
+    if typing.get_origin(kind) is typing.Literal:
+        return list(typing.get_args(kind))
     return [kind(8)] if kind in (int, float) else [(0.0, 0.0, 0.0)]
 
 
@@ -126,7 +128,8 @@ def without_effect(config):
         silent |= {"optim.lr_after_momentum", "optim.trust_coefficient", "optim.clip_trust"}
     silent |= {"optim.warmup", "optim.start_lr"} if not config.optim.warmup_epochs else set()
     resnets = {"network.stem", "network.norm", "network.initial", "network.zero_residual", "network.stem_relu"}
-    vits = {"network.depth", "network.patch_size", "network.drop_path"}
+    vits = {"network.depth", "network.patch_size", "network.drop_path", "network.registers", "network.layer_scale"}
+    vits |= {"network.mlp", "network.qkv_bias", "network.norm_epsilon", "network.positions"}
     vits |= {"method.freeze_patch_embedding"}
     return silent | (resnets if config.network.name in VITS else vits)
 

@@ -190,7 +190,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_is_used(case, ma
 def test_loading_uses_the_previous_checkpoint_and_warns(case, copied):
     damage, words = DAMAGE[case]
     damage(copied / "checkpoints" / "12")
-    with pytest.warns(DamagedCheckpoint, match=r"damaged: step 12 \(.*; this is the one of step 8") as warned:
+    with pytest.warns(DamagedCheckpoint, match=r"damaged: step 12 \(.*; the checkpoint of step 8 was loaded") as warned:
         network = sslax.load(copied)
     assert words in str(warned[0].message)
     assert int(network.state.step) == 8

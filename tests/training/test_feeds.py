@@ -112,7 +112,7 @@ def test_the_feed_decides_how_images_are_opened(config, tmp_path, monkeypatch):
     assert isinstance(open_images(auto), Dataset)
     monkeypatch.setattr("sslax.data.memory.host_memory", lambda: 10_000)
     assert isinstance(open_images(auto), LazyDataset)
-    with pytest.raises(InputError, match=r"canvas is None, .* are streamed, .* --canvas 8, which fits the first"):
+    with pytest.raises(InputError, match=r"canvas is None, .* are streamed and .* --canvas 8, which fits the first"):
         open_images(dataclasses.replace(auto, canvas=None))
     with pytest.raises(
         InputError, match=r"feed is resident, but the images of folder:.* need 0\.0 MiB and only 0\.0 MiB"
