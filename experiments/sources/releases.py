@@ -406,6 +406,9 @@ SOURCES = {
     "simclr-digits": Source(_OWN),
     "byol-digits": Source(_OWN),
     "dino-digits": Source(_OWN),
+    "moco-v3-digits": Source(_OWN),
+    "swav-digits": Source(_OWN),
+    "nnclr-digits": Source(_OWN),
     "simclr-cifar10-long": Source(
         GOOGLE, "about 91 % linear in the literature; the README has no figure", SIMCLR_CIFAR10_LONG
     ),

@@ -17,6 +17,8 @@ from sslax.recipes.dino import (
     DINO_IMAGENETTE,
     DINO_STL10,
 )
+from sslax.recipes.moco_v3 import MOCO_V3_DIGITS
+from sslax.recipes.nnclr import NNCLR_DIGITS
 from sslax.recipes.simclr import (
     SIMCLR_CIFAR10,
     SIMCLR_CIFAR10_LONG,
@@ -26,6 +28,7 @@ from sslax.recipes.simclr import (
     SIMCLR_IMAGENETTE,
     SIMCLR_STL10,
 )
+from sslax.recipes.swav import SWAV_DIGITS
 
 # The first is what the script takes where none is named.
 CONFIGS: dict[str, Config] = {
@@ -48,6 +51,9 @@ CONFIGS: dict[str, Config] = {
     "dino-imagenet": DINO_IMAGENET,
     "dino-cifar100": DINO_CIFAR100,
     "dino-stl10": DINO_STL10,
+    "moco-v3-digits": MOCO_V3_DIGITS,
+    "swav-digits": SWAV_DIGITS,
+    "nnclr-digits": NNCLR_DIGITS,
 }
 
 __all__ = [
@@ -64,6 +70,8 @@ __all__ = [
     "DINO_IMAGENET",
     "DINO_IMAGENETTE",
     "DINO_STL10",
+    "MOCO_V3_DIGITS",
+    "NNCLR_DIGITS",
     "SIMCLR_CIFAR10",
     "SIMCLR_CIFAR10_LONG",
     "SIMCLR_CIFAR100",
@@ -71,4 +79,5 @@ __all__ = [
     "SIMCLR_IMAGENET",
     "SIMCLR_IMAGENETTE",
     "SIMCLR_STL10",
+    "SWAV_DIGITS",
 ]

@@ -67,7 +67,7 @@ def train(config, data, params, aux, run_key, steps):
             g = method.clipped(named(gradient)[name])
             frozen = method.frozen(name, step, per_epoch)
             new[name] = p if frozen else optimizer(config.optim, p, g, memory[name], rate, decay)
-        params = jax.tree.unflatten(jax.tree.structure(params), new.values())
+        params = method.normalized(jax.tree.unflatten(jax.tree.structure(params), new.values()))
 
         ema = method.ema(step, total)
         aux = method.after_update(params, aux, ema)
@@ -168,6 +168,9 @@ class Plain:
 
     def frozen(self, name, step, per_epoch):
         return False
+
+    def normalized(self, params):
+        return params
 
     def ema(self, step, total):
         return None
