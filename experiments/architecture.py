@@ -1,6 +1,6 @@
-"""Writes docs/architecture.md: what each folder is for, which folders it needs, and the way of a batch.
+"""Write docs/architecture.md: the purpose of each folder, the folders that it imports, and the path of a batch.
 
-`python -m experiments.architecture`. The drawing and the sentences are read from the code's own imports and docstrings.
+`python -m experiments.architecture`. The graph and the sentences come from the imports and docstrings of the code.
 """
 
 import ast
@@ -17,25 +17,23 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 HEAD = """# Architecture
 
-The library is a stack of folders. Each needs only folders that stand above it in this table, and a test holds the order; no
-two files import each other. The table and the drawing are read from the code: `python -m experiments.architecture` writes
-this page.
+The library is a stack of folders. A folder imports only folders above it in this table, and no two files import each other;
+tests check both. `python -m experiments.architecture` reads the table and the graph from the code and writes this page.
 """
 
-BATCH = """## The way of a batch
+BATCH = """## The path of a batch
 
-1. `data/sources.py` finds the source by its name (`folder:PATH`); `data/folder.py` lists the files, `data/picture.py` decodes
-   one into a square uint8 canvas, upright and opaque, with its true aspect ratio beside it.
-2. A set that fits lives on the devices (`data/feed.py`); others are decoded ahead of the step (`data/stream.py`). Both give the
-   same batches, in an order that is a function of the seed and the epoch.
-3. `training/loop.py` asks for steps. Inside the compiled step (`training/step.py`) the batch is gathered, and the method
-   makes its views (`methods/simclr.py`, by the recipe in `augment/views.py`).
-4. The method's loss runs the networks (`networks/`) and the loss itself (`losses/`); the gradient goes to the optimiser
-   (`optim.py`), and `after_update` moves targets.
-5. Back in the loop, metrics go to the run's folder (`runs/run_dir.py`), the collapse watch looks at the features
-   (`training/watch.py`), kNN judges them (`training/quality.py`, `evaluation/knn.py`), and the state is saved
-   (`runs/checkpoints.py`).
-6. `cli/pretrain.py` ends with the table of accuracies and the page (`report/`).
+1. `data/sources.py` finds the source by its name (`folder:PATH`). `data/folder.py` lists the files. `data/picture.py` decodes
+   each into a square uint8 canvas, upright and opaque, and stores the original aspect ratio with it.
+2. A dataset that fits in memory is kept on the devices (`data/feed.py`); a larger one is decoded ahead of the step
+   (`data/stream.py`). Both give the same batches, in an order that depends only on the seed and the epoch.
+3. `training/loop.py` runs the steps. The compiled step (`training/step.py`) gathers the batch, and the method computes its
+   views (`methods/simclr.py`, with the recipe in `augment/views.py`).
+4. The method's loss runs the networks (`networks/`) and the loss function (`losses/`). The optimiser (`optim.py`) applies the
+   gradient, and `after_update` updates the targets.
+5. The loop writes metrics to the run's folder (`runs/run_dir.py`). It checks the features for collapse (`training/watch.py`),
+   evaluates them with kNN (`training/quality.py`, `evaluation/knn.py`), and saves the state (`runs/checkpoints.py`).
+6. At the end, `cli/pretrain.py` writes the table of accuracies and the report (`report/`).
 """
 
 
@@ -48,7 +46,7 @@ class Options:
 
 
 def modules(tree: ast.Module) -> Iterable[str]:
-    """What a file imports, other than for type checkers."""
+    """The modules that a file imports, except under `TYPE_CHECKING`."""
     skipped = {
         child
         for node in ast.walk(tree)
@@ -67,7 +65,7 @@ def modules(tree: ast.Module) -> Iterable[str]:
 
 
 def folders(root: pathlib.Path = ROOT) -> tuple[dict[str, str], dict[str, set[str]]]:
-    """The first sentence of each folder or lone file of sslax, and what each needs of the others."""
+    """The first docstring sentence of each folder or single file of sslax, and the others that it imports."""
     said: dict[str, str] = {}
     needs: dict[str, set[str]] = {}
     for path in sorted((root / "sslax").rglob("*.py")):
@@ -81,12 +79,12 @@ def folders(root: pathlib.Path = ROOT) -> tuple[dict[str, str], dict[str, set[st
             said[name] = text.split(". ")[0].rstrip(".") + "."
         found = {module.split(".")[1] for module in modules(tree) if module.startswith("sslax.")}
         needs[name] = needs.get(name, set()) | found - {name}
-    # What the package itself says, such as its version, is no folder.
+    # Names of the package itself, such as its version, are not folders.
     return said, {name: found & said.keys() for name, found in needs.items()}
 
 
 def ordered(needs: dict[str, set[str]]) -> list[str]:
-    """The folders, each after all that it needs."""
+    """The folders in topological order: each after all that it needs."""
     left, order = dict(needs), list[str]()
     while left:
         free = sorted(name for name, found in left.items() if not found & left.keys())
@@ -98,7 +96,7 @@ def ordered(needs: dict[str, set[str]]) -> list[str]:
 
 
 def reduced(needs: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The needs without those that follow from others, for a drawing that can be read."""
+    """The needs without those that follow from others (a transitive reduction), to keep the drawing readable."""
 
     def below(name: str) -> set[str]:
         return needs[name].union(*(below(other) for other in needs[name]))
@@ -118,8 +116,8 @@ def page(root: pathlib.Path = ROOT) -> str:
         for name in order
     ]
     arrows = [f"    {name} --> {other}" for name, found in reduced(needs).items() for other in sorted(found)]
-    table = ["| | what it is for | needs |", "|---|---|---|", *rows]
-    legend = "An arrow points to what is needed; what follows from other arrows is left out."
+    table = ["| folder or file | purpose | imports |", "|---|---|---|", *rows]
+    legend = "An arrow points to an imported folder. Arrows that follow from other arrows are left out."
     drawing = ["```mermaid", "graph TD", *arrows, "```", "", legend]
     return "\n".join([HEAD, *table, "", *drawing, "", BATCH])
 

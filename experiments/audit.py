@@ -1,7 +1,7 @@
-"""Compares every named configuration with its source, number by number: `python -m experiments.audit` writes docs/recipes.md.
+"""Compare every named configuration with its source, number by number: `python -m experiments.audit` writes docs/recipes.md.
 
-The sources' numbers are data, in `experiments/sources`; ours are read from the configurations, as a run has them. A
-number that differs without a stated reason, or otherwise than the reason says, is a sentence on the terminal and exit code 2.
+The sources' numbers are data, in `experiments/sources`; ours are read from the configurations, as a run uses them. A number
+that differs without a stated reason, or from the value stated with the reason, is reported and gives exit code 2.
 """
 
 import dataclasses
@@ -20,27 +20,28 @@ from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
 from sslax.recipes import CONFIGS
 
-HEAD = """# The recipes beside their sources
+HEAD = """# Comparison of the recipes with their sources
 
-Each named configuration follows one source, and this page compares the two number by number. Ours are read from the
-configuration as a run has them: the learning rate after scaling, probabilities by view, widths of the heads on their backbone.
-`python -m experiments.audit` writes the page, and a test holds it: a number that leaves its source without a reason fails.
+Each named configuration follows one source. This page compares the two number by number. Our numbers are read from the
+configuration with the values of a run: the learning rate after scaling, probabilities per view, widths of the heads on their
+backbone. `python -m experiments.audit` writes the page. A test fails if a number differs from its source without a reason.
 
-What holds of all recipes, and is no row:
+These differences apply to all recipes and have no row:
 
-- Arithmetic is bfloat16 on GPU and TPU unless `--precision float32`; lightly's benchmarks and the releases of SimCLR and BYOL
-  ask for nothing below float32, DINO's for mixed float16. Parameters, BatchNorm's statistics and losses are float32.
-- Views are computed in float32 from the decoded image. PIL rounds to 256 levels after each op, and torchvision's contrast
-  rounds its mean.
-- Random numbers, and so the order of images, are other ones than in any source.
-- BatchNorm moves its running statistics by a tenth, with ε 1e-5, as in every source. Torch's running variance is the unbiased
-  one.
-- lightly moves a target's average before the step and not after it, by the parameters that the step starts from: the targets
-  are the same. The heads of BYOL and DINO have biases before their BatchNorms, which lightly's leave out: they change no
-  output.
-- Truncated normal kernels of haiku have 0.88 times the deviation that they are given; here, as in TensorFlow, it is
+- Arithmetic is bfloat16 on GPU and TPU, unless you set `--precision float32`. lightly's benchmarks and the releases of SimCLR
+  and BYOL request float32, DINO's requests mixed float16. Parameters, BatchNorm statistics and losses are float32.
+- Views are computed in float32 from the decoded image. PIL rounds to 256 levels after each operation, and torchvision's
+  contrast rounds its mean.
+- Random numbers differ from every source, and so does the order of the images.
+- BatchNorm updates its running statistics with a weight of a tenth and ε 1e-5, as in every source. Torch's running variance
+  is the unbiased estimate.
+- lightly updates a target's moving average before the step, with the parameters from the start of the step, and not after it.
+  The targets are the same. The heads of BYOL, DINO, VICReg and SwAV have biases before their BatchNorms, and lightly's do not.
+  These biases do not change the output. The losses of Barlow Twins and VICReg remove the biases that the last layers of
+  lightly's and solo-learn's projectors have for them.
+- Truncated normal kernels of haiku have 0.88 times the requested standard deviation. Here, as in TensorFlow, this is
   corrected.
-- Evaluation is the library's own: `sslax evaluate`.
+- Evaluation is done by the library itself: `sslax evaluate`.
 """
 
 
@@ -54,9 +55,9 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A row, what is ours, and what we make of it: "same", or the reason of the difference.
+    """A row, our value, and the verdict: "same", or the reason for the difference.
 
-    `wrong` is a sentence where the two differ and no reason says so, or otherwise than it says; else empty.
+    `wrong` is a sentence if the values differ without a reason or not as the reason states; otherwise it is empty.
     """
 
     row: Row
@@ -66,7 +67,7 @@ class Verdict:
 
 
 def rows_of(source: Source, sources: Mapping[str, Source] = SOURCES) -> tuple[Row, ...]:
-    """The rows of a source; of a recipe that was made from another, the other's with its own changes."""
+    """The rows of a source; for a derived recipe, the rows of the original recipe with the derived recipe's changes."""
     if not source.like:
         return source.rows
     known = sources[source.like].rows
@@ -80,7 +81,7 @@ def rows_of(source: Source, sources: Mapping[str, Source] = SOURCES) -> tuple[Ro
 
 
 def judge(config: Config, row: Row) -> Verdict:
-    """What is ours of that row, and whether it is as it should be."""
+    """Compare our value of that row with the expected one."""
     ours = READ[row.what](config)
     wanted = row.ours if row.why else row.theirs
     wrong = "" if equal(ours, wanted) else f"{row.what} is {shown(ours)}; it must be {shown(wanted)}"
@@ -92,14 +93,15 @@ def judge(config: Config, row: Row) -> Verdict:
 def audit(
     configs: Mapping[str, Config] = CONFIGS, sources: Mapping[str, Source] = SOURCES
 ) -> tuple[dict[str, list[Verdict]], list[str]]:
-    """The verdicts on each configuration, and a sentence for each that is wrong.
+    """The verdicts on each configuration, and a sentence for each wrong one.
 
     Raises:
-      InputError: on a configuration that has no entry among the sources, not even that it has none.
+      InputError: on a configuration without an entry in the sources; one that follows no source needs an entry too.
     """
     if missing := sorted(configs.keys() - sources.keys()):
         raise InputError(
-            f"{missing[0]} has no source; experiments/sources must say what it follows, or that it follows nothing."
+            f"{missing[0]} has no source; experiments/sources must have an entry with its source, or with the reason why "
+            "there is none."
         )
     verdicts = {
         name: [judge(config, row) for row in rows_of(sources[name], sources)] for name, config in configs.items()
@@ -108,7 +110,7 @@ def audit(
 
 
 def equal(ours: Any, theirs: Any) -> bool:
-    """Whether two values are the same, numbers but for their rounding."""
+    """Whether two values are equal; numbers up to rounding."""
     if isinstance(ours, tuple) and isinstance(theirs, tuple):
         return len(ours) == len(theirs) and all(map(equal, ours, theirs))
     numbers = (int, float)
@@ -122,9 +124,9 @@ def equal(ours: Any, theirs: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value as the page has it."""
+    """A value as text for the page."""
     if isinstance(value, tuple):
-        # "6 x 64" for long runs of the same.
+        # "6 x 64" for long runs of equal values.
         return "none" if not value else ", ".join(_runs(value))
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -154,7 +156,7 @@ def _section(name: str, verdicts: list[Verdict], source: Source) -> str:
     if source.like:
         others = len(verdicts) - len(changed)
         lines += [
-            f"No source of its own: {source.like}'s recipe on other images. The {others} rows that are not here are that one's."
+            f"This recipe has no source: it is {source.like} on other images. The other {others} rows are the same as there."
         ]
     else:
         lines += [f"Source: {source.text}.", "", f"Result: {source.reports}."]
@@ -171,10 +173,10 @@ def _cell(text: str) -> str:
 
 
 def run(options: Options) -> None:
-    """Write the page, or say what is wrong.
+    """Write the page.
 
     Raises:
-      InputError: where a configuration has left its source.
+      InputError: if a configuration differs from its source without a reason.
     """
     verdicts, wrong = audit()
     if wrong:

@@ -1,14 +1,15 @@
-"""Does the collapse watch see what it should? `python -m experiments.collapses`.
+"""Test the collapse watch on broken and healthy runs: `python -m experiments.collapses`.
 
-Five runs on digits are broken on purpose, in ways that the papers say collapse; ten healthy ones differ in method and seed.
-Each goes 300 steps. The table says what the watch named and when, beside what the features are worth against the untrained
-network's: a broken run need not collapse at this scale, and then there is nothing to see.
+Some runs on digits are broken on purpose, in ways that collapse according to the papers; ten healthy runs differ in method and
+seed. Each run takes 300 steps. The table shows the mode and step of the watch's alarm, and the kNN accuracy of the features
+beside that of the untrained network: a broken run need not collapse at this scale, and then there is nothing to detect.
 """
 
 import dataclasses
 import functools
 import json
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -22,8 +23,26 @@ from sslax.files import expanded
 from sslax.recipes import CONFIGS
 from sslax.runs import RunDir
 from sslax.training import Embedder, build, fit, measure, start_state
+from sslax.training.watch import WINDOW
 
 STEPS = 300
+# Metrics that show collapse: their last value, and their range in the lines that the watch reads.
+KEPT = (
+    "loss",
+    "feature_std",
+    "projection_std",
+    "largest_share",
+    "target_entropy",
+    "kl",
+    "target_largest",
+    "positive_cosine",
+    "negative_cosine",
+    "on_diagonal",
+    "off_diagonal",
+    "invariance",
+    "variance",
+    "covariance",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +50,17 @@ class Options:
     """Broken and healthy runs on digits under the collapse watch."""
 
     out: str = "runs/collapses"
-    """Folder of the runs, and of the summary collapses.json."""
+    """Folder for the runs, and for the summary collapses.json."""
     seeds: int = 10
-    """Healthy runs, over the methods in turn."""
+    """Number of healthy runs, which alternate between the methods."""
+    only: tuple[str, ...] = ()
+    """Parts of names: run only those with one of them in their names; empty means all runs."""
 
 
 def broken() -> dict[str, tuple[Config, str]]:
-    """The five runs by name, each with the mode that the papers foretell."""
+    """The broken runs by name, each with the mode of collapse that the papers predict."""
     dino, byol = CONFIGS["dino-digits"], CONFIGS["byol-digits"]
+    simsiam, barlow_twins, vicreg = (CONFIGS[f"{name}-digits"] for name in ("simsiam", "barlow-twins", "vicreg"))
 
     def changed(config: Config, **options: Any) -> Config:
         return dataclasses.replace(config, method=dataclasses.replace(config.method, **options))
@@ -52,11 +74,15 @@ def broken() -> dict[str, tuple[Config, str]]:
             changed(byol, predictor_hidden=0, decay=0.0, decay_schedule="constant"),
             "constant features",
         ),
+        "SimSiam without stop-gradient": (changed(simsiam, stop_gradient=False), "constant features"),
+        "SimSiam without predictor": (changed(simsiam, predictor_hidden=0), "constant features"),
+        "Barlow Twins, λ = 0": (changed(barlow_twins, off_diagonal=0.0), "redundant dimensions"),
+        "VICReg without variance": (changed(vicreg, variance=0.0), "constant features"),
     }
 
 
 def healthy(count: int) -> dict[str, Config]:
-    """As many runs as asked for, over the methods in turn, each of another seed."""
+    """`count` healthy runs, which alternate between the methods, each with a different seed."""
     names = [name for name in CONFIGS if name.endswith("-digits")]
     return {
         f"{names[seed % len(names)]}, seed {seed}": dataclasses.replace(CONFIGS[names[seed % len(names)]], seed=seed)
@@ -65,7 +91,7 @@ def healthy(count: int) -> dict[str, Config]:
 
 
 def watch(config: Config, folder: pathlib.Path) -> dict[str, Any]:
-    """Run `config` for 300 steps, and tell what the watch named, when, and what the features are worth."""
+    """Run `config` for 300 steps; return the mode and step of the alarm, and the kNN accuracy of the features."""
     data = open_dataset(config.data)
     epochs = -(-STEPS // (len(data.train) // config.batch_size))
     config = dataclasses.replace(config, epochs=epochs, log_every=10, eval_every=0)
@@ -80,29 +106,39 @@ def watch(config: Config, folder: pathlib.Path) -> dict[str, Any]:
     }
     lines = run.metrics()
     alarms = [line for line in lines if "collapse" in line]
-    kept = ("loss", "feature_std", "projection_std", "largest_share", "target_entropy", "kl", "target_largest")
+    kept = [name for name in KEPT if name in lines[-1]]
+    watched = [line for line in lines if line["step"] >= WINDOW]
     return {
         "mode": alarms[0]["collapse"] if alarms else None,
         "step": alarms[0]["step"] if alarms else None,
         "knn20": worth,
-        "last": {name: lines[-1][name] for name in kept if name in lines[-1]},
+        "last": {name: lines[-1][name] for name in kept},
+        "range": {name: extremes(line[name] for line in watched) for name in kept},
     }
 
 
+def extremes(values: Iterable[float]) -> list[float]:
+    """The least and the largest of some numbers."""
+    numbers = list(values)
+    return [min(numbers), max(numbers)]
+
+
 def run(options: Options) -> None:
-    """All runs, the table, and the summary."""
+    """Run all runs, print the table and write the summary."""
     out = expanded(options.out)
     rows: list[dict[str, Any]] = []
     runs = {name: (config, expected) for name, (config, expected) in broken().items()}
     table = Table(title=f"the collapse watch over {STEPS} steps of digits")
-    for title in ("run", "foretold", "named", "at step", "kNN k=20", "untrained"):
+    for title in ("run", "predicted", "alarm", "at step", "kNN k=20", "untrained"):
         table.add_column(title)
-    for name, (config, expected) in [*runs.items(), *((n, (c, None)) for n, c in healthy(options.seeds).items())]:
+    chosen = [*runs.items(), *((n, (c, None)) for n, c in healthy(options.seeds).items())]
+    chosen = [(n, pair) for n, pair in chosen if not options.only or any(part in n for part in options.only)]
+    for name, (config, expected) in chosen:
         found = watch(config, out / name.replace(" ", "-").replace(",", ""))
         rows.append({"run": name, "foretold": expected, **found})
         numbers = [f"{100 * found['knn20'][key]:.1f}" for key in ("trained", "untrained")]
         table.add_row(name, expected or "", found["mode"] or "", str(found["step"] or ""), *numbers)
-        terminal.say(f"{name}: {found['mode'] or 'nothing'} named.")
+        terminal.say(f"{name}: {found['mode'] or 'no'} alarm.")
     terminal.console.print(table)
     summary = {"steps": STEPS, "device": jax.devices()[0].device_kind, "jax": jax.__version__, "runs": rows}
     (out / "collapses.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
 """The linear evaluation of the papers: a classifier trained on the frozen backbone's features of augmented images.
 
-`sslax.evaluation.linear_probe` is quicker, as it takes the features of each image once; this is what published figures come
-from. Each step crops and flips its images anew, takes their features by the backbone as it is evaluated, and moves the
-classifiers of all learning rates at once.
+Published figures use this protocol; `sslax.evaluation.linear_probe` is faster, because it computes the features of each image
+only once. Each step crops and flips its images again, computes their features with the backbone in evaluation mode, and
+updates the classifiers of all learning rates at once.
 """
 
 import dataclasses
@@ -24,15 +24,15 @@ from sslax.training import Loaded
 
 @dataclasses.dataclass(frozen=True)
 class LinearProtocol:
-    """How a paper trains its linear classifier: SGD with momentum .9, a cosine to 0 and no weight decay.
+    """A paper's linear evaluation: SGD with momentum .9, a cosine schedule to 0 and no weight decay.
 
     Attributes:
       epochs: passes over the training images.
-      batch_size: images a step, at most as many as there are.
-      learning_rates: for 256 images, scaled linearly by the batch; of several, the one that does best on held-out training
-        images counts.
-      nesterov: the momentum's kind.
-      last_blocks: [CLS] tokens of a ViT's last blocks that are the features, side by side; others than ViTs have one feature.
+      batch_size: images per step, at most the number of training images.
+      learning_rates: for a batch of 256, scaled linearly with the batch size; of several, the most accurate one on held-out
+        training images is used.
+      nesterov: use Nesterov momentum.
+      last_blocks: number of a ViT's last blocks; their concatenated [CLS] tokens are the features. Ignored for other networks.
     """
 
     epochs: int
@@ -44,19 +44,33 @@ class LinearProtocol:
 
 # Chen et al. 2020, appendix B.6.
 SIMCLR_LINEAR = LinearProtocol(epochs=90, batch_size=4096, learning_rates=(0.1,), nesterov=True)
-# Grill et al. 2020, appendix C.1, whose rates are for its batch of 1024.
+# Grill et al. 2020, appendix C.1; its rates are for a batch of 1024.
 BYOL_LINEAR = LinearProtocol(
     epochs=80, batch_size=1024, learning_rates=tuple(lr / 4 for lr in (0.4, 0.3, 0.2, 0.1, 0.05)), nesterov=True
 )
 # Caron et al. 2021, appendix F.2; `eval_linear.py` of the release.
 DINO_LINEAR = LinearProtocol(epochs=100, batch_size=1024, learning_rates=(0.001,), last_blocks=4)
-LINEAR = {"simclr": SIMCLR_LINEAR, "byol": BYOL_LINEAR, "dino": DINO_LINEAR}
-# Share of the training images that chooses between learning rates.
+# `evaluate.py` of Barlow Twins' release, and `eval_linear.py` of SwAV's, which has the same numbers. Deviation: both decay by
+# 1e-6.
+BARLOW_TWINS_LINEAR = LinearProtocol(epochs=100, batch_size=256, learning_rates=(0.3,))
+# `evaluate.py` of VICReg's release with its README's `--lr-head 0.02`.
+VICREG_LINEAR = dataclasses.replace(BARLOW_TWINS_LINEAR, learning_rates=(0.02,))
+# `main_lincls.py` of MoCo v3's release.
+MOCO_V3_LINEAR = LinearProtocol(epochs=90, batch_size=1024, learning_rates=(0.1,))
+LINEAR = {
+    "simclr": SIMCLR_LINEAR,
+    "byol": BYOL_LINEAR,
+    "dino": DINO_LINEAR,
+    "barlow-twins": BARLOW_TWINS_LINEAR,
+    "vicreg": VICREG_LINEAR,
+    "moco-v3": MOCO_V3_LINEAR,
+}
+# Share of the training images that is held out to select the learning rate.
 _HELD_OUT = 0.1
 
 
 class LinearResult(NamedTuple):
-    """Accuracy in [0, 1] on the test images, and the learning rate that it was reached with."""
+    """Accuracy in [0, 1] on the test images, and the selected learning rate."""
 
     accuracy: float
     learning_rate: float
@@ -74,15 +88,15 @@ def linear_evaluation(
     """Train `protocol`'s classifier on the frozen features of `network` and test it.
 
     Args:
-      key: for the order, the views and the held-out images.
-      network: the pretrained network; its views' recipe says size, interpolation and normalisation.
+      key: PRNG key for the order, the views and the held-out images.
+      network: the pretrained network; its view recipe determines size, interpolation and normalisation.
       data: labelled images, with a test split.
-      protocol: how.
-      crop_area: smallest and largest training crop, share of the image's area.
-      check: called between steps; raises to stop.
+      protocol: the protocol.
+      crop_area: smallest and largest training crop, as a share of the image's area.
+      check: called between steps; it raises an exception to stop.
 
-    Source: see the protocols. Deviation: BYOL holds out 10 images of each class, and trains again on all images by the rate
-    that it chose; here a tenth is held out, and the chosen classifier is tested as it is.
+    Source: see the protocols. Deviation: BYOL holds out 10 images of each class, and retrains on all images with the selected
+    rate; here a tenth is held out, and the selected classifier is tested without retraining.
     """
     assert data.test is not None, "the caller has seen to a test split"
     probe = _Probe(network, data.train, protocol, crop_area, len(data.classes))
@@ -106,7 +120,7 @@ def linear_evaluation(
 
 
 class _Probe:
-    """The compiled programs: a step of all classifiers, and their answers."""
+    """The compiled programs: a training step of all classifiers, and their predictions."""
 
     def __init__(
         self, network: Loaded, train: Split, protocol: LinearProtocol, crop_area: tuple[float, float], classes: int
@@ -125,7 +139,7 @@ class _Probe:
     def train(
         self, order_key: Key[Array, ""], view_key: Key[Array, ""], index: np.ndarray, check: Callable[[], None]
     ) -> Any:
-        """The weights of all classifiers, the learning rate first."""
+        """Train all classifiers; the learning rate is the first axis of their weights."""
         protocol = self._protocol
         batch = min(protocol.batch_size, len(index))
         steps_per_epoch = len(index) // batch
@@ -141,7 +155,7 @@ class _Probe:
                 order = np.asarray(jax.random.permutation(jax.random.fold_in(order_key, epoch), jnp.asarray(index)))
             rows = order[place * batch : (place + 1) * batch]
             run, loss = self._step(run, self._frozen, view_key, step, rows, steps)
-            # The device may be a step ahead, not thousands.
+            # Queue at most one step ahead, not thousands.
             jax.block_until_ready(waiting)
             waiting = loss
         return run[0]
@@ -184,7 +198,7 @@ class _Probe:
             losses = optax.softmax_cross_entropy_with_integer_labels(
                 logits, jnp.broadcast_to(labels[index][None], logits.shape[:2])
             )
-            # A sum over classifiers, whose gradients do not meet.
+            # A sum over the classifiers, because their gradients are independent.
             return losses.mean(axis=1).sum()
 
         value, gradient = jax.value_and_grad(loss)(weights)

@@ -1,4 +1,4 @@
-"""The files of results/reproduced: what was measured of one result on one device, by seed."""
+"""The files of results/reproduced: the measurements of one result on one device, by seed."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ from sslax.recipes.published import Published
 
 
 class Record:
-    """The file of one result on one device: its figures so far, by seed."""
+    """The file of one result on one device, with its figures so far, by seed."""
 
     def __init__(self, folder: pathlib.Path, entry: Published):
         self.device = jax.devices()[0].device_kind
@@ -27,14 +27,14 @@ class Record:
             try:
                 self.content = json.loads(self.path.read_text(encoding="utf-8"))
             except ValueError as error:
-                raise InputError(f"{self.path} cannot be read as JSON; move it away or mend it.") from error
+                raise InputError(f"{self.path} cannot be read as JSON; repair it or move it away.") from error
 
     def seed(self, seed: int) -> dict[str, Any]:
-        """What is known of this seed."""
+        """The stored figures of this seed; empty if there are none."""
         return self.content["seeds"].get(str(seed), {})
 
     def write(self, seed: int, found: Mapping[str, Any]) -> None:
-        """Keep what was measured of a seed."""
+        """Store the figures of a seed."""
         self.content["seeds"][str(seed)] = dict(found)
         self.content |= {key: value for key, value in where().items() if key in ("cores", "python", "versions")}
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,12 +42,12 @@ class Record:
 
 
 def slug(device: str) -> str:
-    """The device's name as a part of a file's."""
+    """The device's name as part of a file name."""
     return "-".join("".join(c if c.isalnum() else " " for c in device.lower()).split())
 
 
 def from_metrics(lines: list[dict[str, Any]], config: Config, steps_per_epoch: int) -> dict[str, Any]:
-    """What the metrics of a run tell: kNN along the way, seconds and images a second."""
+    """Figures from the metrics of a run: kNN during training, seconds, and images per second."""
     looked = [line for line in lines if "knn20" in line]
     found: dict[str, Any] = {"epochs": round(lines[-1]["step"] / steps_per_epoch, 2), "of": config.epochs}
     found["training_seconds"] = round(max(line["seconds"] for line in lines), 1)
@@ -63,5 +63,5 @@ def from_metrics(lines: list[dict[str, Any]], config: Config, steps_per_epoch: i
 
 
 def data_told(config: Config, data: Dataset | LazyDataset) -> dict[str, Any]:
-    """What the images are, without the path of this machine."""
+    """A description of the images without this machine's path."""
     return {"kind": config.data.partition(":")[0], "train": len(data.train), "test": len(data.test or ())}

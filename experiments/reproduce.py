@@ -1,8 +1,8 @@
 """Reproduce published results: `python -m experiments.reproduce [NAME ...] --data folder:PATH [--budget SECONDS]`.
 
-Each name is a named configuration with the figure that its source reports. The command trains the recipe, evaluates it by
-the source's own protocol, writes results/reproduced/NAME-DEVICE.json and brings docs/results.md up to date. Without a name it
-lists what there is. The same command goes on where it stopped.
+Each name is a named configuration with the figure that its source reports. The command trains the recipe, evaluates it with
+the source's own protocol, writes results/reproduced/NAME-DEVICE.json and updates docs/results.md. Without a name it lists all
+results. The same command resumes where it stopped.
 """
 
 import dataclasses
@@ -34,37 +34,37 @@ from sslax.runs import RunDir
 from sslax.runs.run_dir import facts
 from sslax.training import Built, Interrupted, Loaded, TrainState, build, can_measure, feed_of, fit, open_images
 
-# Of a budget, this share is kept for the last checkpoint and the page; at most so many seconds.
+# Share of the budget that is reserved for the last checkpoint and the page, and its maximum in seconds.
 _RESERVE, _MOST_RESERVE = 0.1, 20.0
-# What the steps reach of an H200's peak: simclr-cifar10 31 % (results/step-gpu.jsonl). Small steps on large devices reach less.
+# Utilisation of an H200's peak: simclr-cifar10 reaches 31 % (results/step-gpu.jsonl). Small steps on large devices reach less.
 _UTILISATION = 0.3
 _DEVICES = ("A100", "H200")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Published results, reproduced."""
+    """Reproduce published results."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Results to reproduce, by the names of their configurations; none lists them."""
+    """Results to reproduce, by the names of their configurations; without a name the command lists them."""
     data: str | None = None
-    """Images, as for pretraining; None is the configuration's own."""
+    """Images, as for pretraining; None uses the configuration's own."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the runs."""
     epochs: int | None = None
-    """Epochs; None is the source's. With another number the page says so."""
+    """Epochs; None uses the source's number. The page shows a different number."""
     budget: float | None = None
-    """Seconds after which the command stops, with what was measured by then; None is no limit."""
+    """Seconds after which the command stops and keeps the measurements so far; None is no limit."""
     runs: str = "runs/reproduce"
-    """Folder of the runs."""
+    """Folder for the runs."""
     results: str = "results/reproduced"
-    """Folder of the figures, a file for each result and device."""
+    """Folder for the figures, with one file per result and device."""
     page: str = "docs/results.md"
-    """The page that is written from them."""
+    """The page to write from the figures."""
 
 
 class Budget:
-    """Seconds that may be spent, from now on."""
+    """A time budget in seconds, starting now."""
 
     def __init__(self, seconds: float | None):
         self.seconds, self._begun = seconds, time.perf_counter()
@@ -76,9 +76,9 @@ class Budget:
         return time.perf_counter() - self._begun
 
     def over(self) -> bool:
-        """Whether to stop now, so that all is written before the budget ends.
+        """Whether to stop now, so that everything is written before the budget ends.
 
-        An evaluation lies between two questions, so as much time as the longest such gap must be left.
+        An evaluation can run between two calls, so the remaining time must cover the longest gap between calls so far.
         """
         now = self.spent()
         self._longest = max(self._longest, now - (self._last if self._last is not None else now))
@@ -88,23 +88,23 @@ class Budget:
         return now + max(self._longest, min(_RESERVE * self.seconds, _MOST_RESERVE)) > self.seconds
 
     def check(self) -> None:
-        """Raise Interrupted when it is over."""
+        """Raise Interrupted if the budget is over."""
         if self.over():
             raise Interrupted(f"Stopped by the budget of {self.seconds:g} s.")
 
 
 def chosen(options: Options, published: Mapping[str, Published]) -> list[Published]:
-    """The results that were named.
+    """The requested results.
 
     Raises:
-      InputError: on a name that does not exist, and values that cannot work.
+      InputError: on an unknown name or invalid options.
     """
     for name in options.names:
         if name not in published:
             near = difflib.get_close_matches(name, published, n=3)
             hint = f"did you mean {' or '.join(near)}? It" if near else "it"
             raise InputError(
-                f"NAME is {name}, which is no published result; {hint} must be one of {', '.join(published)}."
+                f"NAME is {name}, which is not a published result; {hint} must be one of {', '.join(published)}."
             )
     if options.budget is not None and not options.budget > 0:
         raise InputError(f"budget is {options.budget:g}; it must be above 0 seconds.")
@@ -116,7 +116,7 @@ def chosen(options: Options, published: Mapping[str, Published]) -> list[Publish
 
 
 def configured(entry: Published, base: Config, options: Options, seed: int) -> Config:
-    """The configuration of one run: the recipe, looked at as the source's protocol wants it."""
+    """The configuration of one run: the recipe, with the evaluations that the source's protocol needs."""
     every_epoch = any(figure.protocol == "knn200-best" for figure in entry.figures)
     changes: dict[str, Any] = {"seed": seed, "knn": (1, 20, 200), "data": options.data or base.data}
     changes |= {"eval_every": 1 if every_epoch else base.eval_every, "epochs": options.epochs or base.epochs}
@@ -126,17 +126,17 @@ def configured(entry: Published, base: Config, options: Options, seed: int) -> C
 
 
 def check_data(entry: Published, config: Config, data: Dataset | LazyDataset) -> None:
-    """Raise InputError where the images are not those that the result is about, or cannot be evaluated as it wants."""
+    """Raise InputError if the images are not those of the published result, or its protocol cannot evaluate them."""
     known = entry.data
     found = len(data.classes), len(data.train), len(data.test) if data.test is not None else 0
     if found != (known.classes, known.train, known.test) or not can_measure(data):
         raise InputError(
             f"data is {config.data}, with {found[0]:,} classes, {found[1]:,} training and {found[2]:,} test images; "
-            f"{entry.config} is about {known.title}, with {known.classes:,}, {known.train:,} and {known.test:,}."
+            f"{entry.config} needs {known.title}, with {known.classes:,}, {known.train:,} and {known.test:,}."
         )
     if isinstance(data, LazyDataset) and any(figure.linear for figure in entry.figures):
         raise InputError(
-            f"data is {config.data}, which does not fit the memory; the linear protocol of {entry.config} takes images "
+            f"data is {config.data}, which does not fit into memory; the linear protocol of {entry.config} needs all images "
             "in memory."
         )
 
@@ -144,11 +144,11 @@ def check_data(entry: Published, config: Config, data: Dataset | LazyDataset) ->
 def reproduce(
     entry: Published, base: Config, options: Options, seed: int, record: Record, budget: Budget, command: str
 ) -> None:
-    """Train and evaluate one seed of one result, as far as the budget goes.
+    """Train and evaluate one seed of one result, within the budget.
 
     Raises:
-      Interrupted: when the budget is over or Ctrl-C came; what was measured is written.
-      InputError: where the images are others, or the budget does not last for one epoch.
+      Interrupted: if the budget is over or Ctrl-C arrives; the measurements so far are written.
+      InputError: if the images are not those of the result, or the budget is too short for one epoch.
     """
     begun = budget.spent()
     before = record.seed(seed)
@@ -184,8 +184,8 @@ def reproduce(
         keep()
         if not found.get("epochs", 0) >= 1:
             raise InputError(
-                f"budget is {options.budget} s, in which {entry.config} did not finish one epoch of "
-                f"{built.steps_per_epoch:,} steps here; it must be longer."
+                f"budget is {options.budget} s, but {entry.config} did not finish one epoch of {built.steps_per_epoch:,} "
+                "steps in this time; it must be longer."
             ) from error
         raise
 
@@ -198,7 +198,7 @@ def last_figures(
     state: TrainState,
     budget: Budget,
 ) -> dict[str, Any]:
-    """What is measured after training: the figures that need a classifier."""
+    """Measure the figures that need a trained classifier, after training."""
     found: dict[str, Any] = {"finished": True}
     network = Loaded(config, facts(data), built, state)
     for figure in entry.figures:
@@ -212,7 +212,7 @@ def last_figures(
 
 
 def expected_minutes(entry: Published, config: Config, device: str) -> float:
-    """Minutes of training on a device at the share of its peak that is usual here."""
+    """Estimated minutes of training on a device, at a utilisation of `_UTILISATION` of its peak."""
     peak = data_sheet(device)
     assert peak is not None, "a device of the data sheets"
     flops = entry.gflops * 1e9 * entry.data.train * config.epochs
@@ -220,7 +220,7 @@ def expected_minutes(entry: Published, config: Config, device: str) -> float:
 
 
 def listed(published: Mapping[str, Published], configs: Mapping[str, Config], folder: pathlib.Path) -> Table:
-    """The table of all results, with the minutes that each took where it ran, and those to be expected elsewhere."""
+    """The table of all results, with their measured minutes by device, and estimates for other devices."""
     table = Table(title="published results", caption="about: training alone, at 30 % of the device's bfloat16 peak")
     table.add_column("name", no_wrap=True)
     for title in ("published", "minutes, by device"):
@@ -245,7 +245,7 @@ def run(
     *,
     arguments: list[str] | None = None,
 ) -> None:
-    """Reproduce what was named, or list everything."""
+    """Reproduce the named results, or list all results."""
     budget = Budget(options.budget)
     entries = chosen(options, published)
     folder, page = expanded(options.results), expanded(options.page)

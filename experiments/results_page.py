@@ -1,4 +1,4 @@
-"""Writes docs/results.md, ours beside what is published, from results/reproduced: `python -m experiments.results_page`."""
+"""Write docs/results.md, our results with the published ones, from results/reproduced: `python -m experiments.results_page`."""
 
 import dataclasses
 import json
@@ -13,40 +13,40 @@ from experiments.benchmarks.tables import table
 from sslax.cli import terminal
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
-from sslax.recipes.published import PROTOCOLS, PUBLISHED, Figure, Published
+from sslax.recipes.published import PROTOCOLS, PUBLISHED, Figure, Published, Reached
 
-# The name of each protocol's figure in the files.
+# The key of each protocol's figure in the files.
 FIELDS = {"knn200-best": "knn200_best", "knn20": "knn20", "linear": "linear"}
 
 HEAD = """# Published results, reproduced
 
-Each row is a recipe ([recipes.md](recipes.md) compares it with its source, number by number), trained and evaluated by the
-source's own protocol: `python -m experiments.reproduce NAME --data folder:PATH`. The command writes this page from
-`results/reproduced`, where each file also holds the curves, the versions and the command; a `note` that you write into a file
-is shown below the table. A row without a figure has not been run by anybody.
+Each row is a recipe, trained and evaluated by its source's own protocol. [recipes.md](recipes.md) compares the recipe with
+its source, number by number. To reproduce a row: `python -m experiments.reproduce NAME --data folder:PATH`. The command
+writes this page from the files in `results/reproduced`, which also have the curves, the versions and the command. If you add
+a `note` to such a file, it is shown below the table. "not run yet" means that there is no result yet.
 
-Accuracies are in per cent. "kNN k=200" is the protocol of lightly's benchmarks: temperature .1 on ℓ2-normalised features of the
-backbone, after every epoch, and the best of all epochs counts. "kNN k=20" beside it is ours, with temperature .07, at the end.
-Minutes are those of the whole command: reading images, compiling, training and evaluation. Of several seeds the mean is shown,
-with the deviation.
+Accuracies are in per cent. "kNN k=200" is the protocol of lightly's benchmarks: kNN with temperature .1 on the ℓ2-normalised
+features of the backbone after every epoch; the best epoch counts. The column "kNN k=20" is measured at the end of our run,
+with temperature .07. Minutes are those of the whole command: reading images, compiling, training and evaluation. Several
+seeds are shown as mean ± standard deviation.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The page on published results."""
+    """Write the page on published results."""
 
     results: str = "results/reproduced"
-    """Folder of the figures."""
+    """Folder with the figures."""
     page: str = "docs/results.md"
     """The page."""
 
 
 def read(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """All files of the folder, in the order of their names.
+    """All result files of the folder, ordered by name.
 
     Raises:
-      InputError: where a file is no such result.
+      InputError: if a file is not such a result.
     """
     found = []
     for path in sorted(folder.glob("*.json")):
@@ -54,7 +54,7 @@ def read(folder: pathlib.Path) -> list[dict[str, Any]]:
             content = json.loads(path.read_text(encoding="utf-8"))
             found.append(content | {"seeds": dict(content["seeds"]), "name": content["name"]})
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is no file of experiments.reproduce; move it away.") from error
+            raise InputError(f"{path} was not written by experiments.reproduce; move it away.") from error
     return found
 
 
@@ -64,7 +64,7 @@ def of(name: str, results: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any
 
 
 def spread(values: Sequence[float], scale: float = 100, digits: int = 1) -> str:
-    """The mean, and the deviation where there are several."""
+    """The mean, with the standard deviation if there are several values."""
     if not values:
         return "–"
     mean = f"{scale * statistics.mean(values):,.{digits}f}"
@@ -72,7 +72,7 @@ def spread(values: Sequence[float], scale: float = 100, digits: int = 1) -> str:
 
 
 def told(entry: Published, content: Mapping[str, Any]) -> str:
-    """One sentence on what a result came to."""
+    """One sentence with a result's figures and the published ones."""
     seeds = content["seeds"].values()
     parts = []
     for figure in entry.figures:
@@ -81,8 +81,27 @@ def told(entry: Published, content: Mapping[str, Any]) -> str:
     return f"{entry.config} on {content['device']}: {'; '.join(parts)}."
 
 
+def epochs_told(found: Mapping[str, Any]) -> str:
+    """How far the runs of a file went: "200", or "185.05 of 200" where the budget ended."""
+    epochs = sorted({(seed["epochs"], seed["of"]) for seed in found["seeds"].values()})
+    return ", ".join(f"{done:g}" if done == whole else f"{done:g} of {whole}" for done, whole in epochs)
+
+
+def reached(entry: Published, results: Iterable[Mapping[str, Any]]) -> tuple[Reached, ...]:
+    """What `entry.reached` must be: a figure for each published figure that a file has."""
+    found = []
+    for content in of(entry.config, results):
+        for figure in entry.figures:
+            field = FIELDS[figure.protocol]
+            values = [seed[field] for seed in content["seeds"].values() if seed.get(field) is not None]
+            if values:
+                value = round(statistics.mean(values), 3)
+                found.append(Reached(figure.protocol, value, content["device"], epochs_told(content)))
+    return tuple(found)
+
+
 def row(entry: Published, figure: Figure, found: Mapping[str, Any] | None) -> list[str]:
-    """A row of the table: one figure of one result on one device, or what nobody has run."""
+    """A row of the table: one figure of one result on one device, or a result without a run."""
     name, published = entry.config, f"{100 * figure.value:.1f}"
     protocol = PROTOCOLS[figure.protocol] + (f" ({figure.remark})" if figure.remark else "")
     if found is None:
@@ -93,8 +112,6 @@ def row(entry: Published, figure: Figure, found: Mapping[str, Any] | None) -> li
         return [seed[key] for seed in seeds if seed.get(key) is not None]
 
     ours = spread(values(FIELDS[figure.protocol]))
-    epochs = sorted({(seed["epochs"], seed["of"]) for seed in seeds})
-    ran = ", ".join(f"{done:g}" if done == whole else f"{done:g} of {whole}" for done, whole in epochs)
     minutes = spread(values("seconds"), 1 / 60) if all(seed.get("finished") for seed in seeds) else "not finished"
     return [
         name,
@@ -103,7 +120,7 @@ def row(entry: Published, figure: Figure, found: Mapping[str, Any] | None) -> li
         published,
         ours if ours != "–" else "not measured yet",
         spread(values("knn20")),
-        ran,
+        epochs_told(found),
         minutes,
         spread(values("images_per_s"), 1, 0),
         found["device"],
@@ -154,7 +171,7 @@ def page(results: Sequence[Mapping[str, Any]], published: Mapping[str, Published
 
 
 def write(path: pathlib.Path, folder: pathlib.Path, published: Mapping[str, Published] = PUBLISHED) -> None:
-    """Bring the page up to date."""
+    """Update the page."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page(read(folder), published))
 

@@ -1,8 +1,8 @@
-"""Several seeds of one configuration, each of split and run, and the paired gains: `python -m experiments.seeds [CONFIG] …`.
+"""Train several seeds of one configuration and show the paired gains: `python -m experiments.seeds [CONFIG] …`.
 
-One split of a small set is noise of a point. Here every seed holds out other images and starts another run; the gain of
-the pretrained features over each baseline is taken seed by seed, by identical probes, and its standard error shown. Runs
-that are done are not run again.
+On a small set, the choice of the split changes accuracies by about a point. Here each seed selects both the held-out images
+and the run. The gain of the pretrained features over each baseline is computed per seed, with identical probes, and shown
+with its standard error. Finished runs are not repeated.
 """
 
 import dataclasses
@@ -20,18 +20,18 @@ from sslax.files import expanded
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Paired gains over seeds of split and run."""
+    """Paired gains over several seeds of split and run."""
 
     config: tyro.conf.Positional[str] = "simclr-digits"
     """Configuration, as for `sslax pretrain`."""
     seeds: int = 5
-    """How many seeds, from 0."""
+    """Number of seeds, starting from 0."""
     out: str = "runs/seeds"
-    """Folder of the runs, and of the summary CONFIG.json."""
+    """Folder for the runs, and for the summary CONFIG.json."""
 
 
 def gains(results: list[dict[str, dict[str, float]]]) -> list[dict[str, str | float]]:
-    """Mean and standard error of the paired gains of `pretrained`, for each baseline and each figure."""
+    """Mean and standard error of the paired gains of `pretrained`, for each baseline and figure."""
     rows: list[dict[str, str | float]] = []
     for baseline in ("raw_pixels", "untrained"):
         for figure in results[0]["pretrained"]:
@@ -50,9 +50,9 @@ def gains(results: list[dict[str, dict[str, float]]]) -> list[dict[str, str | fl
 
 
 def run(options: Options) -> None:
-    """Run what is not done yet, and print the table."""
+    """Train the seeds that are not finished, and print the table."""
     if options.seeds < 2:
-        raise InputError(f"seeds is {options.seeds}; a standard error needs at least 2.")
+        raise InputError(f"seeds is {options.seeds}; it must be at least 2, for a standard error.")
     out = expanded(options.out)
     results = []
     for seed in range(options.seeds):
@@ -60,7 +60,9 @@ def run(options: Options) -> None:
         pretrain([options.config, "--seed", str(seed), "--split-seed", str(seed), "--run-dir", str(run_dir)])
         results.append(json.loads((run_dir / "result.json").read_text(encoding="utf-8")))
     if not results[0]:
-        raise InputError(f"CONFIG is {options.config}, whose data has no labels; gains need them.")
+        raise InputError(
+            f"CONFIG is {options.config}, but its data has no labels; it must have labels to compute gains."
+        )
 
     rows = gains(results)
     table = Table(title=f"{options.config}: {options.seeds} seeds of split and run, accuracy in %")

@@ -1,7 +1,7 @@
-"""Runs killed at random moments, each gone on with until it ends: `python -m experiments.soak [--runs 50] [--out runs/soak]`.
+"""Kill runs at random moments and resume them until they end: `python -m experiments.soak [--runs 50] [--out runs/soak]`.
 
-What comes out must be what the same run comes to when it is left alone: every number of its state to the last bit, and every
-line of its metrics once, times apart. The three methods take turns, and so do the two feeds, on small digits.
+Each result must equal that of the same run without interruption: a bitwise equal final state, and every line of metrics
+exactly once, except for the times. The runs alternate between three methods and two feeds, on small digits.
 """
 
 import dataclasses
@@ -31,27 +31,27 @@ from sslax.training import build, fit, open_images
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 METHODS, FEEDS = ("simclr", "byol", "dino"), ("resident", "streamed")
 MOMENTS = ("checkpoint", "time", "line")
-# What two runs of the same numbers differ in.
+# Metrics that differ between two equal runs.
 TIMES = ("seconds", "images_per_s")
 _PATIENCE = 600.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How many runs, and how often each is killed."""
+    """Number of runs, and of kills per run."""
 
     runs: int = 50
-    """Runs that are killed and gone on with."""
+    """Number of runs to kill and resume."""
     kills: int = 3
-    """How often each is killed; fewer where it ends before."""
+    """Number of kills per run; fewer if it ends before."""
     seed: int = 0
-    """Seed of the moments."""
+    """Seed of the random moments."""
     out: str = "runs/soak"
     """Folder for the runs and for soak.json; must be new or empty."""
 
 
 class Outcome(NamedTuple):
-    """What became of one run; `half_written` are the kills that left a part of a checkpoint."""
+    """The outcome of one run; `half_written` counts the kills that left a partial checkpoint."""
 
     run: int
     method: str
@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
 
 
 def config_of(method: str, feed: Any) -> Config:
-    """A run of a few seconds: 40 steps, a checkpoint every fourth, a line each."""
+    """The configuration of a run of a few seconds: 40 steps, with a checkpoint every fourth step and a line every step."""
     named = CONFIGS[f"{method}-digits"]
     network = named.network if method == "dino" else NetworkConfig(name="patch-resnet", width=4, patch_size=2)
     return dataclasses.replace(
@@ -82,7 +82,7 @@ def config_of(method: str, feed: Any) -> Config:
 
 
 def train(method: str, feed: str, folder: str) -> None:
-    """One run to its end, from where it stands: what is killed."""
+    """Train one run to its end from its last checkpoint. The soak test kills this process."""
     config = config_of(method, feed)
     data = open_images(config)
     run = RunDir(pathlib.Path(folder), to_dict(config))
@@ -91,34 +91,35 @@ def train(method: str, feed: str, folder: str) -> None:
 
 
 def start(method: str, feed: str, folder: pathlib.Path) -> subprocess.Popen[bytes]:
-    """`train` in a process of its own; what it says goes to FOLDER.log."""
-    code = f"from experiments import soak, terminal; terminal.run_script(lambda: soak.train{method, feed, str(folder)})"
+    """Start `train` in a separate process; its output goes to FOLDER.log."""
+    code = "from experiments import soak; from sslax.cli import terminal; "
+    code += f"terminal.run_script(lambda: soak.train{method, feed, str(folder)})"
     with open(folder.with_suffix(".log"), "ab") as log:
         return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=log, stderr=log)
 
 
 def finish(process: subprocess.Popen[bytes], folder: pathlib.Path) -> float:
-    """Wait for a run to come to its end, and give the seconds that it took.
+    """Wait until a run ends, and return its seconds.
 
     Raises:
-      InputError: where it ends otherwise.
+      InputError: if the run fails.
     """
     begun = time.monotonic()
     code = process.wait(_PATIENCE)
     if code != terminal.DONE:
-        raise InputError(f"The run in {folder} ended with {code}; {folder.with_suffix('.log')} says why.")
+        raise InputError(f"The run in {folder} ended with exit code {code}; see {folder.with_suffix('.log')}.")
     return time.monotonic() - begun
 
 
 def kill(process: subprocess.Popen[bytes], folder: pathlib.Path, moment: str, lasts: float, rng: random.Random) -> bool:
-    """Kill a run at a moment of the given kind; False where it ended before.
+    """Kill a run at a moment of the given kind; return False if the run ended before.
 
     Args:
-      process: the run's.
-      folder: the run's.
-      moment: "time", at any time of it; "checkpoint", while one is being written; "line", at a line of metrics.
+      process: the process of the run.
+      folder: the folder of the run.
+      moment: "time", at a random time; "checkpoint", while a checkpoint is being written; "line", at a line of metrics.
       lasts: seconds that such a run takes.
-      rng: where the moment comes from.
+      rng: random generator for the moment.
     """
     begun = time.monotonic()
     after, nth, delay = rng.uniform(0, 0.8 * lasts), rng.randint(1, 8), rng.uniform(0, 0.03)
@@ -130,7 +131,7 @@ def kill(process: subprocess.Popen[bytes], folder: pathlib.Path, moment: str, la
     before, changes = seen(), 0
     while changes < nth and process.poll() is None and time.monotonic() - begun < _PATIENCE:
         now = seen()
-        # A checkpoint changes its name while it is written; of times there is one.
+        # A checkpoint changes its name while it is written. The "time" moment occurs only once.
         changes += nth if moment == "time" and now else int(bool(now) and now != before)
         before = now
         time.sleep(0.0005)
@@ -156,7 +157,7 @@ def lines(folder: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def differences(folder: pathlib.Path, alone: pathlib.Path) -> list[str]:
-    """What the run in `folder` does not have as the one that was left alone: names of arrays, and "metrics"."""
+    """The differences between the run in `folder` and the uninterrupted run: names of arrays, and "metrics"."""
     states = []
     for path in (folder, alone):
         state = sslax.load(path).state
@@ -174,7 +175,7 @@ def differences(folder: pathlib.Path, alone: pathlib.Path) -> list[str]:
 
 
 def soak(number: int, options: Options, alone: tuple[pathlib.Path, float], method: str, feed: str) -> Outcome:
-    """One run, killed and gone on with until it ends, beside the one that was left alone."""
+    """Kill and resume one run until it ends, and compare it with the uninterrupted run."""
     rng = random.Random(f"{options.seed} {number}")
     folder, begun = expanded(options.out).absolute() / f"run{number:03d}", time.monotonic()
     kills, half_written = [], 0
@@ -191,17 +192,17 @@ def soak(number: int, options: Options, alone: tuple[pathlib.Path, float], metho
 
 
 def check(options: Options) -> None:
-    """Raise InputError, one sentence, on what cannot work."""
+    """Raise InputError on invalid options."""
     for name, lowest in (("runs", 1), ("kills", 0)):
         if getattr(options, name) < lowest:
             raise InputError(f"{name} is {getattr(options, name)}; it must be at least {lowest}.")
     out = expanded(options.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"out is {out}, which is there already; it must be a new or an empty folder.")
+        raise InputError(f"out is {out}, which already exists; it must be a new or an empty folder.")
 
 
 def run(options: Options) -> bool:
-    """Soak, show, and write soak.json; whether every run came to what it should."""
+    """Run the soak test, print the table and write soak.json; return whether every run matches its uninterrupted run."""
     check(options)
     out = expanded(options.out).absolute()
     out.mkdir(parents=True, exist_ok=True)
@@ -225,8 +226,8 @@ def run(options: Options) -> bool:
 
 
 def table(outcomes: list[Outcome]) -> Table:
-    """Methods and feeds: runs, kills by kind, and how many came to the same."""
-    shown = Table(title="kills of runs, and what the runs came to")
+    """A table of runs, kills by kind and matching results, by method and feed."""
+    shown = Table(title="kills of runs, and their results")
     for name in ("method", "feed", "runs", *(f"at a {moment}" for moment in MOMENTS), "half written", "the same"):
         shown.add_column(name, justify="left" if name in ("method", "feed") else "right")
     for method, feed in dict.fromkeys((outcome.method, outcome.feed) for outcome in outcomes):

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -168,6 +169,9 @@ def lost(error: BaseException) -> bool:
 def leave(code: int) -> NoReturn:
     """Exit with a code. If the run failed, wait only briefly for other processes, which may be in the middle of a step."""
     if code and several():
+        # Its code is decided. mpirun sends SIGTERM to those that are still leaving, and `run_script` sends its own again.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         farewell = threading.Thread(target=jax.distributed.shutdown, daemon=True)
         farewell.start()
         farewell.join(_FAREWELL)

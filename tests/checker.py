@@ -1,4 +1,4 @@
-"""The run-time type checker of the tests: beartype, with an int accepted where a float is asked, as Python does."""
+"""The run-time type checker of the tests: beartype, which here accepts an int for a float, as Python does."""
 
 from beartype import BeartypeConf, beartype
 

@@ -1,9 +1,9 @@
-"""What XLA is told before the tests: how many devices, and to compile quickly, which is most of the suite's time."""
+"""XLA's flags for the tests: the number of devices, and fast compilation, because compiling is most of the suite's time."""
 
 import importlib.metadata
 
-# LLVM is not to optimise programs that run for milliseconds: that halves it.
+# Without LLVM's optimisations, which programs of milliseconds do not need, compilation takes half the time.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-# The old code generator of fusions takes a third off it once more; later releases have the new one alone.
+# The old code generator for fusions saves another third; later releases have only the new one.
 if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11):
     FLAGS += " --xla_cpu_use_fusion_emitters=false"

@@ -5,7 +5,7 @@ import pathlib
 
 from tests import compilation
 
-# Before jax starts: several devices, so that what is sharded is really tested on a machine without accelerators.
+# Set before jax starts: several devices, so that sharding is tested on a machine without accelerators.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{compilation.FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
@@ -20,17 +20,17 @@ import tests.checker  # noqa: F401  (the hook looks it up by name)
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# What is compiled is kept, for the other process and for the next run.
+# Compiled programs are cached, for the other test process and for the next run.
 jax.config.update("jax_compilation_cache_dir", str(_ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
-# How many examples a property test draws that does not say it: few, the same in every run, or by `--hypothesis-profile soak`
-# many, other ones in every run.
+# The default number of examples of a property test: few and the same in every run, or, with `--hypothesis-profile soak`,
+# many and different in every run.
 hypothesis.settings.register_profile("quick", max_examples=12, deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("soak", max_examples=250, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("quick")
 
-# Every annotated shape in the package is checked by beartype, in the tests only; the commands have no arrays in their names.
+# In the tests, beartype checks every annotated shape in the package, except in the commands, whose options have no arrays.
 _PARTS = sorted(
     {path.relative_to(_ROOT / "sslax").with_suffix("").parts[0] for path in (_ROOT / "sslax").rglob("*.py")}
 )
@@ -39,7 +39,7 @@ install_import_hook(
 )
 
 
-# Files of few tests that take long: begun first, so that no process ends the suite by itself.
+# Files with few but long tests. They run first, so that no process still runs one alone at the end.
 _LONG = (
     "test_devices",
     "test_methods",
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def golden():
-    """golden("nt_xent_0") gives the arrays of tests/golden/nt_xent_0.npz as a dict, `hyper` among them."""
+    """golden("nt_xent_0") returns the arrays of tests/golden/nt_xent_0.npz as a dict, including `hyper`."""
     import json
 
     def load(name):

@@ -1,4 +1,4 @@
-"""The folder of compiled programs as the commands use it, each case in a process of its own, and deterministic kernels."""
+"""The compilation cache as the commands use it, with each case in a separate process, and deterministic kernels."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from sslax.recipes import CONFIGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# A command of one tiny program: it prints the setting of jax, and whether the program was found in the folder.
+# A command with one tiny program. It prints jax's setting, and whether the program was in the cache.
 COMMAND = """
 import json, os, sys
 import jax
@@ -37,7 +37,7 @@ terminal.run_script(script, compilation_cache=sys.argv[1] if len(sys.argv) > 1 e
 
 
 def start(*arguments, **environment):
-    """The command; what the surroundings say of folders is not passed on."""
+    """Start the command without the cache settings of this environment."""
     own = {"JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME", compilation.VARIABLE, "XLA_FLAGS"}
     inherited = {name: value for name, value in os.environ.items() if name not in own}
     return subprocess.Popen(
@@ -51,7 +51,7 @@ def start(*arguments, **environment):
 
 
 def end(process):
-    """What a process printed, as JSON, and what it said on stderr."""
+    """The output of a process, parsed as JSON, and its stderr."""
     with process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -64,7 +64,7 @@ def entries(folder):
 
 @pytest.fixture
 def unset(monkeypatch):
-    """jax and the environment as they are where nobody has named a folder; restored afterwards."""
+    """Reset jax and the environment to no configured cache folder; restored afterwards."""
     before = {
         name: jax.config.values[name]
         for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
@@ -78,13 +78,13 @@ def unset(monkeypatch):
     compilation.compilation_cache.reset_cache()
 
 
-def test_which_folder(unset, monkeypatch, tmp_path):
+def test_which_cache_folder_is_used(unset, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert compilation.keep_programs() is None
     assert unset() == str(tmp_path / "xdg" / "sslax" / compilation.machine())
     assert (tmp_path / "xdg" / "sslax").is_dir()
 
-    # A folder that jax has been given stays, whatever the variable says; the argument counts for more than both.
+    # A folder set in jax takes precedence over the variable, and the argument over both.
     monkeypatch.setenv(compilation.VARIABLE, str(tmp_path / "variable"))
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
     assert compilation.keep_programs() is None
@@ -103,14 +103,14 @@ def test_which_folder(unset, monkeypatch, tmp_path):
     assert not (tmp_path / "variable" / "off").exists()
 
 
-def test_xdg_ignores_relative_folders(unset, monkeypatch, tmp_path):
+def test_a_relative_xdg_cache_home_is_ignored(unset, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", "here")
     monkeypatch.setenv("HOME", str(tmp_path))
     compilation.keep_programs()
     assert unset() == str(tmp_path / ".cache" / "sslax" / compilation.machine())
 
 
-def test_old_programs_are_removed_and_nothing_else(unset, tmp_path):
+def test_only_old_programs_are_removed(unset, tmp_path):
     old, month = time.time(), 31 * 24 * 3600
     files = {
         name: tmp_path / name for name in ("xla-0/jit_f-1-cache", "xla-0/jit_g-1-cache", "notes-cache", "xla-0/notes")
@@ -139,7 +139,7 @@ def test_machines_of_other_instruction_sets_have_other_folders(monkeypatch):
     assert of(one) != here
 
 
-def test_two_processes_fill_one_cold_folder_and_a_third_reads_it(tmp_path):
+def test_two_processes_fill_an_empty_cache_and_a_third_reads_it(tmp_path):
     for said, err in map(end, [start(str(tmp_path)), start(str(tmp_path))]):
         assert (said["value"], err) == (7.0, "")
     assert entries(tmp_path)
@@ -148,7 +148,7 @@ def test_two_processes_fill_one_cold_folder_and_a_third_reads_it(tmp_path):
     assert said["place"] == str(tmp_path / compilation.machine())
 
 
-def test_half_an_entry_is_replaced_without_a_word(tmp_path):
+def test_an_incomplete_entry_is_replaced_silently(tmp_path):
     end(start(str(tmp_path)))
     for path in entries(tmp_path):
         content = path.read_bytes()
@@ -158,7 +158,7 @@ def test_half_an_entry_is_replaced_without_a_word(tmp_path):
     assert end(start(str(tmp_path)))[0]["found"]
 
 
-def test_no_folder_where_a_file_is(tmp_path):
+def test_a_file_in_place_of_the_cache_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     said, err = end(start(str(tmp_path / "file")))
     assert said == {"value": 7.0, "found": False, "place": None}
@@ -167,10 +167,10 @@ def test_no_folder_where_a_file_is(tmp_path):
     assert f"{compilation.VARIABLE}=off" in err
 
 
-def test_folder_of_another_user():
+def test_a_cache_folder_of_another_user_is_reported():
     if os.getuid() != 0:
         pytest.skip("permissions are tried as the user nobody, which only root can become")
-    # Not in pytest's own folder, which is root's alone.
+    # Not in pytest's folder, which only root can read.
     with tempfile.TemporaryDirectory() as place:
         pathlib.Path(place).chmod(0o755)
         said, err = end(start(place, AS_NOBODY="1"))
@@ -179,7 +179,7 @@ def test_folder_of_another_user():
         assert err.count("\n") == 1
 
 
-def test_failures_while_it_runs_are_told_once(monkeypatch):
+def test_write_failures_are_reported_once(monkeypatch):
     monkeypatch.setattr(compilation, "_told", set())
     warning = (
         "Error writing persistent compilation cache entry for 'jit_f': OSError: [Errno 28] No space left on device"
@@ -191,7 +191,7 @@ def test_failures_while_it_runs_are_told_once(monkeypatch):
     assert compilation.failed("Error reading the weights") == (False, None)
 
 
-def test_flags_are_no_part_of_a_runs_configuration():
+def test_the_flags_are_not_stored_in_a_runs_configuration():
     _, plain = parse([])
     name, config = parse(["--compilation-cache", "off", "--deterministic"])
     assert (config.compilation_cache, config.deterministic) == ("off", True)
@@ -199,7 +199,7 @@ def test_flags_are_no_part_of_a_runs_configuration():
 
 
 def test_deterministic_reaches_xla_before_its_backend_starts():
-    """pretrain asks for it before anything else: the data that it then fails on is not opened before."""
+    """pretrain sets the flag before it opens the data, where this test stops it."""
     program = """
 import os
 from sslax.cli import pretrain
@@ -220,8 +220,8 @@ pretrain.pretrain(["--deterministic", "--compilation-cache", "off", "--run-dir",
     assert "deterministic has no effect on CPU" in ended.stdout
 
 
-def test_deterministic_too_late(monkeypatch):
-    """XLA has read its flags by then: an error on a GPU; on CPU there is nothing to ask for. The environment stays."""
+def test_deterministic_after_xla_has_started_is_an_error_on_gpu(monkeypatch):
+    """On a GPU this is an error; on CPU it does nothing. The environment is unchanged."""
     jax.devices()
     before = os.environ["XLA_FLAGS"]
     compilation.make_deterministic()

@@ -1,4 +1,4 @@
-"""What the layout promises: imports point one way, flax and orbax stay in their rooms, public functions are documented."""
+"""The layout of the library: order of imports, who may import flax and orbax, documented public functions."""
 
 import ast
 import pathlib
@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "sslax").rglob("*.py"))
 
-# A folder may import those before it; those of one rank do not know each other, but for what is named in ALSO.
+# A folder may import folders of earlier ranks. Folders of one rank may not import each other, except as listed in ALSO.
 RANKS = [
     {"errors", "checks", "numerics", "files", "compilation"},
     {"networks"},
@@ -54,7 +54,7 @@ def imports(path, typing_too=False):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_one_way(path):
+def test_imports_follow_the_order_of_the_folders(path):
     own = room(path)
     if own in ("__init__", "__main__"):
         return
@@ -68,13 +68,13 @@ def test_imports_point_one_way(path):
 
 
 def test_no_two_files_import_each_other():
-    """Nor any longer circle, in the library and in the scripts."""
+    """There are no import cycles of any length, in the library and in the scripts."""
     files = [*FILES, *sorted((ROOT / "experiments").rglob("*.py"))]
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
     graph = {}
     for name, path in names.items():
         found = {module for module in imports(path) if module in names}
-        # `from sslax.augment import color` needs the file, and the package only as its folder.
+        # `from sslax.augment import color` depends on the file; the package is only its folder.
         graph[name] = {module for module in found if not any(other.startswith(f"{module}.") for other in found)} - {
             name
         }
@@ -86,14 +86,14 @@ def test_no_two_files_import_each_other():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_flax_and_orbax_stay_in_their_rooms(path):
+def test_only_networks_import_flax_and_only_checkpoints_imports_orbax(path):
     roots = {name.split(".")[0] for name in imports(path, typing_too=True)}
     if room(path) != "networks":
         assert "flax" not in roots
     if path.name != "checkpoints.py":
         assert "orbax" not in roots
     if room(path) == "losses":
-        assert roots <= {"jax", "jaxtyping", "sslax", "math", "numpy", "functools", "collections"}
+        assert roots <= {"jax", "jaxtyping", "sslax", "math", "numpy", "functools", "collections", "typing"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -51,6 +51,36 @@ def test_the_two_orders_of_lars_part_under_warmup():
     assert run(lr_after_momentum=True) / run(lr_after_momentum=False) > 1.3
 
 
+def test_clipped_lars_is_larc():
+    """NVIDIA's LARC and solo-learn's LARS as loops: the lower of a tensor's rate and the scheduled one."""
+    rng = np.random.default_rng(0)
+    rates, coefficient, decay = (0.0, 0.3, 0.1, 0.02), 0.02, 1e-3
+    start = {"w": rng.normal(size=(3, 4)).astype(np.float32), "b": rng.normal(size=4).astype(np.float32)}
+    gradients = [
+        {name: (scale * rng.normal(size=p.shape)).astype(np.float32) for name, p in start.items()}
+        for scale in (1.0, 1.0, 0.01, 100.0)
+    ]
+    tx = optim.lars(lambda step: jnp.asarray(rates)[step], weight_decay=decay, trust_coefficient=coefficient, clip=True)
+    params = jax.tree.map(jnp.asarray, start)
+    state = tx.init(params)
+    expected, momentum = dict(start), {name: np.zeros_like(p) for name, p in start.items()}
+    clipped = []
+    for rate, gradient in zip(rates, gradients, strict=True):
+        updates, state = tx.update(jax.tree.map(jnp.asarray, gradient), state, params)
+        params = optax.apply_updates(params, updates)
+        for name, p in expected.items():
+            g = gradient[name]
+            if p.ndim > 1:
+                g = g + decay * p
+                own = coefficient * np.linalg.norm(p) / np.linalg.norm(g)
+                clipped.append(own < rate)
+                g = g * (min(own / rate, 1) if rate else 1)
+            momentum[name] = 0.9 * momentum[name] + g
+            expected[name] = p - rate * momentum[name]
+            np.testing.assert_allclose(params[name], expected[name], rtol=2e-5, atol=1e-6)
+    assert clipped == [False, True, False, True]
+
+
 @pytest.mark.parametrize("make", [optim.lars, optim.sgd, optim.adamw])
 def test_biases_and_norms_are_not_decayed(make):
     params = {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "norm": {"scale": jnp.ones(2)}}

@@ -1,6 +1,9 @@
-"""Several processes: what of their options is refused, and that one process agrees with itself."""
+"""Several processes: the checks of their options, and the behaviour of a single process."""
 
 import dataclasses
+import os
+import signal
+import time
 
 import pytest
 
@@ -27,25 +30,25 @@ from tests import tiny
         ({"heartbeat": 0}, "distributed.heartbeat is 0; it must be at least 1"),
     ],
 )
-def test_options_that_cannot_work(options, sentence):
+def test_wrong_options_are_input_errors(options, sentence):
     with pytest.raises(InputError, match=sentence):
         check(dataclasses.replace(tiny.config(), distributed=DistributedConfig(**options)))
 
 
-def test_a_dry_run_is_of_one_process():
+def test_a_dry_run_refuses_several_processes():
     several = DistributedConfig("host:1", 2, 0)
     with pytest.raises(InputError, match="dry_run is True, which runs in a single process"):
         check(dataclasses.replace(tiny.config(), dry_run=True, distributed=several))
 
 
-def test_how_a_run_is_spread_makes_no_other_run():
+def test_distribution_options_are_not_stored_in_the_configuration():
     spread = dataclasses.replace(tiny.config(), fsdp=True, distributed=DistributedConfig("host:1", 2, 0))
     assert isinstance(spread, Config)
     assert to_dict(spread) == to_dict(tiny.config())
 
 
-def test_no_cluster_is_said(monkeypatch):
-    """Where nothing in the environment tells of a cluster; before any device would be opened."""
+def test_a_missing_cluster_environment_is_an_input_error(monkeypatch):
+    """If the environment describes no cluster, connecting fails before any device is used."""
 
     def initialize(*args, cluster_detection_method, **rest):
         assert cluster_detection_method is None
@@ -59,7 +62,7 @@ def test_no_cluster_is_said(monkeypatch):
         processes.connect(DistributedConfig(auto=True))
 
 
-def test_one_process_agrees_with_itself():
+def test_a_single_process_returns_its_own_values():
     processes.connect(DistributedConfig())
     processes.together("nobody else")
     assert processes.first()
@@ -71,3 +74,27 @@ def test_one_process_agrees_with_itself():
     with processes.first_before_others("nobody else"):
         pass
     assert not processes.lost(RuntimeError("connection closed by peer"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_change_the_code_of_a_process_that_leaves(monkeypatch, number):
+    before, left_with = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}, []
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def shutdown():
+        os.kill(os.getpid(), number)
+        time.sleep(0.2)
+
+    signal.signal(number, interrupt)
+    monkeypatch.setattr(processes, "several", lambda: True)
+    monkeypatch.setattr(processes.jax.distributed, "shutdown", shutdown)
+    monkeypatch.setattr(os, "_exit", left_with.append)
+    try:
+        with pytest.raises(SystemExit):
+            processes.leave(75)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert left_with == [75]

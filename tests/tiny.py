@@ -1,4 +1,4 @@
-"""A run small enough to train in a test: noise images of two kinds, a network of some thousand parameters."""
+"""A run small enough to train in a test: noise images of two classes, and a network with a few thousand parameters."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import numpy as np
 from sslax.augment import BYOLViews, DINOViews, SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data import Dataset, Split
-from sslax.methods import BYOL, DINO, METHODS, NNCLR, MoCoV3, SimCLR, SwAV
+from sslax.methods import BYOL, DINO, METHODS, NNCLR, BarlowTwins, MoCoV3, SimCLR, SimSiam, SwAV, VICReg
 from sslax.networks import build_backbone
 
 SIZE = 8
@@ -25,6 +25,9 @@ OPTIONS = {
         head_bottleneck=8,
         teacher_temperature_epochs=2,
     ),
+    "simsiam": SimSiam(views=SimCLRViews.small(SIZE), projector_hidden=16, projector_dim=8, predictor_hidden=4),
+    "barlow-twins": BarlowTwins(views=BYOLViews.small(SIZE), projector_hidden=16, projector_dim=8, projector_layers=2),
+    "vicreg": VICReg(views=BYOLViews.small(SIZE), projector_hidden=16, projector_dim=8, projector_layers=2),
     "moco-v3": MoCoV3(
         views=BYOLViews.small(SIZE),
         projector_hidden=16,

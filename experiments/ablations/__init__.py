@@ -1,1 +1,2 @@
-"""The papers' tables, each run by one command and set beside the paper's column; `python -m experiments.ablations` lists."""
+"""The papers' ablation tables, each run by one command and compared with the paper; `python -m experiments.ablations` lists
+them."""

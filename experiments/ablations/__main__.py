@@ -1,4 +1,4 @@
-"""Lists the papers' tables and what each costs: `python -m experiments.ablations`."""
+"""List the papers' tables and the cost of each: `python -m experiments.ablations`."""
 
 import dataclasses
 
@@ -16,10 +16,10 @@ from sslax.files import expanded
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The papers' tables, each one command, with what it costs: measured where the figures are there, else its runs."""
+    """The papers' tables, one command each, with the cost: measured if there are figures, otherwise the number of runs."""
 
     results: str = "results/ablations"
-    """Folder of published figures."""
+    """Folder with published figures."""
 
 
 def run(options: Options) -> None:

@@ -1,4 +1,4 @@
-"""What a table's runs say: means, paired differences with their intervals, ranks, and a verdict by one rule."""
+"""Statistics of a table's runs: means, paired differences with intervals, ranks, and a verdict by one rule."""
 
 import dataclasses
 import math
@@ -14,30 +14,30 @@ from experiments.ablations.table import Setting, Table, slug
 
 CONFIRMED, CONTRADICTED, UNSEEN = "confirmed", "contradicted", "not seen at this scale"
 FEW = "too few seeds to say"
-# Two differences may agree by chance to the last test image, and their interval is then a point.
+# Two differences can agree to the last test image by chance; their interval would then be a single point.
 _FEWEST = 3
 _RESAMPLES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A setting and what was found; figures in per cent, None where there is nothing to tell.
+    """A setting and its results; figures are in per cent, and None if there is no value.
 
     Attributes:
       setting: the row of the table.
-      values: one for each seed that finished with finite numbers.
+      values: one value for each seed that finished with finite numbers.
       seeds: those seeds.
-      mean: over seeds.
+      mean: mean over seeds.
       spread: standard deviation over seeds.
-      change: mean difference from the baseline, seed by seed.
+      change: mean paired difference from the baseline over seeds.
       low, high: its 95 % interval (Student's t over seeds).
       paper_change: the paper's difference from its baseline.
-      verdict: by the rule of `verdict`; empty where the paper gives no difference.
-      failed: seeds whose loss stopped being finite.
-      collapsed: modes of collapse that the watch named, and how often.
+      verdict: verdict by the rule of `verdict`; empty if the paper gives no difference.
+      failed: seeds with a non-finite loss.
+      collapsed: modes of collapse from the watch's alarms, with their counts.
       last: the last values of the table's metrics, mean over seeds.
-      applies: whether the setting makes sense at this scale.
-      run: whether there is any run of it.
+      applies: whether the setting is meaningful at this scale.
+      run: whether there is a run of it.
     """
 
     setting: Setting
@@ -58,7 +58,7 @@ class Row:
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean of differences, by Student's t; unbounded for fewer than two."""
+    """The 95 % interval of the mean difference, by Student's t; unbounded for fewer than two differences."""
     if len(differences) < 2:
         return -math.inf, math.inf
     half = stats.t.ppf(0.975, len(differences) - 1) * statistics.stdev(differences) / len(differences) ** 0.5
@@ -67,8 +67,8 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
 
 
 def verdict(low: float, high: float, paper_change: float | None) -> str:
-    """The rule: confirmed where the interval of the difference excludes 0 with the paper's sign, contradicted with the other
-    sign, else not seen at this scale; nothing where the paper has no difference."""
+    """The rule: confirmed if the interval of the difference excludes 0 with the paper's sign, contradicted with the opposite
+    sign, otherwise not seen at this scale; empty if the paper has no difference."""
     if not paper_change:
         return ""
     if low <= 0 <= high:
@@ -77,7 +77,7 @@ def verdict(low: float, high: float, paper_change: float | None) -> str:
 
 
 def analyse(table: Table, scale: str, runs: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """A row for each setting of a table at a scale; `runs` is what is saved of them, by the setting's `slug` and the seed."""
+    """A row for each setting of a table at a scale; `runs` is the saved data, by the setting's `slug` and the seed."""
     settings = table.settings(scale)
     photographs = SCALES[scale].photographs
     found = {
@@ -153,7 +153,7 @@ def _row(
 
 
 def _values(setting: Setting, own: Mapping[str, Any]) -> dict[str, float]:
-    """The measured figure of each seed, in per cent."""
+    """The measured figure of each seed in per cent."""
     return {
         seed: 100 * run[setting.features][setting.measure]
         for seed, run in sorted(own.items())
@@ -175,7 +175,7 @@ class Rank:
 def ranks(rows: Sequence[Row]) -> list[Rank]:
     """ρ of each group of at least four rows that have both figures.
 
-    The interval is a bootstrap over the rows, of fixed draws, so that a page says the same twice.
+    The interval is a bootstrap over the rows with a fixed seed, so that the page is reproducible.
     """
     found = []
     for group in dict.fromkeys(row.setting.group for row in rows):
@@ -190,7 +190,7 @@ def ranks(rows: Sequence[Row]) -> list[Rank]:
         draws = np.random.default_rng(0).integers(len(pairs), size=(_RESAMPLES, len(pairs)))
         with np.errstate(invalid="ignore"):
             resampled = _spearman(ours[draws], paper[draws])
-        # A draw of equal values has no correlation.
+        # The correlation of a draw with equal values is undefined.
         resampled = resampled[np.isfinite(resampled)]
         low, high = np.quantile(resampled, [0.025, 0.975])
         rho = float(_spearman(ours, paper))
@@ -199,7 +199,7 @@ def ranks(rows: Sequence[Row]) -> list[Rank]:
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Spearman's ρ over the last axis: Pearson's of the ranks; scipy's takes one pair of columns at a time."""
+    """Spearman's ρ over the last axis, as Pearson's ρ of the ranks; scipy's function takes only one pair of columns."""
     a, b = (stats.rankdata(x, axis=-1) for x in (a, b))
     a, b = (x - x.mean(-1, keepdims=True) for x in (a, b))
     return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
@@ -207,16 +207,16 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The row that is best in the paper, and where it comes here: its place, and by how much it is ahead of the best other.
+    """The paper's best row and its rank here: its place, and its lead over the best other row.
 
     Attributes:
       papers: the paper's best row.
-      place: of it among ours, from 1.
-      of: rows that were run.
-      other: the best of the others here.
-      ahead: mean difference of the two, seed by seed; below 0 where the other is ahead.
+      place: its place among our rows, from 1.
+      of: number of rows that were run.
+      other: the best of the other rows here.
+      ahead: mean paired difference of the two over seeds; negative if the other row is better.
       low, high: its 95 % interval.
-      pairs: seeds that both have.
+      pairs: number of seeds that both have.
     """
 
     papers: Row
@@ -230,7 +230,7 @@ class Best:
 
 
 def best(rows: Sequence[Row]) -> Best | None:
-    """Whether the paper's best row is the best here; None where it was not run, or nothing else was."""
+    """Compare the paper's best row with the others here; None if it was not run, or no other row was."""
     papers = max((row for row in rows if row.setting.paper is not None), key=lambda row: row.setting.paper or 0)
     ranked = sorted((row for row in rows if row.mean is not None), key=lambda row: -(row.mean or 0))
     others = [row for row in ranked if row is not papers]

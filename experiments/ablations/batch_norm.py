@@ -1,4 +1,4 @@
-"""BatchNorm in BYOL: where it stands, what replaces it, and what rescues BYOL without it.
+"""BatchNorm in BYOL: its position, its replacements, and remedies for BYOL without it.
 
 `python -m experiments.ablations.batch_norm`. Fetterman & Albrecht 2020 ("Understanding self-supervised and contrastive learning
 with Bootstrap Your Own Latent", untitled-ai.github.io) and Richemond et al. 2020, arXiv:2010.10241.
@@ -15,7 +15,7 @@ NO_BN: dict[str, Any] = {"method.projector_norm": "none", "method.predictor_norm
 
 
 def settings(scale: str) -> list[Setting]:
-    """The MLPs' norms, the rescues of BYOL without them, and norms of the encoder too."""
+    """The norms of the MLPs, the remedies for BYOL without them, and the norms of the encoder."""
     byol, rescue, all_norms = (
         functools.partial(Setting, method="byol", group=group)
         for group in ("norms of the MLPs", "rescues without BN", "norms of the encoder and the MLPs")
@@ -48,18 +48,23 @@ TABLE = Table(
     title="BYOL: batch normalisation",
     source="Fetterman & Albrecht 2020; ResNet-18, STL-10, 10 epochs, linear top-1. Encoder: Richemond et al. 2020; ResNet-50, "
     "ImageNet, 300 and 1000 epochs",
-    claim="Without BatchNorm in its MLPs BYOL collapses to the untrained network, as if BatchNorm supplied the negatives; "
-    "later work finds that weight decay, LARS, or GroupNorm with weight standardisation do as well.",
+    claim=(
+        "Without BatchNorm in its MLPs, BYOL collapses to the untrained network, as if BatchNorm supplied the "
+        "negatives. Later work finds that weight decay, LARS, or GroupNorm with weight standardisation also "
+        "prevent the collapse."
+    ),
     settings=settings,
     discussion={
-        "digits": "Without BatchNorm in its MLPs BYOL's predictions become the same for all images, as the cosines show "
-        "and as Fetterman & Albrecht found, and negatives do what BatchNorm did. It does not fall to the "
-        "untrained network: on the way to the collapse, features are learned. One BatchNorm, in either MLP, "
-        "is nearly as good as two. None of the rescues was seen to work, and GroupNorm with standardised "
-        "weights learns little in so few steps, at a rate that was chosen for BatchNorm; nothing else was "
-        "tried. With no norm anywhere the predictions are constant at the end, and yet the features are as "
-        "good as with BatchNorm within the spread; the untrained network without norms, which is another one, "
-        "was not measured."
+        "digits": (
+            "Without BatchNorm in its MLPs, BYOL's predictions become the same for all images, as the cosines "
+            "show and as Fetterman & Albrecht found. Negatives have the same effect as BatchNorm. The features do "
+            "not fall to those of the untrained network: the network learns features before it collapses. One "
+            "BatchNorm, in either MLP, is nearly as good as two. None of the remedies was seen to work. GroupNorm "
+            "with standardised weights learns little in so few steps, at a learning rate that was chosen for "
+            "BatchNorm; no other rate was tried. Without any norm, the predictions are constant at the end, but "
+            "the features are as good as with BatchNorm within the spread. The untrained network without norms is "
+            "a different network and was not measured."
+        )
     },
     seeds=5,
     metrics=("positive_cosine", "negative_cosine"),

@@ -1,4 +1,4 @@
-"""BYOL, figure 3b and table 18: augmentations removed, beside SimCLR. `python -m experiments.ablations.byol_augmentations`."""
+"""BYOL, figure 3b and table 18: removed augmentations, with SimCLR. `python -m experiments.ablations.byol_augmentations`."""
 
 from typing import Any
 
@@ -33,10 +33,10 @@ REMOVED: dict[str, set[str]] = {
 
 
 def settings(scale: str) -> list[Setting]:
-    """Both methods with BYOL's views, blur and solarisation with them, less what is removed.
+    """Both methods with BYOL's views, including blur and solarisation, minus the removed augmentations.
 
-    Digits are gray, are never mirrored and too small to be blurred: their jitter is one of brightness and contrast, and without
-    it crops remain.
+    Digits are gray, never mirrored and too small for blur. Their jitter changes only brightness and contrast; without it, only
+    crops remain.
     """
     rows = []
     for method in ("byol", "simclr"):
@@ -59,7 +59,7 @@ def settings(scale: str) -> list[Setting]:
 def _changes(scale: str, method: str, removed: set[str]) -> dict[str, Any]:
     if scale == "digits":
         return {"method.views.jitter": 0.0} if "jitter" in removed else {}
-    # The configurations for small images have no blur; here it is one of the things to remove.
+    # The configurations for small images have no blur; this table needs it, to remove it.
     blur: Any = 0.5 if method == "simclr" else (1.0, 0.1)
     ops: dict[str, Any] = {"flip": 0.5, "blur": blur, "grayscale": 0.2, "jitter": 0.8}
     if method == "byol":
@@ -72,12 +72,17 @@ TABLE = Table(
     name="byol_augmentations",
     title="BYOL and SimCLR: augmentations removed",
     source="Grill et al. 2020, figure 3b and table 18; ResNet-50, ImageNet, 300 epochs, linear top-1",
-    claim="BYOL needs its augmentations less than SimCLR, which without colours can tell images by their histograms.",
+    claim=(
+        "BYOL depends less on its augmentations than SimCLR, which without colour augmentation can tell images "
+        "apart by their colour histograms."
+    ),
     settings=settings,
     discussion={
-        "digits": "Of what the paper removes digits have only the jitter of brightness and contrast, which neither "
-        "method misses: what an image's colours give away in photographs, digits do not have. It takes "
-        "photographs to see this table."
+        "digits": (
+            "Of the augmentations that the paper removes, digits have only the jitter of brightness and contrast, "
+            "and neither method needs it. In photographs, colours can identify an image; digits have none. This "
+            "table needs photographs."
+        )
     },
     seeds=3,
 )

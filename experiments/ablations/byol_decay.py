@@ -8,9 +8,9 @@ from experiments.ablations.table import Setting, Table
 
 
 def settings(scale: str) -> list[Setting]:
-    """Constant decays; 1 keeps the target that was drawn at random, 0 makes it the online network of the step before.
+    """Constant decays: 1 keeps the random initial target, 0 makes it the online network of the previous step.
 
-    On the digits, where decay 0 does not collapse, also what was tried to see it collapse.
+    On digits, decay 0 does not collapse, so there are also the variants that were tried to make it collapse.
     """
     rows = _rows((1.0, 18.8), (0.999, 69.8), (0.99, 72.5), (0.9, 68.4), (0.0, 0.3))
     if scale != "digits":
@@ -39,15 +39,20 @@ TABLE = Table(
     name="byol_decay",
     title="BYOL: decay of the target",
     source="Grill et al. 2020, table 5a; ResNet-50, ImageNet, 300 epochs, linear top-1",
-    claim="A slowly moving target is needed: with none (decay 0) BYOL collapses, with a random one (decay 1) it learns little.",
+    claim=(
+        "A slowly moving target is needed: without averaging (decay 0) BYOL collapses, with a random target "
+        "(decay 1) it learns little."
+    ),
     settings=settings,
     discussion={
-        "digits": "No average at all does as well as any here, where the paper has it collapse. It still has a "
-        "predictor and stops the gradient at the target, which Chen & He 2020 (SimSiam, arXiv:2011.10566) "
-        "found to be enough, and the watch sees no collapse. What was tried to see it: runs four times as "
-        "long, and the paper's optimiser; in neither does it collapse. The slow decays are slow for runs of "
-        "a few hundred steps: a target that hardly moves in them is the random one, and a random target alone"
-        " teaches these networks most of what they learn."
+        "digits": (
+            "Without averaging BYOL is as good as with any decay here, while in the paper it collapses. It still "
+            "has a predictor and a stop-gradient on the target, which Chen & He 2020 (SimSiam, arXiv:2011.10566) "
+            "found to be sufficient, and collapse detection reports no collapse. Runs four times as long, and "
+            "runs with the paper's optimiser, do not collapse either. Slow decays are too slow for runs of a few "
+            "hundred steps: such a target hardly moves and stays almost random. A random target alone already "
+            "teaches these networks most of what they learn."
+        )
     },
     seeds=5,
     metrics=("feature_std", "projection_std"),

@@ -26,7 +26,10 @@ TABLE = Table(
     name="byol_depth",
     title="BYOL: layers of projector and predictor",
     source="Grill et al. 2020, appendix F; ResNet-50, ImageNet, 300 epochs, linear top-1",
-    claim="Two layers of each do; a projector of one layer costs points, the depth of the predictor matters less.",
+    claim=(
+        "Two layers in each are sufficient. A projector of one layer costs points; the depth of the predictor "
+        "matters less."
+    ),
     settings=settings,
     seeds=3,
     figure="heatmap",

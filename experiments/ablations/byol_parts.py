@@ -21,9 +21,9 @@ ROWS = (
 
 
 def settings(scale: str) -> list[Setting]:
-    """All eight ways of having a predictor, a target network and negatives (β).
+    """All eight combinations of a predictor, a target network and negatives (β).
 
-    On the digits, where negatives help, also BYOL and SimCLR in longer runs.
+    On digits, where negatives help, also longer runs of BYOL and SimCLR.
     """
     rows = _rows(ROWS)
     if scale != "digits":
@@ -64,14 +64,16 @@ TABLE = Table(
     name="byol_parts",
     title="BYOL: predictor, target network, negatives",
     source="Grill et al. 2020, table 5b; ResNet-50, ImageNet, 300 epochs, linear top-1",
-    claim="Without negatives both the predictor and the target network are needed, or the features collapse.",
+    claim=("Without negatives, both the predictor and the target network are needed; otherwise the features collapse."),
     settings=settings,
     discussion={
-        "digits": "What collapses in the paper collapses here, whichever part is missing, and the watch names it in "
-        "every run; the projections are constant, and the features fall to what the untrained network gives, "
-        "or near it where the target still averages. The order of the rows without collapse is the other way "
-        "round: with negatives a run of a few hundred steps learns more. In "
-        "runs four times as long the two are level."
+        "digits": (
+            "The rows that collapse in the paper collapse here too, whichever part is missing, and collapse "
+            "detection names the collapse in every run. The projections become constant, and the features fall to "
+            "those of the untrained network, or close to them if the target is still averaged. The order of the "
+            "rows without collapse is reversed: with negatives, a run of a few hundred steps learns more. In runs "
+            "four times as long the two are equal."
+        )
     },
     seeds=5,
     metrics=("feature_std", "projection_std"),

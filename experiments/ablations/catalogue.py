@@ -1,6 +1,8 @@
-"""All tables, in the order in which they are listed and stand on the page."""
+"""All tables, in the order of the list and of the page."""
 
 from experiments.ablations import (
+    barlow_lambda,
+    barlow_width,
     batch_norm,
     byol_augmentations,
     byol_batch,
@@ -14,6 +16,8 @@ from experiments.ablations import (
     dino_parts,
     dino_prototypes,
     dino_temperature,
+    moco_queue,
+    moco_v3_parts,
     regularisation,
     simclr_augmentations,
     simclr_batch_epochs,
@@ -21,6 +25,11 @@ from experiments.ablations import (
     simclr_losses,
     simclr_strength,
     simclr_temperature,
+    simsiam_batch,
+    simsiam_parts,
+    swav_prototypes,
+    swav_sinkhorn,
+    vicreg_terms,
 )
 from experiments.ablations.table import Table
 
@@ -44,6 +53,15 @@ _MODULES = (
     dino_crops,
     dino_prototypes,
     dino_head,
+    simsiam_parts,
+    simsiam_batch,
+    barlow_lambda,
+    barlow_width,
+    vicreg_terms,
+    moco_v3_parts,
+    moco_queue,
+    swav_prototypes,
+    swav_sinkhorn,
     regularisation,
 )
 TABLES: dict[str, Table] = {module.TABLE.name: module.TABLE for module in _MODULES}

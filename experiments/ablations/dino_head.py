@@ -3,19 +3,19 @@
 from experiments.ablations.engine import main
 from experiments.ablations.table import Setting, Table
 
-# Layers, with the bottleneck and without it.
+# Number of layers, with and without the bottleneck.
 ROWS = ((1, None, 61.6), (2, 62.2, 62.9), (3, 68.0, 0.1), (4, 69.3, 0.1))
 
 
 def settings(scale: str) -> list[Setting]:
-    """Depths with and without the normalised bottleneck (layers counted with the last, to K), and BatchNorm in the head.
+    """Depths with and without the normalised bottleneck (counting the last layer, to K), and BatchNorm in the head.
 
-    The head has no BatchNorm here but in its own row, as the paper's.
+    As in the paper, only the row for BatchNorm has BatchNorm in the head.
     """
     plain = {"method.head_batch_norm": False}
     rows = []
     for layers, with_bottleneck, without in ROWS:
-        # The last layer, to K, is one of the paper's; the option counts what comes before it.
+        # The paper counts the last layer, to K; the option counts only the layers before it.
         if with_bottleneck is not None:
             rows.append(
                 Setting(
@@ -47,13 +47,15 @@ TABLE = Table(
     name="dino_head",
     title="DINO: the head's depth and bottleneck",
     source="Caron et al. 2021, appendix C; ViT-S/16, ImageNet, 100 epochs, kNN; K = 4,096",
-    claim="Deeper heads are better, and with three layers or more training collapses without the normalised bottleneck.",
+    claim=("Deeper heads are better. With three layers or more, training collapses without the normalised bottleneck."),
     settings=settings,
     discussion={
-        "digits": "Deep heads without the bottleneck collapse to the uniform output as in the paper, and the watch "
-        "names it. With the bottleneck deeper heads are worse in runs that are this short, as if each layer "
-        "delayed the way out of the uniform output (see the entropies), and BatchNorm in the head, which "
-        "shortens it, is better. Longer runs were not tried."
+        "digits": (
+            "As in the paper, deep heads without the bottleneck collapse to the uniform output, and collapse "
+            "detection names it. With the bottleneck, deeper heads are worse in runs as short as these: the "
+            "entropies suggest that each layer delays the departure from the uniform output. BatchNorm in the "
+            "head shortens this phase and is better. Longer runs were not tried."
+        )
     },
     seeds=3,
     metrics=("target_entropy", "kl"),

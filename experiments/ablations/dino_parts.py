@@ -6,7 +6,8 @@ from experiments.ablations.engine import main
 from experiments.ablations.table import Setting, Table
 
 NO_MOMENTUM: dict[str, Any] = {"method.decay": 0.0, "method.decay_schedule": "constant"}
-# Without local crops the paper's global ones are of (.14, 1); the digits' keep their area, as less is no digit.
+# Without local crops the paper's global crops have areas of (.14, 1). On digits they keep their area, because a smaller crop
+# does not show a digit.
 NO_LOCAL: dict[str, Any] = {"method.views.local_crops": 0}
 ROWS: tuple[tuple[str, dict[str, Any], float, float], ...] = (
     ("DINO", {}, 72.8, 76.1),
@@ -45,14 +46,19 @@ TABLE = Table(
     name="dino_parts",
     title="DINO: its parts",
     source="Caron et al. 2021, table 7; ViT-S/16, ImageNet, 300 epochs",
-    claim="The momentum teacher is needed, multi-crop and cross-entropy are worth points, "
-    "Sinkhorn-Knopp and a predictor are not.",
+    claim=(
+        "The momentum teacher is needed. Multi-crop and cross-entropy gain points; Sinkhorn-Knopp and a predictor "
+        "do not."
+    ),
     settings=settings,
     discussion={
-        "digits": "The momentum teacher is needed by kNN. Multi-crop does harm: local crops of six pixels of an eight- "
-        "pixel digit show nearly what the global ones show, or another digit. Sinkhorn-Knopp and a predictor "
-        "do not matter, as in the paper; nor does the squared error, which costs the paper many points. A "
-        "teacher that copies its student does not collapse here within the run."
+        "digits": (
+            "The momentum teacher is needed for kNN. Multi-crop is harmful: a local crop of six pixels from an "
+            "eight-pixel digit shows nearly the same as a global crop, or looks like another digit. As in the "
+            "paper, Sinkhorn-Knopp and a predictor do not matter. The squared error does not matter either, but "
+            "costs many points in the paper. A teacher that copies its student does not collapse within these "
+            "runs."
+        )
     },
     seeds=5,
     metrics=("target_entropy", "kl"),

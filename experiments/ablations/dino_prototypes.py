@@ -3,9 +3,9 @@
 from experiments.ablations.engine import main
 from experiments.ablations.table import Setting, Table
 
-# The paper's K and figures; between its ends they are 4,096, 16,384 and 65,536.
+# The paper's K and figures; the values of K between the first and the last are 4,096, 16,384 and 65,536.
 PAPER = ((1024, 67.8), (4096, 69.3), (16384, 69.2), (65536, 69.7), (262144, 69.1))
-# How many of the paper's prototypes one of ours stands for.
+# The paper's K divided by ours.
 SHRUNK = {"digits": 64, "cifar10-cpu": 32, "cifar10": 16, "imagenette": 16}
 
 
@@ -29,11 +29,13 @@ TABLE = Table(
     name="dino_prototypes",
     title="DINO: number of prototypes",
     source="Caron et al. 2021, appendix C; ViT-S/16, ImageNet, 100 epochs, kNN",
-    claim="A wider output is better up to tens of thousands of dimensions.",
+    claim="A wider output is better, up to tens of thousands of dimensions.",
     settings=settings,
     discussion={
-        "digits": "More prototypes are better up to a point here too, and then it does not matter; no difference is "
-        "beyond the spread."
+        "digits": (
+            "As in the paper, more prototypes are better up to a point, after which their number does not matter. "
+            "No difference is larger than the spread."
+        )
     },
     seeds=3,
     figure="lines",

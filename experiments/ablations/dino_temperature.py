@@ -8,7 +8,7 @@ PAPER = ((0.0, 43.9), (0.02, 66.7), (0.04, 69.6), (0.06, 68.7), (0.08, 0.1))
 
 
 def settings(scale: str) -> list[Setting]:
-    """Constant temperatures, and the paper's that rises; 0, the hard maximum, is stood for by .001."""
+    """Constant temperatures, and the paper's rising one; .001 replaces 0, the hard maximum."""
     constant = {"method.teacher_temperature_epochs": 0}
     rows = [
         Setting(
@@ -21,7 +21,7 @@ def settings(scale: str) -> list[Setting]:
         )
         for t, paper in PAPER
     ]
-    # The paper's rise takes 30 of 100 epochs.
+    # In the paper the rise takes 30 of 100 epochs.
     rise = max(2, round(0.3 * SCALES[scale].configs["dino"].epochs))
     rising = {
         "method.teacher_temperature": 0.07,
@@ -35,14 +35,16 @@ TABLE = Table(
     name="dino_temperature",
     title="DINO: temperature of the teacher",
     source="Caron et al. 2021, appendix D; ViT-S/16, ImageNet, 100 epochs, kNN",
-    claim="A temperature of .02 to .06 does; at .08 training collapses unless the temperature rises to it slowly.",
+    claim="A temperature of .02 to .06 works. At .08 training collapses, unless the temperature rises to it slowly.",
     settings=settings,
     discussion={
-        "digits": "The teacher at .08 collapses to the uniform output as in the paper. Otherwise sharper is better: "
-        "these runs spend many of their steps in nearly uniform targets, which a sharper teacher leaves "
-        "sooner, and a rise to .07 keeps them there, where the paper's warmup is there to avoid just that in "
-        "the first of many epochs. The hard maximum (here .001) does no harm to ten classes. Longer runs were "
-        "not tried."
+        "digits": (
+            "As in the paper, a teacher temperature of .08 collapses to the uniform output. Otherwise, sharper is "
+            "better: these runs spend many of their steps with nearly uniform targets, and a sharper teacher "
+            "leaves this phase sooner. A rise to .07 prolongs it; the paper's warmup is meant to avoid this phase "
+            "in the first of many epochs. The hard maximum (here .001) does no harm with ten classes. Longer runs "
+            "were not tried."
+        )
     },
     seeds=5,
     metrics=("target_entropy", "kl"),

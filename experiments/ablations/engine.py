@@ -1,6 +1,6 @@
-"""Runs a table: a grid of configurations over seeds, each run resumed where it stopped and skipped when it is done.
+"""Run a table: a grid of configurations and seeds. Stopped runs are resumed, and finished runs are skipped.
 
-Runs that train alike are shared, between the rows of a table and between tables; those that differ in numbers alone share one
+Runs with equal training are shared, between the rows of a table and between tables. Runs that differ only in numbers share one
 compilation (`sslax.training.build_shared`).
 """
 
@@ -40,12 +40,12 @@ from sslax.training import (
     start_state,
 )
 
-# What of a configuration says which images it reads.
+# The fields of a configuration that determine its images.
 _IMAGES = ("data", "limit", "canvas", "allow_unreadable", "split_seed", "feed", "cache", "workers")
 
 
 def images_of(config: Config) -> Dataset | LazyDataset:
-    """The images of a configuration, read once for those that follow one another on the same."""
+    """The images of a configuration, read once for consecutive runs on the same images."""
     return _opened(Config(method=None, **{name: getattr(config, name) for name in _IMAGES}))
 
 
@@ -55,7 +55,7 @@ def _opened(config: Config) -> Dataset | LazyDataset:
 
 
 def execute(run: Run, out: pathlib.Path, scale: Scale) -> dict[str, Any]:
-    """Train unless it is done, judge the features, and give what `result.json` then holds.
+    """Train unless the run is finished, evaluate the features, and return the content of `result.json`.
 
     Raises:
       InputError, Interrupted: as `fit`.
@@ -80,7 +80,7 @@ def execute(run: Run, out: pathlib.Path, scale: Scale) -> dict[str, Any]:
         result["untrained"] = measure(untrained, data, probe_key=key)
         result["raw_pixels"] = measure(raw_pixels, data, probe_key=key)
     folder.write_result(result)
-    # Of some hundred runs the figures are wanted, and the weights would fill the disk.
+    # Only the figures of some hundred runs are needed, and their weights would fill the disk.
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return result
 
@@ -104,7 +104,7 @@ def _features(built: Built) -> Callable[..., Any]:
 
 
 def saved(run: Run, table: Table, out: pathlib.Path, scale: Scale) -> dict[str, Any] | None:
-    """What a table keeps of a run: its result, and of its metrics what the table shows; None where it is not done."""
+    """The data that a table stores of a run: its result, and the metrics that the table shows; None if it is not finished."""
     folder = RunDir(run.folder(out, scale), to_dict(run.config))
     result = folder.result()
     if result is None:
@@ -115,7 +115,7 @@ def saved(run: Run, table: Table, out: pathlib.Path, scale: Scale) -> dict[str, 
     if lines and table.metrics:
         kept["last"] = {name: lines[-1].get(name) for name in table.metrics}
     if lines and table.curves:
-        # A hundred points draw a curve.
+        # A hundred points are enough for a curve.
         thinned = lines[:: max(1, len(lines) // 100)]
         kept["curves"] = {
             name: [_short(line.get(name)) for line in thinned] for name in ("step", *table.curves) if name in lines[-1]
@@ -128,7 +128,7 @@ def _short(value: float | None) -> float | None:
 
 
 def collect(table: Table, scale: Scale, runs: Sequence[Run], options: Options) -> dict[str, Any]:
-    """All that is kept of a table, as it is saved; runs that are not done yet are left out."""
+    """The stored data of a table; unfinished runs are skipped."""
     out = expanded(options.out)
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
@@ -159,10 +159,10 @@ def collect(table: Table, scale: Scale, runs: Sequence[Run], options: Options) -
 def executed(
     runs: Sequence[Run], work: Callable[[Run], dict[str, Any]], jobs: int | None
 ) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """Each run with its result, as they are done.
+    """Yield each run with its result when it is finished.
 
     Raises:
-      InputError: on fewer jobs than one.
+      InputError: on fewer than one job.
     """
     if jobs is None:
         jobs = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
@@ -176,7 +176,7 @@ def executed(
 
 
 def run_table(table: Table, options: Options) -> None:
-    """Run what is not done yet of this machine's share, print the table, and save it."""
+    """Run the unfinished runs of this machine's share, print the table, and save it."""
     scale, out = SCALES[options.scale], expanded(options.out)
     runs = grid(table, scale, options)
     if not runs:

@@ -1,4 +1,4 @@
-"""The tables' figures, in their papers' form: rows with intervals, lines over an axis, heat maps, curves of training."""
+"""The figures of the tables, in the papers' form: rows with intervals, lines over an axis, heat maps, training curves."""
 
 import itertools
 import math
@@ -19,7 +19,7 @@ _OURS, _PAPERS = style.BLUE, style.VERMILION
 
 
 def draw(table: Table, scale: str, summary: Mapping[str, Any]) -> Figure:
-    """The figure of a table at a scale, from what is saved of its runs."""
+    """The figure of a table at a scale, from the saved data of its runs."""
     rows = [row for row in analyse(table, scale, summary["runs"]) if row.mean is not None]
     kinds: dict[str, Callable[..., Figure]] = {"dots": dots, "lines": lines, "heatmap": heatmap, "curves": curves}
     with style.matplotlib_style():
@@ -27,7 +27,7 @@ def draw(table: Table, scale: str, summary: Mapping[str, Any]) -> Figure:
 
 
 def dots(table: Table, rows: Sequence[Row], summary: Mapping[str, Any]) -> Figure:
-    """Each row's difference from its baseline with its interval, the paper's beside it."""
+    """Each row's difference from its baseline with its interval, next to the paper's difference."""
     groups = show.groups(rows)
     heights = [len(own) + 0.6 for own in groups.values()]
     figure = Figure(figsize=(8.6, 0.9 + 0.3 * sum(heights)), layout="constrained")
@@ -60,7 +60,7 @@ def _dots(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def lines(table: Table, rows: Sequence[Row], summary: Mapping[str, Any]) -> Figure:
-    """Our figures over x, a line for each series, and the paper's beside them over its own rows in the same order."""
+    """Our figures over x, with a line for each series, and the paper's in a second plot over its own rows in the same order."""
     figure = Figure(figsize=(8.6, 3.4), layout="constrained")
     ours, paper = figure.subplots(1, 2)
     for index, (name, own) in enumerate(_series(rows).items()):
@@ -94,7 +94,7 @@ def _series(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def heatmap(table: Table, rows: Sequence[Row], summary: Mapping[str, Any]) -> Figure:
-    """Our figures and the paper's as two maps. Where only unordered pairs are run, both are symmetric."""
+    """Our figures and the paper's as two maps. If only unordered pairs are run, both maps are symmetric."""
     names = list(dict.fromkeys(itertools.chain.from_iterable(row.setting.at for row in rows)))
     figure = Figure(figsize=(8.6, 4.4), layout="constrained")
     panels = figure.subplots(1, 2)
@@ -129,7 +129,7 @@ def _map(axes: Axes, names: Sequence[str], cells: np.ndarray) -> None:
 
 
 def curves(table: Table, rows: Sequence[Row], summary: Mapping[str, Any]) -> Figure:
-    """The kept metrics over training steps, the mean over seeds of each row."""
+    """The stored metrics over training steps, as the mean over seeds of each row."""
     figure = Figure(figsize=(8.6, 3.4), layout="constrained")
     panels = figure.subplots(1, len(table.curves), squeeze=False)[0]
     for axes, name in zip(panels, table.curves, strict=True):

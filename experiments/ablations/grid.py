@@ -1,4 +1,4 @@
-"""The runs of a table: its rows over seeds, and which of them are this machine's."""
+"""The runs of a table: its rows and seeds, and the share of this machine."""
 
 import dataclasses
 import pathlib
@@ -12,27 +12,27 @@ from sslax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """One of the papers' tables, run and set beside the paper's column."""
+    """Run one of the papers' tables, and compare it with the paper's column."""
 
     scale: ScaleName = "digits"
     """Images, network and length: digits and cifar10-cpu are for two CPU cores, cifar10 and imagenette for a GPU."""
     data: str | None = None
-    """Images, in place of the scale's: folder:PATH or tfds:NAME."""
+    """Images, instead of the scale's: folder:PATH or tfds:NAME."""
     seeds: int | None = None
-    """Runs of each setting; None is what the table says."""
+    """Runs per setting; None uses the table's number."""
     epochs: int | None = None
-    """Passes over the images; None is what the scale says."""
+    """Passes over the images; None uses the scale's number."""
     only: tuple[str, ...] = ()
-    """Rows to run, by their names; none is all. The table shows what there is of the others, too."""
+    """Rows to run, by name; empty runs all. The table also shows existing results of the other rows."""
     shard: str = "1/1"
-    """I/N: of N machines that share the folder `out` this is the I-th, and takes the I-th part of the runs."""
+    """I/N: run the I-th of N parts, for machine I of N machines that share the folder `out`."""
     jobs: int | None = None
-    """Runs at a time, each on its own cores; None is one for each core on a CPU, where small networks leave others idle, and
-    one elsewhere."""
+    """Number of parallel runs, each on its own cores; None is one per core on a CPU, because small networks leave other cores
+    idle, and one elsewhere."""
     out: str = "runs/ablations"
-    """Folder of the runs and of what is saved of each table. Tables share the runs that they have in common."""
+    """Folder for the runs and the saved tables. Tables share equal runs."""
     publish: str | None = None
-    """Another folder to save the table's figures to, such as results/ablations, which docs/ablations.md is made of."""
+    """Additional folder for the table's figures, such as results/ablations, from which docs/ablations.md is generated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Run:
     baselines: bool
 
     def folder(self, out: pathlib.Path, scale: Scale) -> pathlib.Path:
-        """Where it is kept."""
+        """The folder of the run."""
         return out / scale.name / self.slug / f"seed{self.seed}"
 
 
 def grid(table: Table, scale: Scale, options: Options) -> list[Run]:
-    """The runs of a table, those of a setting one after another.
+    """The runs of a table, setting by setting.
 
     Raises:
-      InputError: on options that cannot be.
+      InputError: on invalid options.
     """
     seeds = table.seeds if options.seeds is None else options.seeds
     if seeds < 1:
@@ -62,7 +62,7 @@ def grid(table: Table, scale: Scale, options: Options) -> list[Run]:
     runs: dict[str, list[Run]] = {}
     for setting in applicable(table, scale):
         name = slug(setting, scale.configs[setting.method])
-        # A change of the table's own epochs stays; a table over lengths is one of ratios.
+        # Keep the table's own change of epochs; a table over training lengths defines ratios of lengths.
         config = changed(scale.configs[setting.method], {**own, **setting.changes})
         warmup = min(config.optim.warmup_epochs, config.epochs / 2)
         config = changed(
@@ -78,28 +78,28 @@ def grid(table: Table, scale: Scale, options: Options) -> list[Run]:
 
 
 def applicable(table: Table, scale: Scale) -> list[Setting]:
-    """The rows that make sense at a scale."""
+    """The rows that are meaningful at a scale."""
     return [s for s in table.settings(scale.name) if scale.photographs or not s.photographs]
 
 
 def chosen(table: Table, scale: Scale, runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
-    """The runs of the rows of these names; of all where there are none.
+    """The runs of the rows with these names; without names, all runs.
 
     Raises:
-      InputError: on a name that no row has.
+      InputError: on an unknown name.
     """
     rows = applicable(table, scale)
     for name in names:
         if name not in {row.name for row in rows}:
             raise InputError(
-                f"only is {name}, which is no row; it must be one of {', '.join(row.name for row in rows)}."
+                f"only is {name}, which is not a row; it must be one of {', '.join(row.name for row in rows)}."
             )
     own = {slug(row, scale.configs[row.method]) for row in rows if not names or row.name in names}
     return [run for run in runs if run.slug in own]
 
 
 def share(runs: Sequence[Run], shard: str) -> list[Run]:
-    """A part of the runs, those of a setting together as far as can be: what they share is then compiled once.
+    """A part of the runs; runs of a setting stay together as far as possible, so that they share one compilation.
 
     Raises:
       InputError: on a shard that is not I/N with I from 1 to N.

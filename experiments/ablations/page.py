@@ -1,6 +1,6 @@
-"""Writes docs/ablations.md and its figures from what is published of the tables: `python -m experiments.ablations.page`.
+"""Write docs/ablations.md and its figures from the published tables: `python -m experiments.ablations.page`.
 
-The whole page is written here. Its prose is the tables' own, and every figure in it comes out of results/ablations.
+This script writes the whole page. The prose comes from the tables' modules, and every figure from results/ablations.
 """
 
 import dataclasses
@@ -26,15 +26,16 @@ Published = Mapping[tuple[str, str], Mapping[str, Any]]
 
 HEAD = """# The papers' ablations
 
-Each table is run by one command and stands beside the paper's column. The scale is one that a person can afford, so
-what is compared is the order of the rows and the sign of each effect, not the figures. A row is **confirmed** where
-the 95 % interval of its difference from the baseline (Student's t over seeds, each seed paired with the baseline of
-the same seed) excludes 0 with the paper's sign, **contradicted** where it excludes 0 with the other sign, and else
-*not seen at this scale*. It is one rule for all, and a table that contradicts its paper stays.
+One command computes each table and shows it next to the paper's column. The experiments are small enough for a single
+person's machine. So compare the order of the rows and the sign of each effect, not the figures. One rule decides the
+verdict of every row, by the 95 % interval of its difference from the baseline (Student's t over seeds; each seed is
+paired with the baseline of the same seed). A row is **confirmed** if the interval excludes 0 with the paper's sign,
+**contradicted** if it excludes 0 with the opposite sign, and otherwise *not seen at this scale*. Tables that contradict
+their paper are kept.
 
-`python -m experiments.ablations` lists the tables and what each costs, `--scale` takes one to other images, `--shard
-I/N` spreads it over machines, and the same command goes on after Ctrl-C. `python -m experiments.ablations.page`
-writes this page, from `results/ablations`.
+`python -m experiments.ablations` lists the tables and their cost. `--scale` runs a table on other images, and
+`--shard I/N` distributes it over machines. After Ctrl-C, run the same command again to resume.
+`python -m experiments.ablations.page` writes this page from `results/ablations`.
 """
 
 
@@ -43,16 +44,16 @@ class Options:
     """The page on the papers' ablations."""
 
     results: str = "results/ablations"
-    """Folder of published figures, TABLE-SCALE.json."""
+    """Folder with published figures, TABLE-SCALE.json."""
     page: str = "docs/ablations.md"
-    """The page; its figures stand in a folder of its name."""
+    """The page; its figures are in a folder with the page's name."""
 
 
 def read(folder: pathlib.Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """What is published, by table and scale, in the order of the tables.
+    """The published summaries, by table and scale, in the order of the tables.
 
     Raises:
-      InputError: where a file is no such summary.
+      InputError: if a file is not such a summary.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for name in TABLES:
@@ -67,14 +68,14 @@ def read(folder: pathlib.Path) -> dict[tuple[str, str], dict[str, Any]]:
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f"results is {folder}, where {path.name} is not what python -m experiments.ablations.{name} saves; "
-                    "run that again, or take the file away."
+                    "run that again, or move the file away."
                 ) from error
             found[name, scale] = summary
     return found
 
 
 def write(published: Published, folder: str) -> str:
-    """The page, whose figures lie in `folder` beside it."""
+    """The page, with its figures in `folder` beside it."""
     parts = [HEAD, _overview(published)]
     for name, table in TABLES.items():
         own = {scale: published[name, scale] for scale in SCALES if (name, scale) in published}
@@ -101,7 +102,7 @@ def _overview(published: Published) -> str:
 
 
 def _anchor(title: str) -> str:
-    """The link to a heading, as GitHub and GitLab make it."""
+    """The anchor of a heading, as GitHub and GitLab generate it."""
     kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
     return kept.replace(" ", "-")
 
@@ -121,7 +122,7 @@ def _section(table: Table, scale: str, summary: Mapping[str, Any], folder: str) 
     lines = [
         f"### {table.title}: {scale}\n",
         f"`python -m experiments.ablations.{table.name} --scale {scale}`: {_seeds(summary)} seeds, "
-        f"{show.cost(summary) / 60:.1f} minutes of runs one after another on {summary['device']} ({summary['cores']} cores), "
+        f"{show.cost(summary) / 60:.1f} minutes for all runs in sequence on {summary['device']} ({summary['cores']} cores), "
         f"{versions}. {SCALES[scale].about[0].upper() + SCALES[scale].about[1:]}. Base configurations: {bases}.\n",
     ]
     for group, own in show.groups(rows).items():
@@ -138,7 +139,7 @@ def _section(table: Table, scale: str, summary: Mapping[str, Any], folder: str) 
 
 
 def drawings(published: Published) -> dict[str, bytes]:
-    """The figures by their files' names."""
+    """The figures by file name."""
     return {
         f"{name}-{scale}.svg": drawn(figures.draw(TABLES[name], scale, summary))
         for (name, scale), summary in published.items()

@@ -1,4 +1,4 @@
-"""Runs of a grid side by side, each in a process that keeps to its own cores: small networks leave the other cores idle."""
+"""Parallel runs of a grid, each in a process pinned to its own cores, because small networks leave the other cores idle."""
 
 import multiprocessing
 import os
@@ -11,18 +11,18 @@ from sslax.cli import terminal
 from sslax.errors import InputError
 from sslax.training import Interrupted
 
-# Seconds between looks at whether the processes are alive.
+# Seconds between checks that the processes are alive.
 _LOOK = 1.0
 
 
 def side_by_side(work: Callable[[Any], Any], items: Sequence[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
-    """Pairs of an item and `work(item)`, as they are done, by so many processes.
+    """Yield pairs of an item and `work(item)` as they finish, computed by `jobs` processes.
 
     `work` and the items are pickled. Ctrl-C and SIGTERM reach the processes, which save and stop.
 
     Raises:
-      InputError: the first that an item raises; the other processes are stopped.
-      Interrupted: where a run was asked to stop, or a process has died.
+      InputError: the first one that an item raises; the other processes are stopped.
+      Interrupted: if a run was asked to stop, or a process died.
     """
     context = multiprocessing.get_context("spawn")
     tasks, answers = context.Queue(), context.Queue()
@@ -41,7 +41,7 @@ def side_by_side(work: Callable[[Any], Any], items: Sequence[Any], jobs: int) ->
     except KeyboardInterrupt:
         raise Interrupted("Stopped; what was running is saved.") from None
     finally:
-        # Nothing is left to be taken; who is in the middle of a run saves it and leaves.
+        # Empty the queue; a process in the middle of a run saves it and exits.
         for worker in workers:
             worker.terminate()
         for worker in workers:
@@ -62,7 +62,7 @@ def _next(answers: Any, workers: Sequence[Any]) -> tuple[int, Any, Exception | N
 
 
 def _cores(jobs: int) -> list[list[int]]:
-    """The cores of each process; all of them where the system does not tell."""
+    """The cores of each process; all cores if the system does not support affinity."""
     if not hasattr(os, "sched_getaffinity"):
         return [[] for _ in range(jobs)]
     ours = sorted(os.sched_getaffinity(0))
@@ -70,14 +70,14 @@ def _cores(jobs: int) -> list[list[int]]:
 
 
 def _work(work: Callable[[Any], Any], items: list[Any], tasks: Any, answers: Any, cores: list[int]) -> None:
-    """What a process does: one item after another, until it is ended."""
+    """The loop of a worker process: it processes one item after another until it is terminated."""
     if cores:
         os.sched_setaffinity(0, cores)
     terminal.keep_programs()
-    # Ctrl-C comes to the whole group; only a run in its loop has something to save, and takes both signals itself.
+    # Ctrl-C reaches the whole process group. Only the training loop has state to save, and it handles both signals itself.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    # Where the one that waits for the answers is killed, nobody would end this one.
+    # If the parent process is killed, nothing else would end this process.
     parent = os.getppid()
     while os.getppid() == parent:
         try:
@@ -91,5 +91,5 @@ def _work(work: Callable[[Any], Any], items: list[Any], tasks: Any, answers: Any
             answer = index, None, error
         answers.put(answer)
         if answer[2] is not None:
-            # Nothing more is begun: who waits for the answers ends the others.
+            # Start no further item; the parent process ends the other processes.
             return

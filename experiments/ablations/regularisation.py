@@ -1,4 +1,4 @@
-"""What is called needed: weight decay, LARS, warmup and BatchNorm, each left out.
+"""Parts that the papers call necessary: weight decay, LARS, warmup and BatchNorm, each removed.
 
 `python -m experiments.ablations.regularisation`.
 """
@@ -13,7 +13,7 @@ NAMES = {"simclr": "SimCLR", "byol": "BYOL", "dino": "DINO"}
 
 
 def settings(scale: str) -> list[Setting]:
-    """For each method its configuration, and it without one thing; the optimiser is exchanged for the other kind."""
+    """For each method its configuration, and variants without one part; the optimiser is replaced by the other kind."""
     return [row for method in NAMES for row in _of(scale, method)]
 
 
@@ -46,7 +46,7 @@ def _of(scale: str, method: str) -> list[Setting]:
     return [
         Setting(name, changes, paper_sign=sign, method=method, group=NAMES[method], baseline=name == "as configured")
         for name, changes, sign in rows
-        # A recipe may do without already.
+        # A recipe may already lack this part.
         if not changes or changed(base, changes) != base
     ]
 
@@ -55,13 +55,15 @@ TABLE = Table(
     name="regularisation",
     title="What breaks without weight decay, LARS, warmup, BatchNorm",
     source="The papers' own recipes; of each difference the sign alone is the literature's",
-    claim="Large-batch training is said to need LARS, warmup and a little weight decay, and BYOL its BatchNorm.",
+    claim="Large-batch training is said to need LARS, warmup and a little weight decay, and BYOL to need BatchNorm.",
     settings=settings,
     discussion={
-        "digits": "At this scale next to nothing breaks: neither weight decay nor warmup is missed, and LARS does as "
-        "well as AdamW but for DINO, which was made for the latter. BatchNorm is missed by DINO's head, where "
-        "it shortens the way out of uniform targets. BYOL without any norm is within the spread of BYOL, "
-        "though its outputs become constant, which the watch names in every run."
+        "digits": (
+            "At this scale almost nothing breaks. Removing weight decay or warmup costs nothing. LARS is as good "
+            "as AdamW, except for DINO, which was designed with AdamW. Removing BatchNorm harms DINO's head, "
+            "where BatchNorm shortens the phase of uniform targets. BYOL without any norm is within the spread of "
+            "BYOL, but its outputs become constant, and collapse detection names this in every run."
+        )
     },
     seeds=3,
 )

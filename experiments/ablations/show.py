@@ -1,4 +1,4 @@
-"""A table as it is shown, on the terminal and in Markdown, from what is saved of its runs."""
+"""Show a table on the terminal and in Markdown, from the saved data of its runs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -66,21 +66,21 @@ def rank_sentence(rank: Rank) -> str:
 
 
 def best_sentence(found: Best) -> str:
-    """Where the paper's best row comes here, in words."""
+    """The rank of the paper's best row here, in words."""
     return (
         f"The paper's best row, {found.papers.setting.name}, is number {found.place} of {found.of} here, {found.ahead:+.1f} "
-        f"[{found.low:+.1f}, {found.high:+.1f}] beside {found.other.setting.name} over {found.pairs} seeds."
+        f"[{found.low:+.1f}, {found.high:+.1f}] compared with {found.other.setting.name} over {found.pairs} seeds."
     )
 
 
 def sentences(table: Table, rows: Sequence[Row]) -> list[str]:
-    """What stands below a table: ρ of each of its columns, and of a matrix where the paper's best comes."""
+    """The sentences below a table: ρ of each of its columns, and for a matrix the rank of the paper's best row."""
     found = best(rows) if table.figure == "heatmap" else None
     return [*map(rank_sentence, ranks(rows)), *([] if found is None else [best_sentence(found)])]
 
 
 def measured(rows: Sequence[Row]) -> str:
-    """What the figures of these rows are: one measure for all."""
+    """The measure of these rows' figures, which is the same for all."""
     return " and ".join(dict.fromkeys(_MEASURES[row.setting.measure] for row in rows))
 
 
@@ -93,7 +93,7 @@ def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def context(summary: Mapping[str, Any], scale_rows: Sequence[Row]) -> str:
-    """What raw pixels and the untrained network come to, by the baselines' runs; empty where no run told."""
+    """The accuracies of raw pixels and of the untrained network, from the baselines' runs; empty if no run has them."""
     told = []
     for measure, title in _MEASURES.items():
         if not any(row.setting.measure == measure for row in scale_rows):
@@ -111,7 +111,7 @@ def context(summary: Mapping[str, Any], scale_rows: Sequence[Row]) -> str:
 
 
 def print_table(table: Table, scale: str, summary: Mapping[str, Any]) -> None:
-    """The table on the terminal, a part for each group, with ρ below it."""
+    """The table for the terminal, with a part for each group, and ρ below it."""
     rows = analyse(table, scale, summary["runs"])
     for group, own in groups(rows).items():
         printed = Printed(title=f"{table.title}{f', {group}' if group else ''}: {measured(own)}, % ({scale})")
@@ -128,11 +128,11 @@ def print_table(table: Table, scale: str, summary: Mapping[str, Any]) -> None:
 
 
 def print_wide(printed: Printed) -> None:
-    """A table on the terminal; a log has no width of its own, and one that is folded into 80 columns cannot be read."""
+    """Print a table on the terminal, or wide in a log, which has no width; folded to 80 columns it would be unreadable."""
     wide = terminal.console if terminal.console.is_terminal else Console(width=_LOG_WIDTH, highlight=False)
     wide.print(printed)
 
 
 def cost(summary: Mapping[str, Any]) -> float:
-    """Seconds that the runs of a table took, one after another."""
+    """Total seconds of the runs of a table."""
     return sum(run.get("seconds", 0.0) for alike in summary["runs"].values() for run in alike.values())

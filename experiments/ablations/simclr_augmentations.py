@@ -19,7 +19,7 @@ PAPER = (
 
 
 def settings(scale: str) -> list[Setting]:
-    """The seven ops alone and their 21 unordered pairs; the paper's figure of a pair is the mean of its two orders."""
+    """The seven single ops and their 21 unordered pairs; the paper's figure for a pair is the mean of its two orders."""
     singles = [_setting((op,), PAPER[i][i]) for i, op in enumerate(OPS)]
     pairs = [
         _setting((OPS[i], OPS[j]), round((PAPER[i][j] + PAPER[j][i]) / 2, 2))
@@ -46,13 +46,19 @@ TABLE = Table(
     claim="No single augmentation suffices, and of all pairs crop with colour distortion is by far the best.",
     settings=settings,
     discussion={
-        "digits": "Gray digits of eight pixels have no colours, and the linear probe is near its ceiling. The order of the "
-        "rows is still much the paper's: all that is best has a crop in it, and turning digits around is worst.",
-        "cifar10-cpu": "The three best rows all have colour or Sobel's edges with a crop or a cutout, and the paper's pair is "
-        "among them, but a cutout does as well beside colours as the crop: the interval of their difference has 0 in it. All "
-        "is near raw pixels, since a few hundred steps of a small network are little training, so the order of the other "
-        "rows is only weakly the paper's. Those best three and the baseline have five seeds, the rest two, which give no "
-        "verdict.",
+        "digits": (
+            "Gray digits of eight pixels have no colours, and the linear probe is near its ceiling. Even so, the "
+            "order of the rows is close to the paper's: every good row contains a crop, and rotating digits is "
+            "worst."
+        ),
+        "cifar10-cpu": (
+            "Each of the three best rows combines colour or Sobel edges with a crop or a cutout. The paper's best "
+            "pair is among them, but cutout with colour is as good as crop with colour: the interval of their "
+            "difference contains 0. All rows are close to raw pixels, because a few hundred steps of a small "
+            "network are little training, so the order of the other rows agrees only weakly with the paper's. The "
+            "three best rows and the baseline have five seeds. The others have two, which is too few for a "
+            "verdict."
+        ),
     },
     seeds=2,
     figure="heatmap",

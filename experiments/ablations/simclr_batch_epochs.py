@@ -8,7 +8,8 @@ PAPER = {
     1024: (62.8, 65.3, 67.2, 68.5),
     4096: (64.6, 66.5, 68.2, 68.9),
 }
-# The paper's batches and epochs are stood for by smaller ones, sixteen times as large and eight times as long at most.
+# Smaller batches and fewer epochs replace the paper's; the largest batch is sixteen times the smallest, and the longest run
+# eight times the shortest.
 BATCHES = {
     "digits": (32, 128, 512),
     "cifar10-cpu": (64, 256, 1024),
@@ -24,8 +25,8 @@ EPOCHS = {
 
 
 def settings(scale: str) -> list[Setting]:
-    """Three batches by four lengths; the learning rate grows with the batch, as the paper's does."""
-    # Adam's rates are scaled by the root of the batch, LARS' and SGD's in proportion; both are 1 at the base's own batch.
+    """Three batch sizes and four training lengths; the learning rate grows with the batch size, as in the paper."""
+    # Adam's rate scales with the root of the batch size, LARS' and SGD's linearly; the factor is 1 at the base batch size.
     rows = []
     for batch, (of, figures) in zip(BATCHES[scale], PAPER.items(), strict=True):
         for epochs, length, paper in zip(EPOCHS[scale], (100, 200, 400, 800), figures, strict=True):
@@ -51,14 +52,17 @@ TABLE = Table(
     name="simclr_batch_epochs",
     title="SimCLR: batch size and length of training",
     source="Chen et al. 2020, figure 9; ResNet-50, ImageNet, linear top-1",
-    claim="Larger batches are better where training is short, and the more so the shorter; longer training is better "
-    "throughout.",
+    claim=(
+        "Larger batches are better for short training, and more so the shorter it is. Longer training is always better."
+    ),
     settings=settings,
     discussion={
-        "digits": "Longer training is better for every batch, as in the paper, until the linear probe is near its "
-        "ceiling. Larger batches are not better where training is short: an epoch of so small a set is a few "
-        "steps of a large batch, and the shortest training a few dozen; the paper's shortest has tens of "
-        "thousands."
+        "digits": (
+            "As in the paper, longer training is better for every batch size, until the linear probe is near its "
+            "ceiling. Larger batches are not better for short training: with so small a dataset, an epoch has "
+            "only a few steps of a large batch. The shortest training has a few dozen steps, the paper's shortest "
+            "has tens of thousands."
+        )
     },
     seeds=3,
     figure="lines",

@@ -5,7 +5,7 @@ from experiments.ablations.table import Setting, Table
 
 
 def settings(scale: str) -> list[Setting]:
-    """No head, a linear and a nonlinear one, judged before it (h); the head's output (z) beside what comes before it."""
+    """No head, a linear and a nonlinear head, with features evaluated before it (h); and the head's output (z) against h."""
     heads = [(2, "nonlinear head", None), (1, "linear head", -3.0), (0, "no head", -10.0)]
     judged = [
         Setting(name, {"method.projector_layers": layers}, paper_change=change, group="h", baseline=layers == 2)
@@ -32,13 +32,17 @@ TABLE = Table(
     name="simclr_head",
     title="SimCLR: the projection head",
     source="Chen et al. 2020, figure 8 and section 4.2; ResNet-50, ImageNet, 100 epochs, linear top-1",
-    claim="A nonlinear head is better than a linear one (+3) and much better than none (+10), what comes before it is worth "
-    "over 10 points more than its output, and its width does not matter.",
+    claim=(
+        "A nonlinear head is better than a linear one (+3) and much better than none (+10). The features before "
+        "the head are over 10 points better than its output. The width of the output does not matter."
+    ),
     settings=settings,
     discussion={
-        "digits": "The linear probe is near its ceiling in every row, where the raw pixels are as well, so that the "
-        "heads do not differ. What comes after the head is worth less than what comes before it, with an "
-        "interval that just reaches nothing. That the width of the output does not matter is so here too."
+        "digits": (
+            "The linear probe is near its ceiling in every row, and so are the raw pixels. So the heads do not "
+            "differ. The output of the head is worse than the features before it, with an interval that just "
+            "reaches zero. As in the paper, the width of the output does not matter."
+        )
     },
     seeds=5,
 )

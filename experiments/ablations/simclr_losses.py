@@ -5,7 +5,7 @@ from experiments.ablations.table import Setting, Table
 
 
 def settings(scale: str) -> list[Setting]:
-    """NT-Xent, and the logistic and the margin loss, each over all negatives and over semi-hard ones."""
+    """NT-Xent, and the logistic and the margin loss, each with all negatives and with semi-hard negatives."""
     logistic, margin = {"method.loss": "nt-logistic"}, {"method.loss": "margin"}
     mined = {"method.semi_hard": True}
     return [
@@ -21,11 +21,13 @@ TABLE = Table(
     name="simclr_losses",
     title="SimCLR: the contrastive loss",
     source="Chen et al. 2020, table 4; ResNet-50, ImageNet, 100 epochs, linear top-1",
-    claim="NT-Xent is best; semi-hard negatives help the other losses and do not bring them near.",
+    claim="NT-Xent is best. Semi-hard negatives improve the other losses, but these stay far behind.",
     settings=settings,
     discussion={
-        "digits": "The linear probe is near its ceiling in every row, where the raw pixels are as well, so that digits "
-        "do not tell the losses apart."
+        "digits": (
+            "The linear probe is near its ceiling in every row, and so are the raw pixels. So digits do not "
+            "distinguish the losses."
+        )
     },
     seeds=5,
 )

@@ -26,7 +26,7 @@ TABLE = Table(
     name="simclr_strength",
     title="SimCLR: strength of the colour jitter",
     source="Chen et al. 2020, table 1; ResNet-50, ImageNet, 100 epochs, linear top-1",
-    claim="Stronger colour augmentation improves what is learned without labels, though it harms supervised learning.",
+    claim="Stronger colour augmentation improves self-supervised features, although it harms supervised learning.",
     settings=settings,
     seeds=3,
 )

@@ -1,4 +1,4 @@
-"""What an ablation is: a table of settings, each a few changes of a base configuration beside the paper's value."""
+"""The definition of an ablation: a table of settings, each with changes of a base configuration and the paper's value."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any, Literal
 from sslax.config import Config
 
 Features = Literal["pretrained", "projection", "untrained"]
-"""Whose features are judged: the trained backbone's, its head's outputs, or the backbone's before training."""
+"""The features to evaluate: the trained backbone's, its head's outputs, or the untrained backbone's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,18 +15,18 @@ class Setting:
     """One row of a table.
 
     Attributes:
-      name: as the paper calls it.
-      changes: fields of the base configuration, by their flags' names ("method.temperature"), and their values.
-      paper: the paper's figure, in per cent; None where it has none.
-      paper_change: the paper's figure less its baseline's, where it gives no more than that.
-      paper_sign: -1 or 1 where it only says that the row is worse or better.
-      method: whose base configuration is changed.
-      group: rows of a group have one baseline and one Spearman's ρ.
-      baseline: what the other rows of the group are compared with.
+      name: the name in the paper.
+      changes: changed fields of the base configuration, by flag name ("method.temperature"), and their values.
+      paper: the paper's figure, in per cent; None if it has none.
+      paper_change: the paper's figure minus its baseline's, if the paper gives only the difference.
+      paper_sign: -1 or 1 if the paper only says that the row is worse or better.
+      method: the method of the base configuration.
+      group: rows of a group share one baseline and one Spearman's ρ.
+      baseline: whether this row is the baseline of its group.
       measure: "linear" or "knn20".
-      features: whose features are judged.
-      photographs: the row needs colours or objects, and does not apply to gray digits.
-      at: where the row stands in a figure with axes, (x,) or (x, y).
+      features: the features to evaluate.
+      photographs: whether the row needs colours or objects, and does not apply to gray digits.
+      at: the row's position in a figure with axes, (x,) or (x, y).
     """
 
     name: str
@@ -48,19 +48,19 @@ class Table:
     """One of a paper's tables.
 
     Attributes:
-      name: of the module, and of what is saved.
-      title: in a few words.
+      name: name of the module and of the saved files.
+      title: a short title.
       source: paper, table or figure, network and data.
-      claim: what the paper concludes, a sentence or two.
+      claim: the paper's conclusion, in a sentence or two.
       settings: scale -> the rows at that scale.
-      seeds: runs of each row, unless asked for others.
-      figure: how it is drawn: "dots" for rows with intervals, "lines" over x for each group, "heatmap" of pairs, "curves" over
+      seeds: default number of runs per row.
+      figure: kind of figure: "dots" for rows with intervals, "lines" over x for each group, "heatmap" of pairs, "curves" over
         training steps.
-      x: what the x axis of "lines" is, or the columns of "heatmap" are.
-      y: what the rows of "heatmap" are.
-      metrics: names in the runs' metrics whose last values the table shows.
-      curves: names in the runs' metrics that are kept step by step and drawn.
-      discussion: what is to be said of the results at a scale, by scale; no figures, which stand in the table.
+      x: label of the x axis of "lines", or of the columns of "heatmap".
+      y: label of the rows of "heatmap".
+      metrics: names of the runs' metrics with last values that the table shows.
+      curves: names of the runs' metrics that are stored step by step and drawn.
+      discussion: discussion of the results, by scale; without figures, which are in the table.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Table:
 
 
 def changed(config: Config, changes: Mapping[str, Any]) -> Config:
-    """`config` with the fields that `changes` names replaced; a name that is no field is a TypeError."""
+    """`config` with the fields in `changes` replaced; an unknown field raises TypeError."""
     for name, value in changes.items():
         config = _replaced(config, name.split("."), value)
     return config
@@ -90,7 +90,7 @@ def _replaced(part: Any, path: list[str], value: Any) -> Any:
 
 
 def slug(setting: Setting, base: Config) -> str:
-    """The folder of a setting's runs; settings that train alike, what they do not change left out, have the same."""
+    """The folder name of a setting's runs; settings with equal training have the same name, as unchanged fields are omitted."""
 
     def plain(value: Any) -> str:
         return "-".join(map(plain, value)) if isinstance(value, tuple) else str(value)
@@ -104,7 +104,7 @@ def slug(setting: Setting, base: Config) -> str:
 
 
 def flags(setting: Setting) -> str:
-    """The changes as they would be given on the command line."""
+    """The changes as command-line flags."""
 
     def plain(value: Any) -> str:
         return " ".join(map(plain, value)) if isinstance(value, tuple) else str(value)

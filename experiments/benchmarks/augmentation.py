@@ -1,10 +1,10 @@
-"""SimCLR's views: images a second beside dm-pix's ops and kornia, in the same run.
+"""SimCLR's views: images per second, compared with dm-pix's ops and kornia in the same run.
 
 `python -m experiments.benchmarks.augmentation [--small N --large N --rounds N]`. A figure counts single views, from uint8
-canvases to float32. dm-pix has no crop of random size, no random order and no clipping between ops, and applies what
-it has to every image: its ops are chained under vmap (random crop of one size, resize by jax.image, flip, brightness,
-contrast, saturation, hue, grayscale, blur), so it does less. kornia is compared where it is installed with PyTorch for the
-same device; its jitter has one order a batch.
+canvases to float32. dm-pix has no crop of random size, no random order and no clipping between ops, and it applies every op
+to every image. Its ops are chained under vmap (random crop of one size, resize by jax.image, flip, brightness, contrast,
+saturation, hue, grayscale, blur), so it does less work. kornia is included if it is installed with PyTorch for the same
+device; its jitter has one order per batch.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ from sslax.augment import SimCLRViews, branch_view, sample_order
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Speed of SimCLR's views beside its rivals."""
+    """Speed of SimCLR's views, compared with other libraries."""
 
     small: int = 512
     """Images in a batch at 32 pixels."""
     large: int | None = None
-    """Images in a batch at 224 pixels; None is 256, and 16 on CPU, where a batch that leaves the cache is slower."""
+    """Images in a batch at 224 pixels; None is 256, or 16 on CPU, where a batch larger than the cache is slower."""
     rounds: int = 11
-    """Timed calls of each, in turn; the median counts."""
+    """Timed calls of each, alternating; the median counts."""
 
 
 def ours(key: Key[Array, ""], images: UInt8[Array, "n h w 3"], recipe: SimCLRViews) -> Float[Array, "n s s 3"]:
@@ -44,9 +44,9 @@ def ours(key: Key[Array, ""], images: UInt8[Array, "n h w 3"], recipe: SimCLRVie
 
 
 def with_dm_pix(key: Key[Array, ""], images: UInt8[Array, "n h w 3"], recipe: SimCLRViews) -> Float[Array, "n s s 3"]:
-    """What dm-pix has of the same ops, in a fixed order."""
+    """The same ops as far as dm-pix has them, in a fixed order."""
     branch, size = recipe.branch(), recipe.size
-    side = round(0.73 * size)  # Of the mean area of the random crops.
+    side = round(0.73 * size)  # This crop has the mean area of the random crops.
 
     def one(key: Key[Array, ""], image: UInt8[Array, "h w 3"]) -> Float[Array, "s s 3"]:
         keys = jax.random.split(key, 8)
@@ -68,7 +68,7 @@ def with_dm_pix(key: Key[Array, ""], images: UInt8[Array, "n h w 3"], recipe: Si
 
 
 def with_kornia(images: UInt8[Array, "n h w 3"], recipe: SimCLRViews) -> Callable[[], object] | None:
-    """kornia's views of the same images, or None where it is not installed for this device."""
+    """kornia's views of the same images, or None if it is not installed for this device."""
     device = torch_device()
     if device is None:
         return None
@@ -99,7 +99,7 @@ def with_kornia(images: UInt8[Array, "n h w 3"], recipe: SimCLRViews) -> Callabl
 
 
 def run(options: Options) -> None:
-    """Print a line for each kind of view and rival."""
+    """Print a line for each kind of view and library."""
     small, large = SimCLRViews.small(32), SimCLRViews()
     many = options.large or (16 if jax.default_backend() == "cpu" else 256)
     by_batch = dataclasses.replace(small, jitter_order="batch")

@@ -1,8 +1,8 @@
 """Bytes that a training step communicates, counted in its compiled program, on 1 to 8 devices.
 
-`python -m experiments.benchmarks.collectives [--configs NAME …]`. The program is the one for so many CPU devices of this
-machine; nothing is run. An operation's bytes are those of the whole array that it concerns, on one device: what is reduced,
-or what is gathered. Inside a loop they count once for each of its trips.
+`python -m experiments.benchmarks.collectives [--configs NAME …]`. The program is compiled for that number of CPU devices on
+this machine, but not run. The bytes of an operation are those of its whole array on one device: the array that is reduced, or
+the gathered array. Inside a loop they count once per trip.
 """
 
 import collections
@@ -38,7 +38,7 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Bytes a training step communicates."""
+    """Bytes that a training step communicates."""
 
     configs: tuple[str, ...] = ("simclr-digits", "byol-digits", "dino-digits")
     """Configurations, by name."""
@@ -50,13 +50,13 @@ def collective_bytes(program: str) -> dict[str, int]:
     """Bytes of each kind of collective operation in a compiled program, on one device.
 
     Args:
-      program: the text of the compiled HLO, as `compiled.as_text()` gives it.
+      program: the text of the compiled HLO, from `compiled.as_text()`.
 
     Returns:
-      "all-reduce f32" -> bytes, and so on; empty where nothing is communicated.
+      A dictionary such as "all-reduce f32" -> bytes; empty if the program communicates nothing.
 
     Raises:
-      ValueError: where one stands in a loop whose number of trips the program does not tell.
+      ValueError: if a collective is inside a loop with an unknown number of trips.
     """
     own: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     calls: dict[str, list[tuple[str, int | None]]] = collections.defaultdict(list)
@@ -71,7 +71,7 @@ def collective_bytes(program: str) -> dict[str, int]:
             if operation := _OPERATION.search(rest):
                 result, operands = rest[: operation.start()], rest[operation.end() :].split(")")[0]
                 given = sum(sizes.get(operand, 0) for operand in re.findall(r"%?([\w.-]+)", operands))
-                # What a -start gives holds its operands as well.
+                # The result of a -start operation also contains its operands.
                 gives = _size(result) - (given if operation[2] else 0)
                 own[here][f"{operation[1]} {_types(result)}"] += max(given, gives)
             sizes[name] = _size(re.split(r"\s[a-z][\w-]*\(", rest)[0])
@@ -87,7 +87,7 @@ def collective_bytes(program: str) -> dict[str, int]:
         for other, times in calls[computation]:
             inside = total(other)
             if inside and times is None:
-                raise ValueError(f"{other} communicates in a loop whose number of trips is not known.")
+                raise ValueError(f"{other} communicates in a loop with an unknown number of trips; it must be known.")
             for kind, nbytes in inside.items():
                 found[kind] += nbytes * (times or 0)
         return found
@@ -100,7 +100,7 @@ def _shapes(text: str) -> list[tuple[str, str]]:
 
 
 def _size(text: str) -> int:
-    """Bytes of a type as HLO writes it, tuples too."""
+    """Bytes of an HLO type, including tuples."""
     return sum(_bits(kind) * math.prod(map(int, filter(None, shape.split(",")))) // 8 for kind, shape in _shapes(text))
 
 
@@ -116,10 +116,10 @@ def step_bytes(config: Config, *, images: int, canvas: int, devices: int) -> tup
     """`collective_bytes` of a configuration's training step on resident images, and the bytes of its gradient.
 
     Args:
-      config: a configuration that `check` has passed.
-      images: in the set.
-      canvas: their side, pixels.
-      devices: how many of those that are there.
+      config: a configuration that has passed `check`.
+      images: number of images in the set.
+      canvas: side of the canvases in pixels.
+      devices: number of devices to use.
     """
     built = build_for(config, images=images, canvas=canvas, devices=jax.devices()[:devices])
     state = init_state(built.method, built.tx, jax.random.key(config.seed), built.image_shape, built.mesh)
@@ -155,9 +155,9 @@ def run(options: Options, configs: Mapping[str, Config] = CONFIGS) -> None:
 
 
 def main() -> None:
-    """The command line, on eight devices of a CPU."""
+    """The command line, with eight CPU devices."""
     options = tyro.cli(Options, prog="python -m experiments.benchmarks.collectives")
-    # Libraries have asked for the devices by now, while they were imported.
+    # Imported libraries have already initialised the devices.
     clear_backends()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 8)

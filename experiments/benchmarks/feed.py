@@ -1,7 +1,7 @@
-"""Streamed images beside decoding alone, and cached images beside decoding: images a second, in the same run.
+"""Images per second of the streamed feed compared with decoding alone, and of the cache compared with decoding, in one run.
 
-`python -m experiments.benchmarks.feed --data folder:PATH`. Decoding alone is a plain loop over the function that all feeds
-decode with, in as many threads; whatever the streamed feed loses to it goes to waiting, copying and putting in order. All
+`python -m experiments.benchmarks.feed --data folder:PATH`. Decoding alone is a plain loop over the decoding function of all
+feeds, with the same number of threads. The difference to the streamed feed is the time for waiting, copying and ordering. All
 read the same images in the same shuffled order.
 """
 
@@ -24,31 +24,31 @@ from sslax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Images a second of the streamed and the cached feed, beside decoding alone."""
+    """Images per second of the streamed and the cached feed, compared with decoding alone."""
 
     data: str
     """Images to read: folder:PATH or tfds:NAME."""
     canvas: int = 128
-    """Side of the canvases, pixels."""
+    """Side of the canvases in pixels."""
     images: int = 2048
-    """Images of a timed round."""
+    """Images per timed round."""
     batch_size: int = 256
-    """Images of a batch."""
+    """Images per batch."""
     rounds: int = 7
-    """Timed rounds of each, in turn; the median counts."""
+    """Timed rounds of each, alternating; the median counts."""
     threads: int | None = None
-    """Threads that read; None is one a core."""
+    """Number of reading threads; None uses one per core."""
 
 
 def decode_alone(split: LazySplit, indices: np.ndarray, threads: int) -> int:
-    """Decode these images in threads and throw them away; how many they were."""
+    """Decode the images at `indices` in threads and discard them; return their number."""
     pieces = np.array_split(indices, -(-len(indices) // 16))
     with ThreadPoolExecutor(threads) as pool:
         return sum(len(images.images) for images in pool.map(split.read, pieces))
 
 
 def through_the_feed(split: Split | LazySplit, indices: np.ndarray, threads: int, batch_size: int) -> int:
-    """Read these images as the streamed feed does, batch by batch; how many they were."""
+    """Read the images at `indices` with the streamed feed, batch by batch; return their number."""
     return sum(len(batch.images) for batch in read_batches(split, Once(indices, batch_size), threads=threads))
 
 
@@ -60,10 +60,10 @@ def run(options: Options) -> None:
             raise InputError(f"{name} is {value}; it must be at least 1.")
     data = open_lazily(options.data, canvas=options.canvas)
     if not isinstance(data, LazyDataset):
-        raise InputError(f"data is {options.data}, which needs no decoding; it must be a folder or a set of tfds.")
+        raise InputError(f"data is {options.data}, which needs no decoding; it must be folder:PATH or tfds:NAME.")
     threads = options.threads or default_threads()
     order = np.random.default_rng(0).permutation(len(data.train))[: options.images]
-    # Only what is read is cached, or a large set would be decoded for nothing.
+    # Cache only the images that are read; a large set would be decoded for nothing.
     chosen = dataclasses.replace(
         data.train, fetch=_Chosen(data.train, order), names=[data.train.names[i] for i in order]
     )
@@ -87,7 +87,7 @@ def run(options: Options) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Chosen:
-    """Some images of a split, in an order of their own."""
+    """Selected images of a split, in a given order."""
 
     split: LazySplit
     order: np.ndarray

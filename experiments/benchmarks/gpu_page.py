@@ -1,7 +1,7 @@
-"""The tables of docs/performance.md on GPUs, of the lines in results/*-gpu.jsonl.
+"""The GPU tables of docs/performance.md, from the lines in results/*-gpu.jsonl.
 
-A file holds what a benchmark printed on a GPU, or lines of whole runs and of other libraries; each line says by its fields
-what it is. A row that nobody has measured says so.
+A file holds the output of a benchmark on a GPU, or lines of whole runs and of other libraries; the fields of a line identify
+its kind. A row without a measurement says so.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from sslax.errors import InputError
 
 NAME = "gpu"
 UNMEASURED = "not measured"
-# The steps that the page is about, with their batch sizes.
+# The steps that the page shows, with their batch sizes.
 STEPS = {
     "simclr-cifar10": 512,
     "byol-cifar10": 512,
@@ -23,17 +23,17 @@ STEPS = {
     "simclr-imagenet": 256,
     "dino-imagenet": 64,
 }
-# The other benchmarks, by how the names of their lines begin.
+# The other benchmarks, by the prefix of the names of their lines.
 OTHERS = {"losses": "nt_xent", "augmentation": "SimCLR view", "knn": "kNN"}
-# Rows of the table of kernels for each step.
+# Number of rows per step in the table of kernels.
 _KERNELS = 10
 
 
 def read(folder: pathlib.Path) -> Lines:
-    """The lines of all files of GPUs; none is no error.
+    """The lines of all GPU files; there may be none.
 
     Raises:
-      InputError: where a file holds other things.
+      InputError: if a file has other content.
     """
     lines: list[Mapping[str, Any]] = []
     for path in sorted(folder.glob("*-gpu.jsonl")):
@@ -47,7 +47,7 @@ def read(folder: pathlib.Path) -> Lines:
 
 
 def where(results: Mapping[str, Lines]) -> str:
-    """The devices, the versions, and the revision where a line names one."""
+    """The devices, the versions, and the revision if a line has one."""
 
     def key(line: Mapping[str, Any]) -> tuple[str, str, str]:
         return line["device"], line.get("revision", ""), line.get("date", "")
@@ -61,7 +61,7 @@ def where(results: Mapping[str, Lines]) -> str:
 
 
 def runs_table(results: Mapping[str, Lines]) -> str:
-    """Whole runs: their time, and what they reach."""
+    """The table of whole runs: their time and accuracy."""
 
     def row(line: Mapping[str, Any]) -> list[str]:
         reached = line["result"]["pretrained"]
@@ -83,7 +83,7 @@ def runs_table(results: Mapping[str, Lines]) -> str:
 
 
 def steps_table(results: Mapping[str, Lines]) -> str:
-    """The training steps: speed, utilisation, memory, the host's share and compilation."""
+    """The table of training steps: speed, utilisation, memory, the host's share and compilation."""
 
     def row(name: str, line: Mapping[str, Any]) -> list[str]:
         return [
@@ -106,7 +106,7 @@ def steps_table(results: Mapping[str, Lines]) -> str:
 
 
 def parts_table(results: Mapping[str, Lines]) -> str:
-    """The time of a step and of its parts apart."""
+    """The table of the time of a step and of its separate parts."""
 
     def row(name: str, line: Mapping[str, Any]) -> list[str]:
         times = [number(line[part], " ms") for part in ("step_ms", "views_ms", "gradient_ms", "update_ms")]
@@ -117,7 +117,7 @@ def parts_table(results: Mapping[str, Lines]) -> str:
 
 
 def kernels_table(results: Mapping[str, Lines]) -> str:
-    """The kernels that take the most time of each step."""
+    """The table of the slowest kernels of each step."""
     columns = ["configuration", "device", "kernel", "share", "time", "calls"]
     rows = []
     for name in _names(results):
@@ -139,7 +139,7 @@ def kernels_table(results: Mapping[str, Lines]) -> str:
 
 
 def rivals_table(results: Mapping[str, Lines]) -> str:
-    """Losses, views and kNN beside their rivals."""
+    """The table of losses, views and kNN, compared with other libraries."""
     columns = ["what", "device", "unit", "sslax", "rival", "", "ratio"]
     rows = []
     for benchmark, start in OTHERS.items():
@@ -152,7 +152,7 @@ def rivals_table(results: Mapping[str, Lines]) -> str:
 
 
 def lightly_table(results: Mapping[str, Lines]) -> str:
-    """Another library's step and epoch."""
+    """The table of another library's step and epoch."""
 
     def row(line: Mapping[str, Any]) -> list[str]:
         rate = line["images_per_s"]
@@ -170,7 +170,7 @@ def _by_step(
     row: Callable[[str, Mapping[str, Any]], list[str]],
     wanted: Callable[[Mapping[str, Any]], bool],
 ) -> str:
-    """A table with rows for each step, of which one says where there is no line."""
+    """A table with rows for each step; a step without a line gets a row that says so."""
     rows = []
     for name in _names(results):
         found = [row(name, line) for line in _steps(results, name) if wanted(line)]
@@ -179,7 +179,7 @@ def _by_step(
 
 
 def _names(results: Mapping[str, Lines]) -> list[str]:
-    """The configurations that the page is about, then all others that have been measured."""
+    """The page's configurations, then all other measured ones."""
     found = [line["name"].removeprefix(_STEP) for line in results[NAME] if line["name"].startswith(_STEP)]
     return list(dict.fromkeys([*STEPS, *found]))
 

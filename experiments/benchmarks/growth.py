@@ -1,8 +1,8 @@
-"""How cost grows: NT-Xent over the pairs of a batch, kNN over the rows that vote.
+"""Scaling of time and memory: NT-Xent with the pairs of a batch, kNN with the number of labelled features.
 
-`python -m experiments.benchmarks.growth`. Temporaries are those of the compiled program; times, where a call is not too long
-for the machine, medians beside the next smaller size in the same run. What grows with the number of devices, the bytes
-communicated, is `experiments.benchmarks.collectives`.
+`python -m experiments.benchmarks.growth`. Temporaries are those of the compiled program. Times are medians, measured in
+alternation with the next smaller size, for sizes that do not take too long. For the bytes communicated by number of devices
+see `experiments.benchmarks.collectives`.
 """
 
 import dataclasses
@@ -24,19 +24,19 @@ class Options:
     """Time and memory over sizes."""
 
     pairs: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
-    """Pairs of NT-Xent, forward and backward."""
+    """Numbers of pairs for NT-Xent, forward and backward."""
     dimensions: int = 128
-    """Width of their embeddings."""
+    """Width of the embeddings."""
     rows: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
-    """Features of known class in kNN, of width 512."""
+    """Numbers of labelled features for kNN, of width 512."""
     queries: int = 1000
-    """Features that are classified."""
+    """Number of features to classify."""
     timed_pairs: int = 32768
-    """Largest number of pairs that is timed; of more only the memory is told."""
+    """Largest number of pairs to time; for more, only the memory is measured."""
     timed_rows: int = 100_000
-    """Largest number of rows that is timed."""
+    """Largest number of rows to time."""
     rounds: int = 5
-    """Timed calls of each size, in turn with the next smaller; the median counts."""
+    """Timed calls of each size, alternating with the next smaller; the median counts."""
 
 
 def run(options: Options) -> None:
@@ -49,7 +49,7 @@ def run(options: Options) -> None:
 
 
 def _loss(pairs: int, options: Options) -> tuple[jax.stages.Compiled, Callable[[], Callable[[], object]]]:
-    """The compiled loss with gradients, and what makes a call of it."""
+    """The compiled loss with gradients, and a function that calls it."""
     compiled = losses.ours(pairs, options.dimensions)
 
     def call() -> Callable[[], object]:
@@ -60,7 +60,7 @@ def _loss(pairs: int, options: Options) -> tuple[jax.stages.Compiled, Callable[[
 
 
 def _votes(rows: int, options: Options) -> tuple[jax.stages.Compiled, Callable[[], Callable[[], object]]]:
-    """The compiled votes, and what makes a call of them."""
+    """The compiled votes, and a function that calls them."""
     settings = knn.Options()
     compiled = knn.ours(options.queries, rows, settings)
 

@@ -1,7 +1,7 @@
-"""kNN's votes: seconds and memory beside the same in PyTorch, in the same run.
+"""kNN votes: seconds and memory compared with PyTorch in the same run.
 
-`python -m experiments.benchmarks.knn [--queries N … --features N …]`. PyTorch, where it is installed for the same
-device, takes one similarity matrix, `topk` and a one-hot vote, as large frameworks write it.
+`python -m experiments.benchmarks.knn [--queries N … --features N …]`. If PyTorch is installed for the same device, it uses one
+similarity matrix, `topk` and a one-hot vote, as large frameworks do.
 """
 
 import dataclasses
@@ -23,18 +23,18 @@ _CLASSES, _TEMPERATURE = 10, 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Speed and memory of kNN beside its rival."""
+    """Speed and memory of kNN, compared with PyTorch."""
 
     queries: tuple[int, ...] = (1000, 10000)
     """Numbers of features to classify."""
     features: tuple[int, ...] = (50000,)
-    """Numbers of features of known class."""
+    """Numbers of labelled features."""
     dimensions: int = 512
     """Width of the features."""
     k: int = 200
-    """Neighbours that vote."""
+    """Number of neighbours that vote."""
     rounds: int = 7
-    """Timed calls of each, in turn; the median counts."""
+    """Timed calls of each, alternating; the median counts."""
 
 
 def ours(m: int, n: int, options: Options):
@@ -45,7 +45,7 @@ def ours(m: int, n: int, options: Options):
 
 
 def with_torch(queries, features, labels, k: int):
-    """The same votes by one similarity matrix."""
+    """The same votes from one similarity matrix."""
     from torch.nn import functional
 
     cosines = functional.normalize(queries) @ functional.normalize(features).T

@@ -1,8 +1,8 @@
-"""NT-Xent, forward and backward: seconds and memory beside optax's and PyTorch's dense forms, in the same run.
+"""NT-Xent, forward and backward: seconds and memory compared with dense forms in optax and PyTorch, in the same run.
 
-`python -m experiments.benchmarks.losses [--pairs N …]`. PyTorch is compared where it is installed for the same
-device, in two dense forms: one similarity matrix with its diagonal masked, the fastest that plain PyTorch offers, and four
-matrices with the diagonals cut out, as a large framework writes it.
+`python -m experiments.benchmarks.losses [--pairs N …]`. PyTorch is included if it is installed for the same device, in two
+dense forms: one similarity matrix with a masked diagonal, the fastest form in plain PyTorch, and four matrices with the
+diagonals removed, as in a large framework.
 """
 
 import dataclasses
@@ -24,16 +24,16 @@ _TEMPERATURE = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Speed and memory of NT-Xent beside its rivals."""
+    """Speed and memory of NT-Xent, compared with other libraries."""
 
     pairs: tuple[int, ...] | None = None
-    """Sizes to time, pairs of views; None is 4096, and on GPU and TPU 512, 4096 and 16384."""
+    """Numbers of pairs to time; None is 4096, or 512, 4096 and 16384 on GPU and TPU."""
     memory: tuple[int, ...] = (8192, 32768)
-    """Sizes to give the compiled program's temporary memory of."""
+    """Numbers of pairs for which to report the temporary memory of the compiled program."""
     dimensions: int = 128
     """Width of the embeddings."""
     rounds: int = 9
-    """Timed calls of each, in turn; the median counts."""
+    """Timed calls of each, alternating; the median counts."""
 
 
 def ours(n: int, d: int):
@@ -44,7 +44,7 @@ def ours(n: int, d: int):
 
 
 def with_optax(n: int, d: int):
-    """optax's ntxent, compiled; it wants both views in one array, with labels."""
+    """optax's ntxent, compiled; it takes both views in one array, with labels."""
     z, labels = jax.ShapeDtypeStruct((n, d), jnp.float32), jnp.tile(jnp.arange(n), 2)
 
     def loss(z1, z2):
@@ -54,7 +54,7 @@ def with_optax(n: int, d: int):
 
 
 def optax_memory(n: int, d: int) -> float | None:
-    """Temporary memory of optax's form, MB; None where the device has no room to compile it."""
+    """Temporary memory of optax's form in MB; None if the device has too little memory to compile it."""
     try:
         return temporary_mb(with_optax(n, d))
     except jax.errors.JaxRuntimeError as error:
@@ -63,7 +63,7 @@ def optax_memory(n: int, d: int) -> float | None:
 
 
 def torch_one_matrix(z1, z2):
-    """Value and gradients by one masked matrix."""
+    """Value and gradients from one masked matrix."""
     import torch
     from torch.nn import functional
 
@@ -78,7 +78,7 @@ def torch_one_matrix(z1, z2):
 
 
 def torch_four_matrices(z1, z2):
-    """Value and gradients by a matrix for each pair of views, the diagonals cut out of two."""
+    """Value and gradients from one matrix per pair of views, with the diagonals of two removed."""
     import torch
     from torch.nn import functional
 
@@ -96,7 +96,7 @@ def torch_four_matrices(z1, z2):
 
 
 def run(options: Options) -> None:
-    """Print a line for each size and rival."""
+    """Print a line for each size and library."""
     d = options.dimensions
     for n in options.memory:
         report(
@@ -123,11 +123,11 @@ def run(options: Options) -> None:
             functions["torch, four matrices"] = finished(torch_four_matrices, *tensors)
             theirs = torch_one_matrix(*tensors)[1].cpu().numpy()
             np.testing.assert_allclose(theirs, compiled(*arrays)[1][0], atol=1e-8, rtol=1e-3)
-        # optax's form takes 16 n² d bytes several times over; beyond this it would not fit.
+        # optax's form needs several times 16 n² d bytes; larger sizes would not fit.
         if n <= 1024:
             functions["optax.losses.ntxent"] = functools.partial(with_optax(n, d), *arrays)
         seconds = alternate(functions, rounds=options.rounds)
-        # Without a rival it is one line all the same.
+        # Print a line even without another library.
         for rival in [name for name in functions if name != "ours"] or ["torch, one matrix"]:
             name = f"nt_xent forward and backward, {n} pairs"
             theirs = 1 / seconds[rival] if rival in seconds else None

@@ -1,7 +1,7 @@
-"""Draws docs/performance.md's figures and fills in its tables, from results/: `python -m experiments.benchmarks.page`.
+"""Draw the figures of docs/performance.md and fill in its tables, from results/: `python -m experiments.benchmarks.page`.
 
-The page's prose has no figure of its own: what stands between `<!-- NAME -->` and `<!-- /NAME -->` is written here, out of the
-lines that the benchmarks printed.
+The page's prose contains no numbers of its own: this script writes the text between `<!-- NAME -->` and `<!-- /NAME -->` from
+the lines that the benchmarks printed.
 """
 
 import dataclasses
@@ -32,16 +32,16 @@ class Options:
     """The page on speed and memory."""
 
     results: str = "results"
-    """Folder of the benchmarks' lines, NAME-cpu.jsonl and NAME-gpu.jsonl."""
+    """Folder with the benchmarks' lines, NAME-cpu.jsonl and NAME-gpu.jsonl."""
     page: str = "docs/performance.md"
-    """The page; its figures stand beside it."""
+    """The page; its figures are in the same folder."""
 
 
 def read(folder: pathlib.Path) -> dict[str, Lines]:
     """The lines of each benchmark on a CPU, and those of all benchmarks on a GPU.
 
     Raises:
-      InputError: where a file is missing or holds other things; a GPU's may be missing.
+      InputError: if a file is missing or has other content; GPU files may be missing.
     """
     found: dict[str, Lines] = {}
     for name in NAMES:
@@ -57,10 +57,10 @@ def read(folder: pathlib.Path) -> dict[str, Lines]:
 
 
 def fill(text: str, results: Mapping[str, Lines]) -> str:
-    """The page with its tables written anew.
+    """The page with updated tables.
 
     Raises:
-      InputError: where a table has no place in it.
+      InputError: if the page has no place for a table.
     """
     for name, write in TABLES.items():
         place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -72,7 +72,7 @@ def fill(text: str, results: Mapping[str, Lines]) -> str:
 
 
 def rivals(results: Mapping[str, Lines]) -> list[Mapping[str, Any]]:
-    """The lines that have a rival in another library, or a plain way of doing the same."""
+    """The lines with a comparison: another library, or a plain implementation."""
     lines = [line for name in ("losses", "augmentation", "knn", "feed", "step") for line in results[name]]
     return [line for line in lines if line["ratio"] is not None and line["unit"] != "MB" and not _changed(line)]
 
@@ -87,7 +87,7 @@ def _title(line: Mapping[str, Any]) -> str:
 
 
 def rivals_table(results: Mapping[str, Lines]) -> str:
-    """Each thing beside its rivals."""
+    """The table of comparisons with other libraries."""
     return table(
         ["what", "unit", "sslax", "rival", "", "ratio", "load"],
         (
@@ -106,7 +106,7 @@ def rivals_table(results: Mapping[str, Lines]) -> str:
 
 
 def steps_table(results: Mapping[str, Lines]) -> str:
-    """The training steps: speed, utilisation, memory and the host's share, with options that save memory."""
+    """The table of training steps: speed, utilisation, memory and the host's share, with memory-saving options."""
 
     def row(line: Mapping[str, Any]) -> list[str]:
         return [
@@ -125,7 +125,7 @@ def steps_table(results: Mapping[str, Lines]) -> str:
 
 
 def memory_table(results: Mapping[str, Lines]) -> str:
-    """Temporaries of the loss beside its rival's."""
+    """The table of the loss's temporaries, compared with the other library's."""
     lines = [line for line in results["losses"] if line["unit"] == "MB"]
     return table(
         ["what", "sslax", "optax"],
@@ -134,7 +134,7 @@ def memory_table(results: Mapping[str, Lines]) -> str:
 
 
 def growth_table(results: Mapping[str, Lines]) -> str:
-    """Time and temporaries over sizes."""
+    """The table of time and temporaries by size."""
 
     def row(line: Mapping[str, Any]) -> list[str]:
         return [line["name"], number(line["figure"], " ms"), number(line["ratio"]), number(line["memory_mb"], " MB")]
@@ -144,7 +144,7 @@ def growth_table(results: Mapping[str, Lines]) -> str:
 
 
 def bytes_table(results: Mapping[str, Lines]) -> str:
-    """What a step communicates."""
+    """The table of the bytes that a step communicates."""
 
     def row(line: Mapping[str, Any]) -> list[str]:
         kinds = "; ".join(f"{kind} {nbytes / 1e3:,.0f}" for kind, nbytes in line["kinds"].items() if nbytes >= 500)
@@ -181,13 +181,13 @@ TABLES: dict[str, Callable[[Mapping[str, Lines]], str]] = {
 
 
 def figures(results: Mapping[str, Lines]) -> dict[str, Figure]:
-    """The page's figures, by the ends of their files' names."""
+    """The page's figures, by the suffixes of their file names."""
     with style.matplotlib_style():
         return {"rivals": rivals_figure(results), "growth": growth_figure(results), "bytes": bytes_figure(results)}
 
 
 def rivals_figure(results: Mapping[str, Lines]) -> Figure:
-    """How many times as fast as each rival, on a scale of powers."""
+    """The speedup over each other library, on a logarithmic scale."""
     lines = rivals(results)[::-1]
     figure = Figure(figsize=(8.6, 0.6 + 0.27 * len(lines)), layout="constrained")
     axes = figure.subplots()
@@ -209,7 +209,7 @@ def rivals_figure(results: Mapping[str, Lines]) -> Figure:
 
 
 def growth_figure(results: Mapping[str, Lines]) -> Figure:
-    """Time and temporaries of the loss and of kNN over their sizes."""
+    """Time and temporaries of the loss and of kNN by size."""
     figure = Figure(figsize=(8.6, 5.4), layout="constrained")
     panels = figure.subplots(2, 2)
     for row, (start, what) in enumerate((("nt_xent", "pairs"), ("kNN", "rows"))):
@@ -238,7 +238,7 @@ def _curve(axes: Axes, title: str, sizes: Sequence[float], values: Sequence[floa
 
 
 def bytes_figure(results: Mapping[str, Lines]) -> Figure:
-    """What a step communicates over the devices, beside the gradient's own bytes."""
+    """The bytes that a step communicates by number of devices, compared with the bytes of the gradient."""
     lines = results["collectives"]
     names = list(dict.fromkeys(line["name"].removeprefix("bytes a step communicates, ") for line in lines))
     figure = Figure(figsize=(8.6, 2.8), layout="constrained")
@@ -256,7 +256,7 @@ def bytes_figure(results: Mapping[str, Lines]) -> Figure:
 
 
 def drawn(figure: Figure) -> bytes:
-    """The figure as SVG, the same bytes for the same data and matplotlib."""
+    """The figure as SVG; the same data and matplotlib version give the same bytes."""
     file = io.BytesIO()
     with style.matplotlib_style():
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": f"matplotlib {matplotlib.__version__}"})
@@ -264,7 +264,7 @@ def drawn(figure: Figure) -> bytes:
 
 
 def run(options: Options) -> None:
-    """Write the figures, and the page with its tables."""
+    """Write the figures, and update the tables of the page."""
     results = read(expanded(options.results))
     page = expanded(options.page)
     try:

@@ -1,7 +1,7 @@
-"""The time of a step's parts, each compiled as a program of its own: views, forward and backward pass, and update.
+"""The time of a step's parts, each compiled separately: views, forward and backward pass, and update.
 
-Their sum need not be the step's time: inside the step the compiler fuses across the parts, and apart their results go through
-memory.
+Their sum can differ from the step's time: inside the step the compiler fuses across the parts, while separate parts write
+their results to memory.
 """
 
 import functools
@@ -24,15 +24,15 @@ from sslax.training import Built, TrainState, loss_and_gradient
 def parts_ms(
     config: Config, built: Built, state: TrainState, images: Images, *, steps: int, rounds: int
 ) -> dict[str, float]:
-    """Milliseconds of `views_ms`, `gradient_ms` and `update_ms`; the median of `rounds` times `steps` calls in a row.
+    """Milliseconds of `views_ms`, `gradient_ms` and `update_ms`: the median of `rounds` rounds of `steps` calls in a row.
 
     Args:
-      config: a configuration that `check` has passed.
-      built: what it became.
-      state: any of its states, which stays as it is.
+      config: a configuration that has passed `check`.
+      built: the objects built from it.
+      state: any state of the run; it is not modified.
       images: a batch.
-      steps: calls that follow each other without a wait.
-      rounds: how many times.
+      steps: number of calls per round, queued without waiting.
+      rounds: number of rounds.
     """
     method = built.method
     rows = jax.NamedSharding(built.mesh, jax.P("data"))
@@ -45,7 +45,7 @@ def parts_ms(
     differentiate = jax.jit(loss_and_gradient(method, accumulate=config.accumulate))
     (_, output), gradient = differentiate(state.params, state.aux, batch, loss_key, state.step)
     update = jax.jit(functools.partial(_update, method, built.tx), donate_argnums=0)
-    # The update takes its arguments for its own, as the step does.
+    # The update donates its arguments, as the step does.
     own = copied((state.params, state.opt_state, output.aux))
 
     def again(_: Any) -> Any:
@@ -66,7 +66,7 @@ def parts_ms(
 
 
 def copied(tree: PyTree) -> PyTree:
-    """Copies of arrays, placed as they are, which a program may take for its own; compiles nothing."""
+    """Copies of arrays with the same sharding, which a program may donate; this compiles nothing."""
     return jax.device_put(tree, jax.tree.map(lambda x: x.sharding, tree), may_alias=False)
 
 
@@ -78,7 +78,7 @@ def _update(method: Method, tx: optax.GradientTransformation, own: PyTree, gradi
 
 
 def _milliseconds(call: Callable[[Any], Any], value: Any, *, steps: int, rounds: int) -> float:
-    """Milliseconds of a call that takes what the call before it gave, after one that compiles."""
+    """Milliseconds of a call on the output of the previous call, after a first call that compiles."""
     value = jax.block_until_ready(call(value))
     taken = []
     for _ in range(rounds):

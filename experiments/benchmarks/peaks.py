@@ -1,4 +1,4 @@
-"""The operations a second that a device can do at most: from the data sheets for accelerators, measured for a CPU."""
+"""Peak operations per second of a device: from the data sheets for accelerators, measured for a CPU."""
 
 import re
 
@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 # FLOP/s of dense matrix products in bfloat16 with sums in float32, without the factor of 2 for structured sparsity. The first
-# pattern that is found in jax's name for the device counts. Sources: NVIDIA's data sheets of H100 (SXM, PCIe, NVL), H200, A100,
+# pattern that matches jax's name for the device is used. Sources: NVIDIA's data sheets of H100 (SXM, PCIe, NVL), H200, A100,
 # L40S, RTX A6000 and HGX B200; the Ada white paper for RTX 4090; developer.nvidia.com/programming-tensor-cores-cuda-9-0 for
-# V100, whose tensor cores take float16 alone; docs.cloud.google.com/tpu/docs/v4, v5e, v5p and v6e, per chip.
+# V100 (its tensor cores support only float16); docs.cloud.google.com/tpu/docs/v4, v5e, v5p and v6e, per chip.
 PEAKS = {
     r"H100 PCIe": 756e12,
     r"H100 NVL": 835e12,
@@ -25,17 +25,17 @@ PEAKS = {
     r"TPU v5p?$": 459e12,
     r"TPU v6 ?(lite|e)": 918e12,
 }
-# Side of the matrices whose product gives a CPU's peak.
+# Side of the matrices for measuring a CPU's peak.
 SIDE = 2048
 
 
 def data_sheet(kind: str) -> float | None:
-    """FLOP/s of a device from its data sheet, by jax's name for it; None for one that is not in the table."""
+    """FLOP/s of a device from its data sheet, by jax's name for it; None if it is not in the table."""
     return next((peak for pattern, peak in PEAKS.items() if re.search(pattern, kind)), None)
 
 
 def product() -> jax.Array:
-    """The product of two large matrices, which takes a CPU to its peak."""
+    """The product of two large matrices, which reaches a CPU's peak."""
     return _product(jnp.ones((SIDE, SIDE)))
 
 
@@ -45,10 +45,10 @@ def _product(x):
 
 
 def device_peak(product_seconds: float) -> tuple[float | None, str]:
-    """FLOP/s of the device and where the number comes from; None if it is unknown.
+    """Peak FLOP/s of the device, and the source of the number; None if it is unknown.
 
     Args:
-      product_seconds: what `product` took in the same run; counts on a CPU alone.
+      product_seconds: seconds of `product` in the same run; used only on a CPU.
     """
     if jax.default_backend() == "cpu":
         return 2 * SIDE**3 / product_seconds, f"float32 product of side {SIDE} in the same run"

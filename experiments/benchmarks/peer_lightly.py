@@ -1,12 +1,12 @@
 """lightly's side of `experiments.benchmarks.peers`: SimCLR with lightly's loss, transform and head, in torch.
 
-`PYTHON peer_lightly.py probe|run RECIPE.json`. PYTHON needs lightly, torch and torchvision, and nothing of sslax: the script
-may run in another environment. The recipe, the files and the device are those of `RECIPE.json`. The last line on stdout is
-a JSON object: for `probe`, the versions, whether torch finds a GPU, and the number of trained parameters; for `run`, the
-accuracies and the seconds of training.
+`PYTHON peer_lightly.py probe|run RECIPE.json`. PYTHON needs lightly, torch and torchvision, but not sslax, so the script can
+run in another environment. `RECIPE.json` has the recipe, the files and the device. The last line on stdout is a JSON object:
+for `probe`, the versions, whether torch finds a GPU, and the number of trained parameters; for `run`, the accuracies and the
+seconds of training.
 
-Networks and initialisation follow the recipe, as sslax's do: `initial` is "torch", its defaults, or "release", which is a
-truncated normal of variance 1/fan-in for convolutions and N(0, 0.01²) for the head.
+Networks and initialisation follow the recipe, as in sslax: `initial` is "torch", torch's defaults, or "release", a truncated
+normal of variance 1/fan-in for convolutions and N(0, 0.01²) for the head.
 
 Source: lightly's `benchmarks/cifar10/simclr.py` and `SimCLRTransform` for the pipeline.
 """
@@ -40,7 +40,7 @@ _AT_ONCE = 500
 
 
 class Files(torch.utils.data.Dataset):
-    """Image files and their classes, [(path, label), ...], each decoded and transformed when it is asked for."""
+    """Image files and their labels, [(path, label), ...], decoded and transformed on demand."""
 
     def __init__(self, files: Sequence[tuple[str, int]], transform: Callable[[Any], Any]):
         self.files, self.transform = files, transform
@@ -66,7 +66,7 @@ def small_resnet(width: int, patch_size: int) -> "nn.Module":
 
 
 def resnet18() -> "nn.Module":
-    """ResNet-18 with the stem for small images: 3x3 of stride 1 and no pooling; [n, 3, h, w] -> [n, 512]."""
+    """ResNet-18 with the stem for small images, 3x3 with stride 1 and no pooling; [n, 3, h, w] -> [n, 512]."""
     network = torchvision.models.resnet18()
     network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     network.maxpool = network.fc = nn.Identity()
@@ -74,7 +74,7 @@ def resnet18() -> "nn.Module":
 
 
 def build(recipe: dict[str, Any]) -> tuple["nn.Module", "nn.Module"]:
-    """Backbone and head of the recipe, at their start."""
+    """The initialised backbone and head of the recipe."""
     if recipe["network"] == "resnet18":
         backbone, width = resnet18(), 512
     else:
@@ -102,25 +102,25 @@ def start_as_released(layer: "nn.Conv2d | nn.Linear") -> None:
     if isinstance(layer, nn.Linear):
         nn.init.normal_(layer.weight, std=0.01)
         return
-    # The normal whose truncation at two deviations has the variance 1/fan-in.
+    # Standard deviation of the normal that, truncated at two standard deviations, has the variance 1/fan-in.
     deviation = layer.weight[0].numel() ** -0.5 / 0.87962566103423978
     nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
 
 
 def trained(*modules: "nn.Module") -> list["nn.Parameter"]:
-    """The parameters that the optimiser changes."""
+    """The parameters that the optimiser trains."""
     return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
 
 
 def learning_rate(step: int, *, peak: float, warmup: int, steps: int) -> float:
-    """Linear warmup from 0, then half a cosine to 0."""
+    """Linear warmup from 0, then half a cosine period to 0."""
     if step < warmup:
         return peak * step / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
 def train(recipe: dict[str, Any], backbone: "nn.Module", head: "nn.Module") -> float:
-    """Train both on the recipe's files; the last loss."""
+    """Train backbone and head on the recipe's files; return the last loss."""
     transform = SimCLRTransform(input_size=recipe["size"], cj_strength=recipe["strength"], gaussian_blur=recipe["blur"])
     loader = DataLoader(
         Files(recipe["train"], transform),
@@ -148,7 +148,7 @@ def train(recipe: dict[str, Any], backbone: "nn.Module", head: "nn.Module") -> f
                 if recipe["separate_views"]:
                     z1, z2 = (head(backbone(view)).float() for view in views)
                 else:
-                    # One forward over both views: BatchNorm sees all 2n.
+                    # One forward pass over both views, so BatchNorm statistics cover all 2n images.
                     z1, z2 = head(backbone(torch.cat(views))).float().chunk(2)
             loss = criterion(z1, z2)
             optimizer.zero_grad()
@@ -162,18 +162,18 @@ def train(recipe: dict[str, Any], backbone: "nn.Module", head: "nn.Module") -> f
 
 
 def on_device(images: "torch.Tensor", recipe: dict[str, Any]) -> "torch.Tensor":
-    """Images on the recipe's device, on a GPU with channels last, which its convolutions are fastest with."""
+    """Images on the recipe's device; on a GPU with channels last, the fastest layout for its convolutions."""
     layout = torch.channels_last if recipe["device"] == "cuda" else torch.contiguous_format
     return images.to(recipe["device"], non_blocking=True).contiguous(memory_format=layout)
 
 
 def arithmetic(recipe: dict[str, Any]) -> Any:
-    """The context of the networks' arithmetic: bfloat16 where the recipe says so."""
+    """The autocast context of the networks: bfloat16 if the recipe requests it."""
     return torch.autocast(recipe["device"], torch.bfloat16, enabled=recipe["precision"] == "bfloat16")
 
 
 def decoded(recipe: dict[str, Any], split: str) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """A split in memory: uint8 images [n, 3, h, w] and their classes [n]."""
+    """A split in memory: uint8 images [n, 3, h, w] and their labels [n]."""
     files = Files(recipe[split], torchvision.transforms.PILToTensor())
     batches = list(DataLoader(files, _AT_ONCE, num_workers=recipe["cores"]))
     return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
@@ -206,7 +206,7 @@ def knn(
 
 
 def run(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Train and measure by the recipe."""
+    """Train and evaluate the recipe."""
     torch.manual_seed(recipe["seed"])
     torch.set_num_threads(recipe["cores"])
     torch.backends.cudnn.benchmark = True
@@ -229,7 +229,7 @@ def run(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def probe(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The versions, whether there is a GPU, and how many parameters the recipe trains."""
+    """The versions, whether there is a GPU, and the number of parameters that the recipe trains."""
     return {
         "versions": {name: metadata.version(name) for name in ("lightly", "torch", "torchvision")},
         "gpu": torch.cuda.is_available(),

@@ -1,8 +1,8 @@
-"""What both sides of `experiments.benchmarks.peers` share: the options, sslax's flags, and lightly's recipe made of them.
+"""The shared recipe of `experiments.benchmarks.peers`: the options, sslax's flags, and lightly's recipe derived from them.
 
 The flags follow lightly's pipeline for CIFAR-10, `SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0)` and
-`SimCLRProjectionHead`: crops of 0.08 to 1 of the area, brightness, contrast and saturation of 0.4, hue of 0.1, in torchvision's
-sampling and semantics.
+`SimCLRProjectionHead`: crops of 0.08 to 1 of the area, brightness, contrast and saturation of 0.4, hue of 0.1, with
+torchvision's sampling and semantics.
 """
 
 import dataclasses
@@ -25,24 +25,24 @@ _PATCH, _TEMPERATURE = 4, 0.07
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """SimCLR by sslax and by lightly on the same images: kNN and seconds."""
+    """SimCLR in sslax and in lightly on the same images: kNN and seconds."""
 
     data: str
-    """Images: folder:PATH, class folders of images of 32 pixels in train/ and test/."""
+    """Images: folder:PATH, with class folders of 32-pixel images in train/ and test/."""
     limit: int | None = 10_000
     """Take only the first N images of each split, the same number of each class; None takes all."""
     network: Network = "patch-resnet"
     """Backbone: the small one for CPUs, or ResNet-18."""
     epochs: int = 20
-    """Passes over the training images; the first two, but at most a tenth of them, are the warmup."""
+    """Passes over the training images; the warmup is two epochs, but at most a tenth of all."""
     batch_size: int = 256
-    """Images a step."""
+    """Images per step."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
     seeds: tuple[int, ...] = (0, 1)
-    """Seeds; each is a run of either side."""
+    """Seeds; each is one run of each side."""
     peer_python: str | None = None
-    """Python of an environment with lightly and torch; None is this one."""
+    """Python of an environment with lightly and torch; None uses this environment."""
 
 
 def flags(options: Options, seed: int, precision: str = "auto") -> list[str]:
@@ -99,7 +99,7 @@ def flags(options: Options, seed: int, precision: str = "auto") -> list[str]:
 
 
 def recipe_of(config: Config, data: LazyDataset) -> dict[str, Any]:
-    """What lightly's side is told: the numbers of sslax's configuration, and the files that sslax reads."""
+    """The recipe for lightly's side: the numbers of sslax's configuration, and the files that sslax reads."""
     assert data.test is not None, "listed() has seen to it"
     method, network, optim = config.method, config.network, config.optim
     return {
@@ -115,7 +115,7 @@ def recipe_of(config: Config, data: LazyDataset) -> dict[str, Any]:
         "temperature": method.temperature,
         "projector_layers": method.projector_layers,
         "projector_dim": method.projector_dim,
-        # Options that a configuration may lack; without them, this is how it is.
+        # Options that a configuration may lack; the defaults here describe its behaviour without them.
         "projector_offset": getattr(method, "projector_offset", False),
         "separate_views": getattr(method, "separate_views", False),
         "initial": getattr(network, "initial", "release"),
@@ -139,10 +139,10 @@ def files_of(split: LazySplit) -> list[tuple[str, int]]:
 
 
 def listed(options: Options) -> LazyDataset:
-    """The images, listed.
+    """List the images.
 
     Raises:
-      InputError: where they are no class folders with a test split, or not of 32 pixels.
+      InputError: unless they are class folders with a test split, and images of 32 pixels.
     """
     if not options.data.startswith("folder:"):
         raise InputError(f"data is {options.data}; it must be folder:PATH, files that both sides can read.")
@@ -152,7 +152,7 @@ def listed(options: Options) -> LazyDataset:
         raise InputError(f"data is {options.data}, which has no class folders or no test images; kNN needs both.")
     if len(data.train) < NEIGHBOURS:
         raise InputError(
-            f"data is {options.data}, which has {len(data.train)} training images; it must have {NEIGHBOURS}."
+            f"data is {options.data}, which has {len(data.train)} training images; it must have at least {NEIGHBOURS}."
         )
     first = files_of(data.train)[0][0]
     with Image.open(first) as image:
@@ -160,6 +160,6 @@ def listed(options: Options) -> LazyDataset:
             width, height = image.size
             raise InputError(
                 f"data is {options.data}, where {pathlib.Path(first).name} is {width}x{height} pixels; "
-                f"all images must be {SIZE}x{SIZE}, as CIFAR-10's."
+                f"all images must be {SIZE}x{SIZE}, like CIFAR-10."
             )
     return data

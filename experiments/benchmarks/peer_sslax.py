@@ -1,8 +1,8 @@
 """sslax's side of `experiments.benchmarks.peers`: `python -m experiments.benchmarks.peer_sslax probe|run CONFIG FLAGS...`.
 
-CONFIG and FLAGS are those of `sslax pretrain`, and what is run is its training; of its closing table kNN alone is
-taken, as lightly's side does, and no report is written. The last line on stdout is a JSON object: for `probe`, the devices and
-the number of trained parameters; for `run`, the accuracies and the seconds of training.
+CONFIG and FLAGS are those of `sslax pretrain`, and it runs the same training. Of the final evaluation it runs only kNN, as
+lightly's side does, and it writes no report. The last line on stdout is a JSON object: for `probe`, the devices and the number
+of trained parameters; for `run`, the accuracies and the seconds of training.
 """
 
 import functools
@@ -25,12 +25,12 @@ from sslax.training import Embedder, build, build_for, fit, measure, open_images
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Train and measure by a configuration."""
+    """Train and evaluate a configuration."""
     return trained_on(open_images(config), config)
 
 
 def trained_on(data: Dataset | LazyDataset, config: Config) -> dict[str, Any]:
-    """Train on these images, and measure raw pixels, the untrained and the trained network."""
+    """Train on these images, and evaluate raw pixels, the untrained and the trained network."""
     built = build(config, data)
     embedder = Embedder(built.method, built.mesh)
 
@@ -50,7 +50,7 @@ def trained_on(data: Dataset | LazyDataset, config: Config) -> dict[str, Any]:
 
 
 def probe(config: Config) -> dict[str, Any]:
-    """The devices, and how many parameters the configuration trains; nothing is compiled."""
+    """The devices, and the number of parameters that the configuration trains; compiles nothing."""
     size = config.method.views.size
     built = build_for(config, images=config.batch_size, canvas=size)
     params, _ = jax.eval_shape(lambda key: built.method.init(key, built.image_shape), jax.random.key(0))

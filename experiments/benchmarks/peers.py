@@ -1,12 +1,13 @@
-"""SimCLR whole, beside lightly: kNN and seconds of both on the same files, network, recipe and device.
+"""Complete SimCLR runs compared with lightly: kNN and seconds of both, with the same files, network, recipe and device.
 
 `python -m experiments.benchmarks.peers --data folder:PATH [--peer-python PYTHON]`. PATH holds train/CLASS/*.jpg and
-test/CLASS/*.jpg of 32 pixels, as CIFAR-10's. lightly and torch may be installed in another environment, whose python is PYTHON.
+test/CLASS/*.jpg of 32 pixels, like CIFAR-10. PYTHON is the python of an environment with lightly and torch, if it differs.
 
-Each side is a process of its own, as torch and JAX would share threads; they run in turn, seed by seed. The seconds of a side
-are those of its process: start, decoding, compiling, training and the three kNN. Programs compiled earlier are not used.
-The views of sslax are those of lightly's transform: torchvision's crops and colours, bilinear, ImageNet's normalisation.
-Differences that stay: sslax resizes and jitters in floating point, lightly on 8-bit images; sslax also takes kNN with k=1.
+Each side runs in its own process, because torch and JAX would share threads; the sides alternate, seed by seed. The seconds of
+a side are those of its process: start, decoding, compiling, training and the three kNN evaluations. The compilation cache is
+not used. The views of sslax are those of lightly's transform: torchvision's crops and colours, bilinear, ImageNet's
+normalisation. Remaining differences: sslax resizes and jitters in floating point, lightly on 8-bit images; sslax also
+evaluates kNN with k=1.
 """
 
 import json
@@ -33,33 +34,33 @@ from sslax.errors import InputError
 
 _PEER = pathlib.Path(__file__).with_name("peer_lightly.py")
 _INSTALL = 'pip install "lightly>=1.5" torch torchvision'
-# Of lightly's script where a module is missing.
+# Exit code of lightly's script if a module is missing.
 _MISSING = 2
 _Done = subprocess.CompletedProcess[str]
 
 
 def python_of(options: Options) -> str:
-    """The program that runs lightly's side.
+    """The python program for lightly's side.
 
     Raises:
-      InputError: where there is no such program.
+      InputError: if there is no such program.
     """
     named = options.peer_python or sys.executable
     found = shutil.which(os.path.expanduser(named))
     if found is None:
         raise InputError(
-            f"peer_python is {named}, which is no program; it must be the python of an environment with lightly."
+            f"peer_python is {named}, which is not a program; it must be the python of an environment with lightly."
         )
     return found
 
 
 def answer(command: Sequence[str], *, whole: bool = True, own: bool = False) -> tuple[_Done, float]:
-    """Run one side; the finished process and its seconds. `whole`: its stderr goes where this process's goes."""
-    # Each run compiles, as a user's first one does.
+    """Run one side; return the finished process and its seconds. With `whole`, its stderr goes to this process's stderr."""
+    # Each run compiles its programs, like a user's first run.
     environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     if not own:
         environment.pop("PYTHONPATH", None)
-        # Python would look for modules beside the script first, and the modules there are not torch's.
+        # Otherwise modules in the script's folder, such as trace.py, would shadow modules that torch imports.
         environment["PYTHONSAFEPATH"] = "1"
     start = time.perf_counter()
     stderr = None if whole else subprocess.PIPE
@@ -68,35 +69,35 @@ def answer(command: Sequence[str], *, whole: bool = True, own: bool = False) -> 
 
 
 def last_line(done: _Done, side: str) -> dict[str, Any]:
-    """The JSON object that a side prints last.
+    """The JSON object on the last line of a side's output.
 
     Raises:
-      InputError: where the side failed.
+      InputError: if the side failed.
     """
     try:
         if done.returncode == 0:
             return dict(json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
         pass
-    said = f": {done.stderr.strip().splitlines()[-1]}" if (done.stderr or "").strip() else "; its own words are above"
-    raise InputError(f"{side} ended with exit code {done.returncode} and no result{said}.")
+    said = f": {done.stderr.strip().splitlines()[-1]}" if (done.stderr or "").strip() else "; its output is above"
+    raise InputError(f"{side} ended with exit code {done.returncode} and without a result{said}.")
 
 
 class Sides:
     """Both sides of the comparison, as commands.
 
     Args:
-      options: of the benchmark.
+      options: options of the benchmark.
       own: the command of sslax's side.
 
     Attributes:
       gpu: whether both run on a GPU.
-      device: its name, or the CPU's.
-      versions: of lightly, torch and torchvision.
-      parameters: how many either trains.
+      device: name of the GPU or CPU.
+      versions: versions of lightly, torch and torchvision.
+      parameters: number of trained parameters of each side.
 
     Raises:
-      InputError: where one of them cannot run, or they would not train the same network.
+      InputError: if a side cannot run, or the two would train different networks.
     """
 
     def __init__(self, options: Options, own: Sequence[str], folder: pathlib.Path):
@@ -113,7 +114,7 @@ class Sides:
         peer, mine = self._probe_peer(), self._probe_own()
         if mine["platform"] == "gpu" and not peer["gpu"]:
             raise InputError(
-                f"sslax runs on {mine['device']}, but torch finds no GPU; both sides must run on the same."
+                f"sslax runs on {mine['device']}, but torch finds no GPU; both sides must run on the same device."
             )
         if mine["parameters"] != peer["parameters"]:
             raise InputError(
@@ -128,8 +129,8 @@ class Sides:
         done, _ = answer([self._python, str(_PEER), "probe", str(self._file)], whole=False)
         if done.returncode == _MISSING:
             raise InputError(
-                f"lightly is not installed for {self._python}; install it by {_INSTALL}, or give --peer-python the python of "
-                "an environment that has it."
+                f"lightly is not installed for {self._python}; install it with {_INSTALL}, or set --peer-python to the python "
+                "of an environment that has it."
             )
         return last_line(done, "lightly's side")
 
@@ -160,7 +161,7 @@ class Sides:
 
 
 def run(options: Options, own: Sequence[str] = (sys.executable, "-m", "experiments.benchmarks.peer_sslax")) -> None:
-    """Print a line of kNN for each seed, and one of the seconds of all."""
+    """Print a line of kNN accuracies for each seed, and a line with the seconds of all seeds."""
     if options.network not in WIDTHS:
         raise InputError(f"network is {options.network}; it must be one of {', '.join(WIDTHS)}.")
     if not options.seeds:
@@ -188,7 +189,7 @@ def run(options: Options, own: Sequence[str] = (sys.executable, "-m", "experimen
             seconds.append((ours["seconds"], theirs["seconds"]))
     medians = [statistics.median(side) for side in zip(*seconds, strict=True)]
     ratios = [mine / theirs for mine, theirs in seconds]
-    # The two runs of a seed meet about the same load, so that their ratio says more than that of the medians.
+    # The two runs of a seed see about the same machine load, so their ratio is more reliable than the ratio of medians.
     name, ratio = f"SimCLR, {options.network}, whole run", statistics.median(ratios)
     report(
         name, medians[0], "s", rival="lightly", rival_figure=medians[1], **(told | {"ratio": ratio, "ratios": ratios})
@@ -198,7 +199,7 @@ def run(options: Options, own: Sequence[str] = (sys.executable, "-m", "experimen
 def report_seed(
     options: Options, seed: int, ours: dict[str, Any], theirs: dict[str, Any], told: dict[str, Any]
 ) -> None:
-    """Print the line of a seed: kNN k=20 of both in per cent, their baselines, and their seconds."""
+    """Print the line of a seed: kNN k=20 of both sides in per cent, their baselines, and their seconds."""
     more: dict[str, Any] = {"seed": seed}
     for prefix, side in (("", ours), ("rival_", theirs)):
         more |= {f"{prefix}{name}": 100 * side[name] for name in ("raw_pixels", "untrained")}
@@ -211,7 +212,7 @@ def report_seed(
 def main() -> None:
     """The command line."""
     options = tyro.cli(Options, prog="python -m experiments.benchmarks.peers")
-    # The sides take the GPU; this process must not hold its memory.
+    # The sides use the GPU; this process must not reserve its memory.
     jax.config.update("jax_platforms", "cpu")
     terminal.run_script(lambda: run(options))
 

@@ -1,12 +1,12 @@
-"""The training step: images a second beside a plain Python loop, utilisation, memory, and where the time goes.
+"""The training step: images per second compared with a plain Python loop, utilisation, memory, and a breakdown of the time.
 
-`python -m experiments.benchmarks.step [--configs NAME … --batch-size N]`. Images are noise of the configuration's canvas, as
-speed does not depend on what they show. The rival is the same step as users write the loop around it: a batch is indexed on
-the host, put on the device, and the loss is waited for. The host's share is what the profiler finds of the time of the
-library's own training loop, metrics and watch included, in which no compiled program runs.
+`python -m experiments.benchmarks.step [--configs NAME … --batch-size N]`. Images are noise of the configuration's canvas,
+because the speed does not depend on their content. The plain loop runs the same step as users would write it: it indexes a
+batch on the host, puts it on the device, and waits for the loss. The host's share is the share of time, from the profiler, in
+which no compiled program runs during the library's own training loop, including metrics and collapse watch.
 
-Compilation takes most of the time on a GPU. The plain loop (`--no-plain` leaves it out), the host's share (`--traced 0` leaves
-it out) and the step's parts (`--parts` adds them) compile programs of their own; `--kernels N` profiles the step itself.
+Compilation takes most of the time on a GPU. The plain loop (`--no-plain` skips it), the host's share (`--traced 0` skips it)
+and the step's parts (`--parts` adds them) compile additional programs; `--kernels N` profiles the step itself.
 """
 
 import dataclasses
@@ -41,27 +41,27 @@ class Options:
     configs: tuple[str, ...] = ("simclr-digits", "byol-digits", "dino-digits")
     """Configurations, by name."""
     batch_size: int | None = None
-    """Images a step; None is the configuration's."""
+    """Images per step; None uses the configuration's."""
     precision: str | None = None
-    """Type of the networks' arithmetic, as for pretraining; None is the configuration's."""
+    """Dtype of the networks' arithmetic, as for pretraining; None uses the configuration's."""
     remat: bool = False
-    """Compute the blocks of the backbone again for the gradient."""
+    """Recompute the blocks of the backbone for the gradient."""
     accumulate: int = 1
-    """Micro-batches of a batch."""
+    """Number of micro-batches per batch."""
     images: int = 4096
-    """Images that the plain loop takes its batches from."""
+    """Number of images from which the plain loop draws its batches."""
     steps: int = 10
-    """Steps of a timed round."""
+    """Steps per timed round."""
     rounds: int = 7
-    """Timed rounds of each, in turn; the median counts."""
+    """Timed rounds of each, alternating; the median counts."""
     plain: bool = True
-    """Time the plain loop beside the step."""
+    """Also time the plain loop."""
     traced: int = 60
-    """Steps of the training loop that the profiler looks at for the host's share; 0 is none."""
+    """Steps of the training loop to profile for the host's share; 0 skips it."""
     parts: bool = False
-    """Time the views, the forward and backward pass, and the update apart, each as a program of its own."""
+    """Also time the views, the forward and backward pass, and the update separately, each as its own program."""
     kernels: int = 0
-    """Print so many of the step's largest kernels, from the profiler, with their share of the time of all; 0 is none."""
+    """Print this many of the step's slowest kernels, from the profiler, with their share of the time of all; 0 skips it."""
 
 
 def noise(config: Config, images: int) -> Dataset:
@@ -73,7 +73,7 @@ def noise(config: Config, images: int) -> Dataset:
 
 
 class Ours:
-    """Rounds of steps as a run takes them: the batch is in the program, and the host waits at the end."""
+    """Rounds of steps as in a run: the program gathers the batch, and the host waits only at the end."""
 
     def __init__(self, program: Program, state: TrainState, steps: int):
         self._program, self.state, self._calls = program, state, max(1, steps // program.steps)
@@ -85,7 +85,7 @@ class Ours:
 
 
 class Plain:
-    """Rounds of steps as users write them."""
+    """Rounds of steps in a plain loop, as users would write it."""
 
     def __init__(self, config: Config, built: Built, data: Dataset, state: TrainState, steps: int):
         self._update = jax.jit(make_update(built.method, built.tx, accumulate=config.accumulate))
@@ -104,12 +104,12 @@ class Plain:
 
 
 def peak_memory(state: TrainState, program: Program, before: int | None) -> tuple[int | None, str]:
-    """Bytes that the device held at most while the step ran, or those that the program was compiled for.
+    """Peak bytes on the device while the step ran, or the bytes that the compiled program needs.
 
     Args:
-      state: of the step.
-      program: the step, which has run.
-      before: the device's peak before `state` was there; a peak that has not grown belongs to an earlier program.
+      state: the state of the step.
+      program: the step, which has already run.
+      before: the device's peak before `state` was created; a peak that has not grown belongs to an earlier program.
     """
     peak = device_peak_bytes()
     if peak is not None and before is not None and peak > before:
@@ -120,7 +120,7 @@ def peak_memory(state: TrainState, program: Program, before: int | None) -> tupl
 
 
 def device_peak_bytes() -> int | None:
-    """Bytes that the first device held at most since the process began; None where it does not tell."""
+    """Peak bytes on the first device since the process started; None if the device does not report it."""
     return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
@@ -175,7 +175,7 @@ def measure(name: str, config: Config, options: Options) -> None:
 
 
 def show(name: str, kernels: Sequence[Kernel]) -> None:
-    """Print the kernels for people; standard output is for the JSON lines."""
+    """Print the kernels to standard error for reading; standard output has only the JSON lines."""
     for kernel in kernels:
         print(
             f"{name} {kernel.share:6.1%} {kernel.ms:9.3f} ms {kernel.calls:7.1f} x  {kernel.name[:90]}", file=sys.stderr
@@ -183,7 +183,7 @@ def show(name: str, kernels: Sequence[Kernel]) -> None:
 
 
 def configured(name: str, options: Options, configs: Mapping[str, Config]) -> Config:
-    """A configuration by name with the options' changes, long enough for the loop to be looked at."""
+    """A configuration by name with the options' changes, long enough to profile the loop."""
     if name not in configs:
         raise InputError(f"configs has {name}, which does not exist; it must be one of {', '.join(configs)}.")
     base = configs[name]

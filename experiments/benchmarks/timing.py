@@ -1,4 +1,4 @@
-"""Timing things beside each other, and printing what was seen as JSON lines."""
+"""Time functions in alternation, and print the results as JSON lines."""
 
 import json
 import math
@@ -15,16 +15,16 @@ from typing import Any
 
 import jax
 
-# Read by OpenMP when a rival first loads it. Its threads wait in a loop otherwise, which on a shared machine takes the cores
-# from the very threads that they wait for, and would make PyTorch slower than it is.
+# OpenMP reads this when PyTorch first loads it. By default its threads wait in a busy loop. On a shared machine they then take
+# the cores from the threads for which they wait, and PyTorch would look slower than it is.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def alternate(functions: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:
-    """Median seconds of each function, called in turn `rounds` times after one call to warm up.
+    """Median seconds of each function, called alternately `rounds` times after one warmup call.
 
-    In turn, because the speed of a shared machine drifts: what is compared has to meet the same minutes. The pause before each
-    call lets the threads of the library before it fall asleep: OpenMP's keep a core busy for 0.2 s after their work.
+    The calls alternate because the speed of a shared machine drifts, so all functions must be measured in the same minutes.
+    The pause before each call lets the threads of the previous library go to sleep: OpenMP's keep a core busy for 0.2 s.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
     for index in range(rounds + 1):
@@ -38,10 +38,10 @@ def alternate(functions: Mapping[str, Callable[[], Any]], *, rounds: int) -> dic
 
 
 def report(name: str, figure: float | None, unit: str, *, rival: str, rival_figure: float | None, **more: Any) -> None:
-    """Print one JSON line: the figure, the rival's and their ratio (above 1: the figure is the larger).
+    """Print one JSON line: the figure, the other library's figure, and their ratio (above 1 if the first is larger).
 
-    A value that is unknown or not a finite number is null. `more` stands in the line too, in place of what has the same name:
-    the device of another process, say.
+    An unknown or non-finite value is null. `more` is added to the line and replaces fields of the same name, for example the
+    device of another process.
     """
     line = {"name": name, "figure": figure, "unit": unit, "rival": rival, "rival_figure": rival_figure}
     line["ratio"] = None if figure is None or not rival_figure else figure / rival_figure
@@ -49,7 +49,7 @@ def report(name: str, figure: float | None, unit: str, *, rival: str, rival_figu
 
 
 def torch_device() -> str | None:
-    """Where PyTorch can work on the same kind of device as jax: cpu, cuda, or None where it is not installed for that."""
+    """PyTorch's name, cpu or cuda, for the kind of device that jax uses; None if PyTorch is not installed for it."""
     try:
         import torch
     except ImportError:
@@ -60,7 +60,7 @@ def torch_device() -> str | None:
 
 
 def finished(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """PyTorch's function of the arguments, that returns when a GPU has done its work."""
+    """Wrap a PyTorch function of the arguments, to return only when the GPU has finished."""
 
     def call() -> Any:
         import torch
@@ -74,13 +74,13 @@ def finished(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]
 
 
 def temporary_mb(compiled: Any) -> float | None:
-    """Temporary memory of a compiled program, MB; None where the backend does not tell."""
+    """Temporary memory of a compiled program in MB; None if the backend does not report it."""
     memory = compiled.memory_analysis()
     return None if memory is None else memory.temp_size_in_bytes / 1e6
 
 
 def _finite(value: Any) -> Any:
-    """The value with None for each number in it that JSON cannot hold."""
+    """The value with None for each number in it that JSON cannot represent."""
     if isinstance(value, Mapping):
         return {name: _finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -89,7 +89,7 @@ def _finite(value: Any) -> Any:
 
 
 def where() -> dict[str, Any]:
-    """The device and the versions that a figure belongs to."""
+    """The device and the package versions of a figure."""
     packages = ("jax", "dm_pix", "optax", "grain", "pillow", "torch", "kornia")
     versions = {}
     for package in packages:
@@ -100,7 +100,7 @@ def where() -> dict[str, Any]:
     return {
         "device": jax.devices()[0].device_kind,
         "cores": len(os.sched_getaffinity(0)),
-        # Of the whole machine over the last minute; what is measured is a part of it.
+        # Load of the whole machine over the last minute, including the measured process.
         "load": round(os.getloadavg()[0], 1),
         "command": shlex.join(["python", "-m", *_module(), *sys.argv[1:]]),
         "python": platform.python_version(),
@@ -109,6 +109,6 @@ def where() -> dict[str, Any]:
 
 
 def _module() -> list[str]:
-    """The name of the script that runs, as `python -m` takes it."""
+    """The module name of the running script, for `python -m`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return [spec.name if spec is not None else pathlib.Path(sys.argv[0]).name]

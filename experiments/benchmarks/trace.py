@@ -1,4 +1,4 @@
-"""What the profiler says of a step: the host's share of the time, and the kernels that take the most of it."""
+"""Profiler measurements of a step: the host's share of the time, and the slowest kernels."""
 
 import collections
 import contextlib
@@ -18,13 +18,13 @@ from sslax.training import Built, fit
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """A kernel of a step: a GPU's by its own name, a CPU's by its operation's name in the compiled program.
+    """A kernel of a step, named by the GPU kernel, or on a CPU by its operation in the compiled program.
 
     Attributes:
-      name: of the kernel.
-      share: of the time of all kernels.
-      ms: milliseconds of a step.
-      calls: in a step.
+      name: name of the kernel.
+      share: share of the time of all kernels.
+      ms: milliseconds per step.
+      calls: calls per step.
     """
 
     name: str
@@ -38,7 +38,7 @@ class _Enough(Exception):
 
 
 def host_share(config: Config, built: Built, data: Dataset, steps: int) -> float | None:
-    """Share of the training loop's time in which no compiled program runs, over about so many steps; None if not told."""
+    """Share of the training loop's time in which no compiled program runs, over about `steps` steps; None if unknown."""
     with tempfile.TemporaryDirectory() as folder:
         trace = pathlib.Path(folder) / "trace"
         run = RunDir(pathlib.Path(folder) / "run", to_dict(config))
@@ -60,7 +60,7 @@ def host_share(config: Config, built: Built, data: Dataset, steps: int) -> float
 
 
 def outside(trace: pathlib.Path) -> float | None:
-    """Share of the marked time in which nothing compiled runs, from a profile; None where it does not tell."""
+    """Share of the marked time in which no compiled program runs, from a profile; None if the profile lacks it."""
     events = [
         (plane.name, event.name, event.start_ns, event.start_ns + event.duration_ns)
         for plane in jax.profiler.ProfileData.from_file(str(trace)).planes
@@ -81,12 +81,12 @@ def outside(trace: pathlib.Path) -> float | None:
 
 
 def largest_kernels(call: Callable[[], Any], *, steps: int, most: int) -> tuple[list[Kernel], float]:
-    """The kernels that take the most time in a call, and the milliseconds of all kernels of a step.
+    """The slowest kernels of a call, and the milliseconds of all kernels per step.
 
     Args:
-      call: runs compiled steps and waits for them; it has run before.
-      steps: of the call.
-      most: how many kernels are wanted.
+      call: runs compiled steps and waits for them; it must have run before.
+      steps: number of steps per call.
+      most: maximum number of kernels.
     """
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, profiler_options=_options()):
@@ -106,8 +106,8 @@ def largest_kernels(call: Callable[[], Any], *, steps: int, most: int) -> tuple[
 def kernel_times(trace: pathlib.Path) -> Iterator[tuple[str, int]]:
     """The name and nanoseconds of each kernel that ran, from a profile.
 
-    Those of a GPU are the events of its streams, copies included. Those of a CPU are the operations of the compiled program,
-    without the time of the operations inside them, summed over the threads.
+    On a GPU they are the events of its streams, including copies. On a CPU they are the operations of the compiled program,
+    without the time of nested operations, summed over the threads.
     """
     planes = list(jax.profiler.ProfileData.from_file(str(trace)).planes)
     devices = [plane for plane in planes if plane.name.startswith("/device:")]
@@ -121,10 +121,10 @@ def kernel_times(trace: pathlib.Path) -> Iterator[tuple[str, int]]:
 
 
 def own_times(spans: Sequence[tuple[str, int, int]]) -> Iterator[tuple[str, int]]:
-    """Each span's name and its time without that of the spans inside it.
+    """Each span's name and its time without that of nested spans.
 
     Args:
-      spans: (name, start, end); two of them either nest or do not overlap.
+      spans: (name, start, end); any two spans are nested or disjoint.
     """
     inside = [0] * len(spans)
     order = sorted(range(len(spans)), key=lambda i: (spans[i][1], -spans[i][2]))
@@ -142,6 +142,6 @@ def own_times(spans: Sequence[tuple[str, int, int]]) -> Iterator[tuple[str, int]
 
 def _options() -> jax.profiler.ProfileOptions:
     options = jax.profiler.ProfileOptions()
-    # Python's own calls would slow the loop and fill the profile.
+    # Tracing Python calls would slow the loop and fill the profile.
     options.python_tracer_level = 0
     return options

@@ -1,59 +1,52 @@
-"""What a row of the audit compares, read from a configuration: each a function of it, by the row's name.
+"""Read the numbers that the audit compares from a configuration: one function per row name.
 
-Numbers are those that a run has: the learning rate after scaling, a view's probabilities by branch, the widths that a head has
-on its backbone. Branches that agree have one value, others a tuple in the order of the views.
+Numbers are those of a run: the learning rate after scaling, a view's probabilities by branch, the widths of a head on its
+backbone. Branches that agree have one value; otherwise the value is a tuple in the order of the views.
 """
 
-import dataclasses
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
 
+from experiments.sources.heads import (
+    CONVOLUTIONS,
+    backbone,
+    bottleneck,
+    dino_head,
+    feature_width,
+    heads_start,
+    last_norms,
+    mlp_head,
+    simclr_head,
+)
 from sslax.augment import Branch
 from sslax.config import Config
 from sslax.data.known import KNOWN
-from sslax.networks import ResNet, build_backbone, patch_side
+from sslax.networks import patch_side
 from sslax.optim import scaled_learning_rate
 
-# Training images of each set, STL-10's the unlabelled ones.
+# Training images of each set; for STL-10 the unlabelled images.
 IMAGES = {name.removesuffix("2012"): known.unlabelled or known.train for name, known in KNOWN.items()}
 
-TORCH_UNIFORM = "uniform within ±1/√fan-in"
-LECUN = "normal, variance 1/fan-in, truncated"
-CONVOLUTIONS = {"release": LECUN, "torch": TORCH_UNIFORM, "torchvision": "normal, variance 2/fan-out"}
-HEADS = {"simclr": "normal, deviation 0.01", "byol": LECUN, "dino": "normal, deviation 0.02"}
 COVERED = {True: "everything", False: "weights of two dimensions and more"}
 
 Reader = Callable[[Config], Any]
 
 
 def images(config: Config) -> str:
-    """The name of the set: `folder:data/cifar10` and `tfds:cifar10` are both cifar10."""
+    """The name of the set: cifar10 for both `folder:data/cifar10` and `tfds:cifar10`."""
     return re.split(r"[:/]", config.data.removeprefix("tfds:").removesuffix(":unlabelled"))[-1]
 
 
 def steps(config: Config) -> int:
-    """Steps of the whole run; epochs are whole batches."""
+    """Steps of the whole run; an epoch has only full batches."""
     return config.epochs * (IMAGES[images(config)] // config.batch_size)
 
 
-def backbone(config: Config) -> Any:
-    """The network that the configuration builds."""
-    network = dataclasses.asdict(config.network)
-    return build_backbone(network.pop("name"), image_size=config.method.views.size, **network)
-
-
-def feature_width(config: Config) -> int:
-    """Width of the backbone's features."""
-    network = backbone(config)
-    if not isinstance(network, ResNet):
-        return network.width
-    return network.width * 2 ** (len(network.stages) - 1) * (4 if bottleneck(config) else 1)
-
-
-def bottleneck(config: Config) -> bool:
-    """Whether the backbone's blocks are bottlenecks, four times as wide at their end."""
-    return config.network.name == "resnet50"
+@functools.lru_cache(maxsize=8)
+def _branches(views: Any) -> tuple[Branch, ...]:
+    return tuple(views.branches().values())
 
 
 def stem(config: Config) -> str:
@@ -66,10 +59,10 @@ def stem(config: Config) -> str:
 
 
 def of_branches(read: Callable[[Branch], Any], chosen: Callable[[Branch], bool] = lambda _: True) -> Reader:
-    """A number of the branches that are `chosen`: one where they agree, else one for each; None where there is none."""
+    """A value of the `chosen` branches: one if they agree, otherwise one per branch; None if no branch is chosen."""
 
     def reader(config: Config) -> Any:
-        values = [read(branch) for branch in config.method.views.branches().values() if chosen(branch)]
+        values = [read(branch) for branch in _branches(config.method.views) if chosen(branch)]
         if not values:
             return None
         return values[0] if all(value == values[0] for value in values) else tuple(values)
@@ -78,36 +71,37 @@ def of_branches(read: Callable[[Branch], Any], chosen: Callable[[Branch], bool] 
 
 
 def blurred(branch: Branch) -> bool:
-    """Whether the branch has a blur at all."""
+    """Whether the branch has a blur."""
     return bool(branch.blur > 0)
 
 
-def simclr_head(config: Config) -> tuple[int, ...]:
-    """Widths of SimCLR's head, its input first."""
-    width = feature_width(config)
-    return (width,) * max(config.method.projector_layers, 1) + (config.method.projector_dim,)
+def optimiser(config: Config) -> str:
+    """The optimiser, with what LARS may have otherwise than its paper."""
+    o = config.optim
+    told: list[str] = [o.name]
+    if o.name == "lars" and o.trust_coefficient != 1e-3:
+        told += [f"trust coefficient {o.trust_coefficient:g}"]
+    if o.name == "lars" and o.clip_trust:
+        told += ["rates clipped"]
+    return ", ".join(told)
 
 
-def byol_head(which: str) -> Reader:
-    """Widths of BYOL's projector or predictor, its input first."""
-
-    def reader(config: Config) -> tuple[int, ...]:
-        m = config.method
-        start = feature_width(config) if which == "projector" else m.projector_dim
-        hidden = (getattr(m, f"{which}_hidden"),) * (getattr(m, f"{which}_layers") - 1)
-        return (start, *hidden, m.projector_dim)
-
-    return reader
+def peak_rate(config: Config) -> Any:
+    """The peak learning rate as a run has it; with that of biases and norms where they have their own."""
+    o = config.optim
+    rates = [o.lr] if o.bias_lr is None else [o.lr, o.bias_lr]
+    peaks = tuple(scaled_learning_rate(lr, config.batch_size, rule=o.lr_scaling) for lr in rates)
+    return peaks if len(peaks) > 1 else peaks[0]
 
 
-def dino_head(config: Config) -> tuple[int, ...]:
-    """Widths of DINO's head, its input first and K last."""
-    m = config.method
-    return (feature_width(config), *(m.head_hidden,) * (m.head_layers - 1), m.head_bottleneck, m.prototypes)
+def warmup(config: Config) -> str:
+    """What the warmup comes from, and how."""
+    o = config.optim
+    return f"from {o.start_lr:g}" + {"step": " by equal steps", "dino": ", with both ends"}[o.warmup]
 
 
 def teacher_temperature(config: Config) -> Any:
-    """τ_t: a number, or what it rises from and to, and in how many epochs."""
+    """τ_t: a number, or its start, its final value and its epochs of warmup."""
     m = config.method
     if not m.teacher_temperature_epochs:
         return m.teacher_temperature
@@ -115,7 +109,7 @@ def teacher_temperature(config: Config) -> Any:
 
 
 def field(path: str) -> Reader:
-    """The field of that path."""
+    """Reads the field at `path`."""
 
     def reader(config: Config) -> Any:
         value: Any = config
@@ -127,7 +121,7 @@ def field(path: str) -> Reader:
 
 
 def constant(value: Any) -> Reader:
-    """What holds of the library whatever the configuration."""
+    """Reads a value that is the same for every configuration of the library."""
     return lambda config: value
 
 
@@ -142,6 +136,12 @@ READ: dict[str, Reader] = {
     "width of the features": feature_width,
     "depth": lambda c: getattr(backbone(c), "depth", None),
     "stochastic depth": field("network.drop_path"),
+    "registers": field("network.registers"),
+    "layer scale starts at": field("network.layer_scale"),
+    "MLP": lambda c: getattr(backbone(c), "mlp", None),
+    "bias of queries, keys and values": field("network.qkv_bias"),
+    "LayerNorm's ε": field("network.norm_epsilon"),
+    "positions": field("network.positions"),
     "norm": field("network.norm"),
     "ReLU after the stem's norm": field("network.stem_relu"),
     "convolutions start from": lambda c: CONVOLUTIONS[c.network.initial],
@@ -152,12 +152,12 @@ READ: dict[str, Reader] = {
         "of each view" if getattr(c.method, "separate_views", True) else "of all views of a resolution"
     ),
     # The optimiser.
-    "optimiser": field("optim.name"),
+    "optimiser": optimiser,
     "momentum": field("optim.momentum"),
-    "peak learning rate": lambda c: scaled_learning_rate(c.optim.lr, c.batch_size, rule=c.optim.lr_scaling),
+    "peak learning rate": peak_rate,
     "last learning rate": field("optim.end_lr"),
     "warmup, epochs": field("optim.warmup_epochs"),
-    "warmup": lambda c: {"step": "from 0 by equal steps", "dino": "from 0, with both ends"}[c.optim.warmup],
+    "warmup": warmup,
     "learning rate changes every": field("optim.schedule"),
     "learning rate multiplies": lambda c: "the momentum" if c.optim.lr_after_momentum else "the gradient",
     "weight decay": lambda c: (
@@ -166,7 +166,7 @@ READ: dict[str, Reader] = {
     "weight decay covers": lambda c: COVERED[c.optim.decay_all],
     "factor of the paper's loss": field("method.loss_scale"),
     # The views.
-    "views": lambda c: len(c.method.views.branches()),
+    "views": lambda c: len(_branches(c.method.views)),
     "size, pixels": of_branches(lambda b: b.size),
     "crop's area": of_branches(lambda b: b.crop_area),
     "crop's aspect": of_branches(lambda b: b.crop_aspect),
@@ -199,14 +199,16 @@ READ: dict[str, Reader] = {
     "head's widths": lambda c: (dino_head if c.method.NAME == "dino" else simclr_head)(c),
     "head's layers": lambda c: getattr(c.method, "projector_layers", None) or c.method.head_layers,
     "offset of the head's last norm": field("method.projector_offset"),
-    "heads start from": lambda c: HEADS[c.method.NAME] if c.network.initial == "release" else TORCH_UNIFORM,
+    "heads start from": heads_start,
     # BYOL.
-    "projector's widths": byol_head("projector"),
-    "predictor's widths": byol_head("predictor"),
+    "projector's widths": mlp_head("projector"),
+    "predictor's widths": mlp_head("predictor"),
     "norms of projector and predictor": lambda c: (c.method.projector_norm, c.method.predictor_norm),
     "bias of the heads' last layer": field("method.output_bias"),
     "target": field("method.target"),
-    "target starts from": lambda c: {"own": "weights of its own", "online": "a copy"}[c.method.target_start],
+    "target starts from": lambda c: {"own": "weights of its own", "online": "a copy"}[
+        getattr(c.method, "target_start", "online")
+    ],
     "negatives": field("method.negatives"),
     "decay of the moving average": field("method.decay"),
     "the decay goes": lambda c: {"cosine": "to 1 along a cosine", "constant": "nowhere"}[c.method.decay_schedule],
@@ -224,4 +226,28 @@ READ: dict[str, Reader] = {
     "teacher's head starts from": constant("a copy"),
     "BatchNorms of the head": constant("one for each layer"),
     "evaluated network": field("method.evaluate"),
+    # SimSiam, Barlow Twins and VICReg.
+    "norm after the heads' last layers": last_norms,
+    "stop-gradient": field("method.stop_gradient"),
+    "predictor's learning rate": lambda c: (
+        "the peak throughout" if c.method.constant_predictor_rate else "as the others'"
+    ),
+    "λ, weight off the diagonal": field("method.off_diagonal"),
+    "features standardised by": constant("the biased variance, ε 1e-5"),
+    "weights of invariance, variance, covariance": lambda c: (
+        c.method.invariance,
+        c.method.variance,
+        c.method.covariance,
+    ),
+    "variance terms of the two views": lambda c: "half their sum" if c.method.halved else "their sum",
+    "solarisation stands": constant("after the blur"),
+    # MoCo v3, SwAV and NNCLR.
+    "queue": field("method.queue"),
+    "prototypes": field("method.prototypes"),
+    "bias of the prototypes": constant(False),
+    "ε of the assignments": field("method.epsilon"),
+    "Sinkhorn-Knopp iterations": field("method.sinkhorn_iterations"),
+    "prototypes frozen, steps": lambda c: c.method.frozen_epochs * steps(c) / c.epochs,
+    "weight decay is added to": lambda c: "the step" if c.optim.name == "adamw" else "the gradient",
+    "ratio of lengths": constant("|p| over |g + wd·p|"),
 }

@@ -1,4 +1,4 @@
-"""The data of the audit: a source, and a row for each number that it has."""
+"""The data of the audit: a source, and a row for each of its numbers."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ class Row:
     Attributes:
       what: the number's name, a key of `reading.READ`.
       theirs: the source's value.
-      where: where the source has it.
-      ours: our value where it differs on purpose; without a `why` it is not looked at.
-      why: the reason of the difference; empty where there is none.
+      where: its place in the source.
+      ours: our value if it differs on purpose; ignored if `why` is empty.
+      why: the reason for the difference; empty if the values are equal.
     """
 
     what: str
@@ -26,14 +26,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a recipe follows.
+    """The source of a recipe.
 
     Attributes:
-      text: repository, file and revision, or why there is none.
-      reports: what the source reports, and by which protocol.
-      rows: its numbers, one a row.
-      like: the recipe whose rows these are, where it was made from another.
-      changes: of such a recipe, (our value, why) of the rows that it changes, by their names.
+      text: repository, file and revision, or the reason why there is no source.
+      reports: the reported result and its protocol.
+      rows: its numbers, one per row.
+      like: for a recipe that was derived from another, the name of that recipe, which provides the rows.
+      changes: for such a recipe, (our value, why) of the rows that it changes, by their names.
     """
 
     text: str
@@ -44,12 +44,12 @@ class Source:
 
 
 def rows(where: str, values: Mapping[str, Any]) -> tuple[Row, ...]:
-    """Rows that stand in one place of the source."""
+    """Rows for values from the same place in the source."""
     return tuple(Row(what, theirs, where) for what, theirs in values.items())
 
 
 def replaced(known: tuple[Row, ...], *new: Row) -> tuple[Row, ...]:
-    """`known` with the rows of the same names replaced in their places."""
+    """`known`, with rows replaced in place by the new rows of the same names."""
     by_name = {row.what: row for row in new}
     assert by_name.keys() <= {row.what for row in known}, by_name.keys() - {row.what for row in known}
     return tuple(by_name.get(row.what, row) for row in known)

@@ -62,6 +62,10 @@ def exit_code(script: Callable[[], None]) -> int:
             markup=False,
         )
         return INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as `head`, has closed the pipe. Python's own flush at exit must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

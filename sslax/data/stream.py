@@ -5,12 +5,15 @@ same images as with the resident feed. Several threads or worker processes read 
 order.
 """
 
+import contextlib
 import functools
+import multiprocessing
+import os
 import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,16 +159,40 @@ def read_batches(
     batches = pieces.batch(per_batch, batch_fn=_joined)
     reader = iter(ThreadPrefetchIterDataset(batches, prefetch_buffer_size=_WAITING))
     try:
+        with _stops_blocked():
+            # Its thread, and the workers that the thread starts, keep the signals blocked.
+            reader.start_prefetch()
         yield from reader
     finally:
         reader.close()
 
 
+@contextlib.contextmanager
+def _stops_blocked() -> Iterator[None]:
+    """Block Ctrl-C and SIGTERM in this thread; a new thread or process inherits that, from its first instruction on.
+
+    A terminal and SLURM send them to workers too, but the training process still needs batches until it has saved.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin_worker(index: int, count: int) -> None:
-    """Set up a worker: the training process handles Ctrl-C and owns the accelerators; workers use jax on the CPU only."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Set up a worker: it uses jax on the CPU only, as the training process owns the accelerators, and ends with its parent."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     jax.config.update("jax_platforms", "cpu")
     warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent has died: nobody can stop it by SIGTERM, which is blocked."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _joined(pieces: Sequence[Images]) -> Images:

@@ -221,17 +221,8 @@ def load_classifier(path: str | os.PathLike[str]) -> LoadedClassifier:
             None if mean is None else tuple(mean),
             None if std is None else tuple(std),
         )
-        backbone = build_backbone(
-            network.name,
-            image_size=shown.size,
-            stem=network.stem,
-            width=network.width,
-            depth=network.depth,
-            patch_size=network.patch_size,
-            norm=network.norm,
-            drop_path=0.0,
-            dtype=compute_dtype(metadata["precision"]),
-        )
+        fields = dataclasses.asdict(network) | {"drop_path": 0.0}
+        backbone = build_backbone(image_size=shown.size, dtype=compute_dtype(metadata["precision"]), **fields)
         hidden = {"linear": False, "mlp": True}[metadata["head"]]
         # Files from older versions have neither field.
         canvas = int(metadata.get("canvas", max(DEFAULT_CANVAS, 2 * shown.size)))

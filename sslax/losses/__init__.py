@@ -4,7 +4,9 @@ from sslax.losses.assignment import sinkhorn_knopp, swav
 from sslax.losses.contrastive import nt_xent
 from sslax.losses.contrastive_byol import byol_contrastive
 from sslax.losses.contrastive_keys import info_nce
+from sslax.losses.dispersion import koleo, sigreg
 from sslax.losses.distillation import byol, dino, dino_mse, simsiam, update_center
+from sslax.losses.masked import ibot, mae
 from sslax.losses.pairwise import margin_triplet, nt_logistic
 from sslax.losses.redundancy import (
     BarlowTwinsTerms,
@@ -24,10 +26,14 @@ __all__ = [
     "byol_contrastive",
     "dino",
     "dino_mse",
+    "ibot",
     "info_nce",
+    "koleo",
+    "mae",
     "margin_triplet",
     "nt_logistic",
     "nt_xent",
+    "sigreg",
     "simsiam",
     "sinkhorn_knopp",
     "swav",

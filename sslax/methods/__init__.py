@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from sslax.methods.barlow_twins import BarlowTwins, barlow_twins
 from sslax.methods.base import (
     Batch,
     Method,
@@ -19,21 +20,27 @@ from sslax.methods.dino import DINO, dino
 from sslax.methods.moco_v3 import MoCoV3, moco_v3
 from sslax.methods.nnclr import NNCLR, nnclr
 from sslax.methods.simclr import SimCLR, simclr
+from sslax.methods.simsiam import SimSiam, simsiam
 from sslax.methods.swav import SwAV, swav
+from sslax.methods.vicreg import VICReg, vicreg
 
 __all__ = [
     "BYOL",
     "DINO",
     "METHODS",
     "NNCLR",
+    "BarlowTwins",
     "Batch",
     "Method",
     "MoCoV3",
     "Output",
     "Setup",
     "SimCLR",
+    "SimSiam",
     "SwAV",
+    "VICReg",
     "attention_with",
+    "barlow_twins",
     "byol",
     "dino",
     "embed_with",
@@ -42,14 +49,19 @@ __all__ = [
     "on_backbone",
     "project_with",
     "simclr",
+    "simsiam",
     "spread",
     "swav",
+    "vicreg",
 ]
 
 METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     SimCLR.NAME: simclr,
     BYOL.NAME: byol,
     DINO.NAME: dino,
+    SimSiam.NAME: simsiam,
+    BarlowTwins.NAME: barlow_twins,
+    VICReg.NAME: vicreg,
     MoCoV3.NAME: moco_v3,
     SwAV.NAME: swav,
     NNCLR.NAME: nnclr,

@@ -173,7 +173,7 @@ def attention_with(
     def attention(params, aux, images, aspects=None):
         x = _evaluation_views(recipe, images, aspects)
         outputs, _ = forward(encoder, *evaluated(params, aux), x, train=False, outputs=True)
-        maps = outputs.attention[:, :, 0, 1:]
+        maps = outputs.attention[:, :, 0, encoder.prefix :]
         side = recipe.size // encoder.patch_size
         return maps.reshape(*maps.shape[:2], side, side)
 
@@ -224,6 +224,13 @@ def check_loss_scale(scale: float) -> None:
     """Raise InputError unless the loss factor is finite and positive."""
     if not 0 < scale < math.inf:
         raise InputError(f"method.loss_scale is {scale}; it must be a finite number above 0.")
+
+
+def check_sizes(options: Any, **least: int) -> None:
+    """Raise InputError on the first of these fields of a method's options that is below its least value."""
+    for name, lowest in least.items():
+        if getattr(options, name) < lowest:
+            raise InputError(f"method.{name} is {getattr(options, name)}; it must be at least {lowest}.")
 
 
 def spread(outputs: Float[Array, "n d"]) -> Float[Array, ""]:

@@ -7,8 +7,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from sslax.networks.heads import BYOLMLP, ClassifierHead, DINOHead, MLPHead, SimCLRProjector
+from sslax.networks.positions import resize_positions
 from sslax.networks.resnet import Initial, Norm, ResNet, patch_resnet, resnet18, resnet34, resnet50
-from sslax.networks.vit import ViT, ViTOutputs, resize_positions, vit_base, vit_micro, vit_small, vit_tiny
+from sslax.networks.vit import (
+    MLP,
+    Positions,
+    ViT,
+    ViTOutputs,
+    vit_base,
+    vit_giant,
+    vit_huge,
+    vit_large,
+    vit_micro,
+    vit_small,
+    vit_tiny,
+)
 
 __all__ = [
     "BACKBONES",
@@ -33,7 +46,11 @@ __all__ = [
     "resnet18",
     "resnet34",
     "resnet50",
+    "token_width",
     "vit_base",
+    "vit_giant",
+    "vit_huge",
+    "vit_large",
     "vit_micro",
     "vit_small",
     "vit_tiny",
@@ -42,7 +59,15 @@ __all__ = [
 ]
 
 RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50, "patch-resnet": patch_resnet}
-VITS = {"vit-tiny": vit_tiny, "vit-small": vit_small, "vit-base": vit_base, "vit-micro": vit_micro}
+VITS = {
+    "vit-tiny": vit_tiny,
+    "vit-small": vit_small,
+    "vit-base": vit_base,
+    "vit-large": vit_large,
+    "vit-huge": vit_huge,
+    "vit-giant": vit_giant,
+    "vit-micro": vit_micro,
+}
 BACKBONES = RESNETS | VITS
 
 
@@ -59,6 +84,12 @@ def build_backbone(
     zero_residual: bool = True,
     stem_relu: bool = True,
     drop_path: float = 0.1,
+    registers: int = 0,
+    layer_scale: float | None = None,
+    mlp: MLP | None = None,
+    qkv_bias: bool = True,
+    norm_epsilon: float = 1e-6,
+    positions: Positions = "dino",
     remat: bool = False,
     dtype: Any = jnp.float32,
 ) -> nn.Module:
@@ -74,22 +105,30 @@ def build_backbone(
       patch_size: patch side of a ViT or of a "patch" stem in pixels; None is the default of the name.
       norm, initial, zero_residual, stem_relu: options of ResNets, see `ResNet`.
       drop_path: drop-path rate of a ViT's last block in training.
+      registers, layer_scale, mlp, qkv_bias, norm_epsilon, positions: options of ViTs, see `ViT`; an `mlp` of None is the
+        default of the name.
       remat: store only the inputs of the blocks for the gradient, and recompute the rest.
       dtype: dtype of the computation.
 
     Raises:
       KeyError: on a name that is not in `BACKBONES`.
     """
-    given = {"width": width, "depth": depth, "patch_size": patch_size}
-    given = {field: value for field, value in given.items() if value is not None}
+    given: dict[str, Any] = {"width": width, "patch_size": patch_size, "remat": remat, "dtype": dtype}
     if name in VITS:
-        return VITS[name](image_size=image_size, drop_path=drop_path, remat=remat, dtype=dtype, **given)
-    given.pop("depth", None)
+        given |= {"depth": depth, "mlp": mlp, "image_size": image_size, "drop_path": drop_path, "registers": registers}
+        given |= {
+            "layer_scale": layer_scale,
+            "qkv_bias": qkv_bias,
+            "norm_epsilon": norm_epsilon,
+            "positions": positions,
+        }
+        return VITS[name](**{field: value for field, value in given.items() if value is not None})
+    given = {field: value for field, value in given.items() if value is not None}
     if stem == "auto":
         small = "small" if image_size <= 32 else "imagenet"
         stem = "patch" if name == "patch-resnet" else small
     start = {"initial": initial, "zero_residual": zero_residual, "stem_relu": stem_relu}
-    return RESNETS[name](stem=stem, norm=norm, remat=remat, dtype=dtype, **start, **given)
+    return RESNETS[name](stem=stem, norm=norm, **start, **given)
 
 
 def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) -> int | None:
@@ -102,6 +141,11 @@ def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) 
 def heads_of(name: str) -> int | None:
     """The number of attention heads of a ViT, which must divide its width; None for other networks."""
     return VITS[name]().heads if name in VITS else None
+
+
+def token_width(name: str, width: int | None = None) -> int:
+    """Width of the tokens of a ViT of this name, whose `width` option is given; 0 for other backbones."""
+    return (width or VITS[name]().width) if name in VITS else 0
 
 
 def without_drop_path(module: nn.Module) -> nn.Module:

@@ -50,14 +50,7 @@ BYOL_DIGITS = Config(
 # Differences: none in a number; docs/recipes.md has the table. Not yet run as it stands.
 BYOL_CIFAR10 = Config(
     method=BYOL(
-        views=BYOLViews(
-            size=32,
-            saturation=0.4,
-            semantics="torchvision",
-            interpolation="bilinear",
-            blur=(0.0, 0.0),
-            solarize=(0.0, 0.0),
-        ),
+        views=lightly.BYOL_VIEWS_32,
         decay=0.99,
         decay_schedule="constant",
         target_start="online",
@@ -126,3 +119,12 @@ BYOL_STL10 = dataclasses.replace(
     epochs=200,
     batch_size=512,
 )
+
+CONFIGS: dict[str, Config] = {
+    "byol-digits": BYOL_DIGITS,
+    "byol-cifar10": BYOL_CIFAR10,
+    "byol-imagenette": BYOL_IMAGENETTE,
+    "byol-imagenet": BYOL_IMAGENET,
+    "byol-cifar100": BYOL_CIFAR100,
+    "byol-stl10": BYOL_STL10,
+}

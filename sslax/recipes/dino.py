@@ -141,3 +141,12 @@ DINO_STL10 = dataclasses.replace(
     canvas=96,
     epochs=200,
 )
+
+CONFIGS: dict[str, Config] = {
+    "dino-digits": DINO_DIGITS,
+    "dino-cifar10": DINO_CIFAR10,
+    "dino-imagenette": DINO_IMAGENETTE,
+    "dino-imagenet": DINO_IMAGENET,
+    "dino-cifar100": DINO_CIFAR100,
+    "dino-stl10": DINO_STL10,
+}

@@ -4,7 +4,9 @@ Source: lightly-ai/lightly, `docs/source/getting_started/benchmarks/cifar10_benc
 the revision that its table was measured with, 42a6a92 and 3ea0736. docs/recipes.md compares number by number.
 """
 
-from sslax.augment import IMAGENET_MEAN, IMAGENET_STD, SimCLRViews
+import dataclasses
+
+from sslax.augment import IMAGENET_MEAN, IMAGENET_STD, BYOLViews, SimCLRViews
 from sslax.config import NetworkConfig, OptimizerConfig
 
 # The transform that both benchmarks give to SimCLR and, at that time, to BYOL: half of SimCLR's colour strength, torchvision's
@@ -19,6 +21,17 @@ VIEWS_32 = SimCLRViews(
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
 )
+
+# The same transform for methods whose options take BYOL's views: without solarisation both branches are alike.
+BYOL_VIEWS_32 = BYOLViews(
+    size=32,
+    saturation=0.4,
+    semantics="torchvision",
+    interpolation="bilinear",
+    blur=(0.0, 0.0),
+    solarize=(0.0, 0.0),
+)
+BYOL_VIEWS_128 = dataclasses.replace(BYOL_VIEWS_32, size=128, blur=(0.5, 0.5))
 
 # `ResNetGenerator("resnet-18")`: torch's defaults. The benchmark takes its children one by one, so the stem's ReLU, which is
 # none of them, is lost.

@@ -138,3 +138,13 @@ SIMCLR_STL10 = dataclasses.replace(
     epochs=200,
     batch_size=512,
 )
+
+CONFIGS: dict[str, Config] = {
+    "simclr-digits": SIMCLR_DIGITS,
+    "simclr-cifar10": SIMCLR_CIFAR10,
+    "simclr-cifar10-long": SIMCLR_CIFAR10_LONG,
+    "simclr-imagenette": SIMCLR_IMAGENETTE,
+    "simclr-imagenet": SIMCLR_IMAGENET,
+    "simclr-cifar100": SIMCLR_CIFAR100,
+    "simclr-stl10": SIMCLR_STL10,
+}

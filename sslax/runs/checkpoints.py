@@ -189,7 +189,7 @@ class Checkpoints:
         if processes.any_of(failed is not None):
             raise _Damaged("another process cannot read it" if failed is None else _reason(failed)) from failed
         if int(stored["step"]) != step:
-            raise _Damaged(f"it is of step {int(stored['step'])}")
+            raise _Damaged(f"it has the state of step {int(stored['step'])}")
         state = type(like)(**stored)
         # Random keys were saved as integers. They become typed keys again, as in `like`.
         whole = [
@@ -208,20 +208,20 @@ class Checkpoints:
     def _wrong_with(self, step: int, wanted: Mapping[str, Any]) -> str | None:
         folder = self._folder / str(step)
         if not folder.is_dir():
-            return "it is no folder"
+            return "it is not a folder"
         try:
             digest = json.loads((folder / _DIGEST).read_text(encoding="utf-8"))
             written, arrays = dict(digest["files"]), dict(digest["arrays"])
         except FileNotFoundError:
-            return f"it has no {_DIGEST}: a part is missing, or another version wrote it"
+            return f"it has no {_DIGEST}: it is incomplete, or another version wrote it"
         except OSError as error:
             return _reason(error)
         except (ValueError, TypeError, KeyError):
-            return f"its {_DIGEST} is not what was written"
+            return f"its {_DIGEST} has changed since it was written"
         try:
             for name, there in _files(folder).items():
                 if written.pop(name, there) != there:
-                    return f"its {name} is not what was written"
+                    return f"its {name} has changed since it was written"
         except OSError as error:
             return _reason(error)
         if written:
@@ -232,7 +232,7 @@ class Checkpoints:
             if name not in wanted and not name.startswith("['observers']"):
                 return f"it has {name}: another configuration or version wrote it"
             if name in wanted and arrays[name] != wanted[name]:
-                return f"its {name} is {arrays[name]}, this configuration's {wanted[name]}"
+                return f"its {name} is {arrays[name]}, but this configuration needs {wanted[name]}"
         return None
 
     def _known_scores(self) -> dict[int, float | None]:

@@ -1,5 +1,6 @@
 """Build the objects that a configuration describes: networks, method, optimiser, schedule, number of steps."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -87,6 +88,7 @@ def make_schedule(config: Config, steps_per_epoch: int) -> optim.Schedule:
         optim.scaled_learning_rate(config.optim.lr, config.batch_size, rule=config.optim.lr_scaling),
         warmup_steps=round(config.optim.warmup_epochs * steps_per_epoch),
         steps=config.epochs * steps_per_epoch,
+        start=config.optim.start_lr,
         end=config.optim.end_lr,
         convention=config.optim.warmup,
     )
@@ -97,22 +99,9 @@ def make_schedule(config: Config, steps_per_epoch: int) -> optim.Schedule:
 
 def make_backbone(config: Config) -> Any:
     """The backbone that `config` describes, for the size of its views."""
-    network = config.network
-    return build_backbone(
-        network.name,
-        image_size=config.method.views.size,
-        stem=network.stem,
-        width=network.width,
-        depth=network.depth,
-        patch_size=network.patch_size,
-        norm=network.norm,
-        initial=network.initial,
-        zero_residual=network.zero_residual,
-        stem_relu=network.stem_relu,
-        drop_path=network.drop_path,
-        remat=config.remat,
-        dtype=compute_dtype(config.precision),
-    )
+    fields = dataclasses.asdict(config.network)
+    dtype = compute_dtype(config.precision)
+    return build_backbone(image_size=config.method.views.size, remat=config.remat, dtype=dtype, **fields)
 
 
 def weights_of(path: str, backbone: Any, image_shape: tuple[int, int, int]) -> Callable[..., tuple[PyTree, PyTree]]:
@@ -184,6 +173,8 @@ def _optimizer(config: Config, schedule: optim.Schedule, steps: int) -> optax.Gr
         schedule,
         weight_decay=o.weight_decay,
         momentum=o.momentum,
+        trust_coefficient=o.trust_coefficient,
+        clip=o.clip_trust,
         lr_after_momentum=o.lr_after_momentum,
         mask=mask,
     )

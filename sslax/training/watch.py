@@ -15,7 +15,14 @@ from jaxtyping import Array, Float
 
 from sslax.evaluation import effective_rank, feature_std
 
-Mode = Literal["uniform output", "one dimension dominating", "constant features", "one neighbour", "loss stuck"]
+Mode = Literal[
+    "uniform output",
+    "one dimension dominating",
+    "constant features",
+    "redundant dimensions",
+    "one neighbour",
+    "loss stuck",
+]
 
 # A sign must hold in every line over this many steps, and in at least this many lines.
 WINDOW, LINES = 100, 3
@@ -38,6 +45,49 @@ class Alarm(NamedTuple):
 
     mode: Mode
     sentence: str
+
+
+class Sign(NamedTuple):
+    """A metric of a method whose value alone shows collapse, once the warmup has ended.
+
+    Attributes:
+      metric: its name in the lines of metrics.
+      bound: the metric is a sign above this value.
+      mode: the mode of collapse that it shows.
+      sentence: of the alarm; `{}` stands for the value.
+    """
+
+    metric: str
+    bound: float
+    mode: Mode
+    sentence: str
+
+
+# results/collapse-siamese-digits.json has the values of healthy and collapsed runs.
+SIGNS = (
+    Sign(
+        "negative_cosine",
+        # BYOL without BatchNorm in its predictor has 0.88 on the digits, and its features are as good as with it.
+        0.95,
+        "constant features",
+        "the outputs of all images are nearly the same: the mean cosine of a prediction with another image's projection is "
+        "{:.2g}, and 0 means unrelated outputs. A predictor together with targets without gradient prevents this.",
+    ),
+    Sign(
+        "variance",
+        0.9,
+        "constant features",
+        "the projections hardly differ between images: the variance term is {:.2g}; 0 means a standard deviation of 1 in every "
+        "dimension, and 1 a constant. A method.variance as large as method.invariance prevents this.",
+    ),
+    Sign(
+        "off_diagonal",
+        0.3,
+        "redundant dimensions",
+        "the projections repeat each other: the mean squared correlation of two dimensions is {:.2g}; 0 means independent "
+        "dimensions, and 1 identical ones. A larger method.off_diagonal prevents this.",
+    ),
+)
 
 
 @functools.partial(jax.jit, static_argnames="rank")
@@ -85,6 +135,9 @@ def collapse(lines: Sequence[Mapping[str, Any]], *, warmup_steps: int) -> Alarm 
             f"{last['kl']:.2g}. Sharpening prevents this: use a lower method.teacher_temperature (0.04 to 0.07) or a longer "
             "temperature warmup; for a short run, more steps or a lower teacher decay.",
         )
+    for sign in SIGNS:
+        if settled and always(lambda line, sign=sign: line.get(sign.metric, 0) > sign.bound):
+            return Alarm(sign.mode, sign.sentence.format(last[sign.metric]))
     for name, what in (("feature_std", "features"), ("projection_std", "projections")):
         if always(lambda line, name=name: line.get(name, 1) < CONSTANT[name]):
             return Alarm(

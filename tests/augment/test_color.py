@@ -1,4 +1,4 @@
-"""Colours against stored values of Pillow and kornia, against dm_pix, and the fast jitter against the plain chain."""
+"""Colour ops against stored values of Pillow and kornia and against dm_pix; the fast jitter against the plain chain."""
 
 import functools
 import itertools
@@ -35,7 +35,7 @@ ADJUST = {
 
 @functools.cache
 def adjust(name, semantics="torchvision"):
-    """One op over a batch of images, each with its amount, compiled once."""
+    """One op on a batch of images, each with its own amount, compiled once."""
     return jax.jit(jax.vmap(functools.partial(ADJUST[name], semantics=semantics)))
 
 
@@ -70,7 +70,7 @@ def test_grayscale_equals_pillow(golden):
 
 @pytest.mark.parametrize("semantics", ["tensorflow", "simclr"])
 def test_equals_dm_pix(images, semantics):
-    """dm_pix has TensorFlow's ops, without the clip; SimCLR's differ in the brightness alone."""
+    """dm_pix has TensorFlow's ops, without clipping; SimCLR's differ only in brightness."""
     factors = jnp.linspace(0.0, 2.0, len(images), dtype=jnp.float32)
     deltas = jnp.linspace(-0.5, 0.5, len(images), dtype=jnp.float32)
     cases = {"contrast": (dm_pix.adjust_contrast, factors), "saturation": (dm_pix.adjust_saturation, factors)}
@@ -94,7 +94,7 @@ def test_neutral_amounts_change_nothing(images, semantics):
 
 
 def drawn(semantics, n, strength=1.0):
-    """Drawn jitters with strong amounts, so that clipping matters, in each of the 24 orders."""
+    """Sampled jitters with strong amounts, so that clipping matters, in each of the 24 orders."""
     strengths = {name: 0.8 * strength for name in ("brightness", "contrast", "saturation")} | {"hue": 0.2 * strength}
     draw = functools.partial(sample_jitter, **strengths, semantics=semantics)
     jitter = jax.vmap(draw)(jax.random.split(jax.random.key(1), n))
@@ -103,7 +103,7 @@ def drawn(semantics, n, strength=1.0):
 
 
 def plain_chain(images, jitter, semantics):
-    """Each image's ops one after the other, in its order: at each place, all ops of all images, and each takes its own."""
+    """Apply each image's ops in its order: at each position all ops run on all images, and each image selects its own."""
     images, amounts, orders = np.asarray(images), jax.device_get(jitter[:4]), np.asarray(jitter.order)
     for place in range(4):
         choices = [adjust(name, semantics)(images, amount) for name, amount in zip(ADJUST, amounts, strict=True)]
@@ -129,7 +129,7 @@ def test_fast_jitter_equals_the_plain_chain_in_all_24_orders(images, semantics):
 
 @pytest.mark.parametrize("semantics", ["torchvision", "simclr"])
 @pytest.mark.parametrize("absent", ["hue", "contrast", "brightness saturation"])
-def test_ops_without_strength_are_left_out(images, semantics, absent):
+def test_ops_with_strength_zero_are_removed(images, semantics, absent):
     jitter = drawn(semantics, 24)._replace(**dict.fromkeys(absent.split(), None))
     neutral = jitter._replace(**{name: jnp.full(24, float(name != "hue")) for name in absent.split()})
     apply = jax.jit(jax.vmap(functools.partial(apply_jitter, semantics=semantics)))
@@ -149,12 +149,12 @@ def test_a_program_shrinks_with_every_strength_that_is_zero(order):
     assert len(set(sizes)) == len(sizes)
 
 
-def test_color_jitter_is_what_sample_jitter_draws(images):
+def test_color_jitter_applies_the_jitter_of_sample_jitter(images):
     keys = jax.random.split(jax.random.key(2), len(images))
     result = jax.jit(jax.vmap(functools.partial(color_jitter, **STRENGTHS)))(keys, images)
     jitter = jax.vmap(functools.partial(sample_jitter, **STRENGTHS))(keys)
     np.testing.assert_allclose(result, plain_chain(images, jitter, "torchvision"), atol=3e-6)
-    # A given order, which is the whole batch's.
+    # A given order, shared by the whole batch.
     order = jnp.array([2, 0, 3, 1], jnp.int32)
     result = jax.jit(jax.vmap(functools.partial(color_jitter, **STRENGTHS, order=order)))(keys, images)
     jitter = jitter._replace(order=jnp.tile(order, (len(images), 1)))

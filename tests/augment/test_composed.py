@@ -1,4 +1,4 @@
-"""Ops on one branch alone: the crop that both views share, the ops in their order, and the rest of a run with them."""
+"""Ops on one branch only: the crop that both views share, the order of the ops, and the checks of the recipe."""
 
 import dataclasses
 import functools
@@ -44,7 +44,7 @@ def views(*ops, **fields):
 
 
 def drawn(images, *ops, **fields):
-    """What is drawn for view 1 by the keys of KEY, and the crop that both share."""
+    """The draws for view 1 from the keys of KEY, and the shared crop."""
     branch = dataclasses.replace(RECIPE, one_branch=ops, **fields).branches()["view 1"]
     keys = view_keys(jax.random.split(KEY)[0], len(images), views=3)
     draw = functools.partial(sample_view, height=20, width=20, branch=branch)
@@ -53,8 +53,8 @@ def drawn(images, *ops, **fields):
     return view, crop
 
 
-def test_both_views_are_of_one_crop(images):
-    """View 2 is the crop, whatever the ops of view 1, which are of the very same crop."""
+def test_both_views_share_one_crop(images):
+    """View 2 is the crop for any ops of view 1, which apply to the same crop."""
     first, second = views("sobel")(KEY, images)
     view, crop = drawn(images, "sobel")
     assert len(np.unique(view.box, axis=0)) > 1
@@ -72,7 +72,7 @@ def test_an_op_is_always_applied_and_stays_in_the_range(op, images):
         assert np.isfinite(view).all()
         assert -1e-6 < view.min() < view.max() < 1 + 1e-6
     changed = np.abs(first - second).max(axis=(1, 2, 3)) > 1e-3
-    # A quarter turn may be none, and the colours have their probability.
+    # The number of quarter turns may be 0, and the colour ops have their own probability.
     assert changed.any() if op in ("rotate", "color") else changed.all()
 
 
@@ -108,19 +108,19 @@ def test_the_crop_crops_the_crop_and_flips_it(images):
     np.testing.assert_allclose(views("crop", flip=1.0)(KEY, images)[0], wanted, atol=1e-5)
 
 
-def test_colour_is_the_jitter_and_grayscale_with_their_probabilities(images):
+def test_color_is_jitter_then_grayscale_with_their_probabilities(images):
     branch = dataclasses.replace(RECIPE, one_branch=("color",)).branches()["view 1"]
     draw = functools.partial(sample_view, height=20, width=20, branch=branch)
     ((jitter, gray),) = jax.jit(jax.vmap(draw))(jax.random.split(KEY, 2048)).composed
     assert abs((jitter.hue != 0).mean() - RECIPE.jitter) < 0.04
     assert abs(gray.mean() - RECIPE.grayscale) < 0.04
     assert jitter.brightness.max() <= 1.4
-    # Without the jitter what is left is grayscale.
+    # Without the jitter, only grayscale remains.
     first, crop = views("color", jitter=0.0, grayscale=1.0)(KEY, images)
     np.testing.assert_allclose(first, jax.vmap(to_grayscale)(crop), atol=1e-6)
 
 
-def test_blurs_and_noise_are_drawn_anew_for_each_image():
+def test_each_image_has_its_own_blur_and_noise():
     branch = dataclasses.replace(RECIPE, blur=0.0, one_branch=("blur", "noise")).branches()["view 1"]
     draw = functools.partial(sample_view, height=20, width=20, branch=branch)
     sigma, (noise, level) = jax.device_get(jax.jit(jax.vmap(draw))(jax.random.split(KEY, 1024)).composed)
@@ -142,14 +142,14 @@ def test_normalisation_comes_last_and_aspects_reach_the_shared_crop(images):
     assert np.abs(raw[1] - views("sobel")(KEY, images)[1]).max() > 0.01
 
 
-def test_the_recipe_tells_its_views():
+def test_the_recipe_lists_its_views():
     recipe = dataclasses.replace(RECIPE, one_branch=("crop", "blur"))
     assert view_sizes(recipe) == (SIZE,)
     branches = recipe.branches()
     assert [b.composed for b in branches.values()] == [("crop", "blur"), ()]
     assert list(branches) == list(RECIPE.branches())
     assert all(branch.composed is None for branch in RECIPE.branches().values())
-    # A kernel of one pixel would be no blur.
+    # A kernel of one pixel would not blur.
     assert branches["view 1"].blur_kernel == 3
     for ops in (*itertools.product(OPS, OPS), *((op,) for op in OPS), ()):
         check_views(dataclasses.replace(RECIPE, one_branch=ops), 20)
@@ -158,22 +158,22 @@ def test_the_recipe_tells_its_views():
 @pytest.mark.parametrize(
     "ops", [("crop", "color", "blur"), ("solarize",), "crop", ["crop"], None, (1,), ("",), ("crop", None)]
 )
-def test_what_one_branch_cannot_be(ops):
+def test_invalid_one_branch(ops):
     recipe = dataclasses.replace(RECIPE)
     object.__setattr__(recipe, "one_branch", ops)
     with pytest.raises(InputError, match=r"method\.views\.one_branch is .*; it must be empty, or one or two of crop, "):
         check_views(recipe, 20)
 
 
-def test_colour_without_any_is_refused():
+def test_color_without_effect_is_refused():
     recipe = dataclasses.replace(RECIPE, one_branch=("color",), jitter=0.0)
     check_views(recipe, 20)
     with pytest.raises(InputError, match=r"method\.views\.one_branch is .*without color"):
         check_views(dataclasses.replace(recipe, grayscale=0.0), 20)
 
 
-def test_a_branch_alone_draws_its_own_crop(images):
-    """`branch_views` of one composed branch, as any other."""
+def test_a_single_branch_draws_its_own_crop(images):
+    """`branch_views` with a single composed branch works like any other."""
     branch = dataclasses.replace(RECIPE, one_branch=("crop",)).branches()["view 2"]
     (view,) = jax.jit(lambda images: branch_views(KEY, images, [branch]))(images)
     keys = view_keys(jax.random.split(KEY)[0], len(images), views=2)

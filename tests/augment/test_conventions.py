@@ -1,4 +1,4 @@
-"""What holds for every public function, and what hostile options get."""
+"""Conventions of all public functions, and errors of hostile options."""
 
 import functools
 import inspect
@@ -128,7 +128,7 @@ def test_check_views_names_the_field(field):
     run()
 
 
-def test_check_views_accepts_what_works():
+def test_check_views_accepts_valid_recipes():
     check_views(SimCLRViews(), 224)
     check_views(SimCLRViews.small(), 32)
     check_views(SimCLRViews.small(8), 500, prefix="views")

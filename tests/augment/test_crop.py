@@ -1,4 +1,4 @@
-"""Crops against stored values of torch, against jax.image.resize, and the drawn boxes against the definitions."""
+"""Crops against stored values of torch and against jax.image.resize; the sampled boxes against their definitions."""
 
 import functools
 import math
@@ -26,7 +26,7 @@ def test_equals_torch(golden, method):
 
 
 def resize_matrix(start, length, size, pixels, method):
-    """The definition in float64: the kernel at the pixels of the box, wider where it shrinks, each row's sum one."""
+    """The definition in float64: the kernel at the pixels of the box, wider for downsampling, with weights that sum to one."""
     scale = length / size
     centres = start + (np.arange(size)[:, None] + 0.5) * scale - 0.5
     distance = np.abs(np.arange(pixels) - centres) / max(scale, 1.0)
@@ -41,7 +41,7 @@ def resize_matrix(start, length, size, pixels, method):
 
 @pytest.mark.parametrize(("size", "method"), [(7, "bicubic"), (7, "bilinear"), (48, "bicubic")])
 def test_equals_the_definition(size, method):
-    """Shrunk so much that rows are a matrix product too, down to the exact size, enlarged, and from single pixels."""
+    """Strong downsampling (rows as a matrix product too), the exact size, upsampling, and boxes of single pixels."""
     image = np.random.default_rng(0).random((200, 256, 2), dtype=np.float32)
     boxes = [(0, 0, 200, 256), (193, 240, 7, 7), (199, 255, 1, 1), (100, 0, 100, 3), (0, 120, 2, 136)]
     crop = jax.jit(jax.vmap(functools.partial(crop_and_resize, size=size, method=method), in_axes=(None, 0)))
@@ -78,7 +78,7 @@ def test_a_whole_box_of_the_same_size_is_the_image():
     np.testing.assert_array_equal(crop(image, jnp.array([0, 0, 16, 16])), image)
 
 
-def test_the_flip_is_the_flip():
+def test_the_flip_mirrors_the_crop():
     image = jnp.asarray(np.random.default_rng(3).random((12, 20, 3), dtype=np.float32))
     box = jnp.array([2.0, 4.0, 9.0, 7.0])
     plain = np.asarray(jax.jit(functools.partial(crop_and_resize, size=8))(image, box))
@@ -132,7 +132,7 @@ def draw_boxes(seed, height, width, **options):
 
 
 def features(boxes, height, width, true_aspect):
-    """What a box is in the true image: share of the area, log aspect, centre in both directions."""
+    """A box in terms of the original image: share of the area, log aspect, centre in both directions."""
     y, x, h, w = boxes.T
     area = h * w / (height * width)
     aspect = np.log(w / h * height / width * true_aspect)
@@ -158,20 +158,20 @@ def test_boxes_are_distributed_as_defined(sampling, canvas, true, area):
     assert (boxes >= [0, 0, 1, 1]).all()
     assert (boxes[:, :2] + boxes[:, 2:] <= canvas).all()
     rng = np.random.default_rng(1)
-    # In the true image's proportions, and as finely as the canvas.
+    # In the proportions of the original image, at the resolution of the canvas.
     fine = np.array(true) * math.sqrt(canvas[0] * canvas[1] / (true[0] * true[1]))
     height, width = np.round(fine).astype(int)
     reference = np.array([REFERENCES[sampling](rng, height, width, area, aspect) for _ in range(N)], np.float64)
     ours, wanted = features(boxes, *canvas, true_aspect), features(reference, height, width, true_aspect)
     for name in ours:
-        # Whole pixels are other shares on another grid, which the test statistic must not see.
+        # Integer pixels are different shares on different grids; the test statistic must not detect this.
         jitter = rng.uniform(-0.02, 0.02, (2, N))
         p = stats.ks_2samp(ours[name] + jitter[0], wanted[name] + jitter[1]).pvalue
         assert p > 1e-3, name
 
 
-def test_what_is_taken_where_nothing_fits():
-    """No crop of a panorama nine times as wide as high has a fifth of its area."""
+def test_the_fallback_box_if_no_draw_fits():
+    """In a panorama nine times as wide as high, no allowed crop covers a fifth of the area."""
     options = {"area": (0.2, 1.0), "image_aspect": jnp.float32(9.0)}
     width = round(500 * 4 / 3 / 9)
     boxes = draw_boxes(2, 500, 500, **options, sampling="torchvision")
@@ -183,8 +183,8 @@ def test_what_is_taken_where_nothing_fits():
     np.testing.assert_array_equal(boxes, np.tile([(500 - width) // 2, 0, width, 500], (N, 1)))
 
 
-def test_areas_and_aspects_are_uniform_where_everything_fits():
-    """With areas so small that every draw fits, the definition's uniform distributions show as they are."""
+def test_areas_and_aspects_are_uniform_if_every_draw_fits():
+    """With areas so small that every draw fits, the distributions are exactly the uniform ones of the definition."""
     area = (0.05, 0.3)
     for sampling in REFERENCES:
         y, x, h, w = draw_boxes(2, 2000, 2000, area=area, sampling=sampling).T
@@ -207,7 +207,7 @@ def test_min_covered_is_tensorflows_overlap():
     assert 0.08 <= (boxes[:, 2] * boxes[:, 3]).min() / 224**2 < 0.09
 
 
-def test_random_resized_crop_is_the_drawn_box_clipped():
+def test_random_resized_crop_resizes_and_clips_the_drawn_box():
     image = jnp.asarray(np.random.default_rng(4).integers(0, 2, (20, 20, 3)), jnp.float32)
     keys = jax.random.split(jax.random.key(5), 16)
     results = jax.jit(jax.vmap(functools.partial(random_resized_crop, size=12), in_axes=(0, None)))(keys, image)

@@ -1,4 +1,4 @@
-"""Cutout, quarter turns, noise and Sobel's filter against naive NumPy, and what they draw."""
+"""Cutout, quarter turns, noise and the Sobel filter against naive NumPy, and the distributions of their draws."""
 
 import functools
 
@@ -36,7 +36,7 @@ def test_cutout_is_a_square_about_any_pixel(image, size, side):
             possible.setdefault(wanted.tobytes(), []).append((y, x))
     found, counts = np.unique(results.reshape(N, -1), axis=0, return_counts=True)
     assert {row.tobytes() for row in found} == set(possible)
-    # Every centre is as likely: chi-square, at most 47 degrees of freedom, p = 0.001.
+    # Every centre is equally likely: chi-square, at most 47 degrees of freedom, p = 0.001.
     assert chi_square(counts, np.array([len(possible[row.tobytes()]) for row in found]) * N / 48) < 82.7
 
 
@@ -57,7 +57,7 @@ def test_sobel_is_two_convolutions(image):
     np.testing.assert_allclose(jax.jit(sobel)(image), wanted, atol=1e-6)
 
 
-def test_sobel_of_an_edge_is_one_and_of_a_plain_image_nothing():
+def test_sobel_of_an_edge_is_one_and_of_a_constant_image_zero():
     edge = jnp.zeros((5, 6, 3)).at[:, 3:].set(1.0)
     wanted = np.zeros((5, 6, 3))
     wanted[:, 2:4] = 1
@@ -75,21 +75,21 @@ def test_noise_is_normal_and_independent():
     # Kolmogorov-Smirnov, p = 0.001.
     assert np.abs(normal - (np.arange(len(ordered)) + 0.5) / len(ordered)).max() < 1.95 / np.sqrt(len(ordered))
     np.testing.assert_allclose((values**4).mean(), 3.0, atol=0.1)
-    # Both halves of a word, and neighbours, say nothing of each other.
+    # The two halves of a word, and neighbouring values, are uncorrelated.
     assert np.abs(np.corrcoef(values, rowvar=False) - np.eye(60)).max() < 5.5 / np.sqrt(N)
     assert np.abs(np.corrcoef(values[:-1].T.ravel(), values[1:].T.ravel())[0, 1]) < 4.5 / np.sqrt(60 * N)
 
 
-def test_noise_is_clipped_and_none_of_sigma_zero(image):
+def test_noise_is_clipped_and_sigma_zero_adds_none(image):
     noisy = np.asarray(gaussian_noise(KEYS[0], image, sigma=3.0))
     assert noisy.min() == 0
     assert noisy.max() == 1
     np.testing.assert_array_equal(gaussian_noise(KEYS[0], image, sigma=0.0), image)
-    # An odd number of values: the last word gives one.
+    # An odd number of values: the last word gives only one.
     assert gaussian_noise(KEYS[0], image[:3, :3], sigma=0.1).shape == (3, 3, 3)
 
 
-def test_quarter_turns_are_as_likely(image):
+def test_quarter_turns_are_equally_likely(image):
     square = image[:, :6]
     results = np.asarray(jax.jit(jax.vmap(lambda key: random_rotate(key, square)))(KEYS))
     turns = [(results == np.rot90(square, turned)).all((1, 2, 3)).sum() for turned in range(4)]

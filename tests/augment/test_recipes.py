@@ -1,4 +1,4 @@
-"""BYOL's and DINO's recipes: what each branch may show, and that branches which share a program are still themselves."""
+"""BYOL's and DINO's recipes: the views of each branch, and independence of branches that share a program."""
 
 import dataclasses
 import functools
@@ -44,7 +44,7 @@ def test_byols_views_differ_in_blur_and_solarisation():
         assert 0.15 < view.grayscale.mean() < 0.25
         changed = view.jitter.hue != 0
         assert 0.75 < changed.mean() < 0.85
-        # TensorFlow's additive brightness, by at most .4.
+        # TensorFlow's additive brightness, at most .4.
         assert np.abs(view.jitter.brightness).max() <= 0.4
         assert view.jitter.saturation.min() >= 0.8
         assert view.jitter.saturation.max() <= 1.2
@@ -60,7 +60,7 @@ def test_dinos_crops_are_two_global_and_many_local():
     for name in ("global 1", "local 1"):
         _, _, height, width = draws(dataclasses.replace(branches[name], size=16)).box.T
         areas[name] = height * width / 64**2
-    # Whole pixels of a canvas of 64 round a box by a few per cent of its area.
+    # On a canvas of 64 pixels, rounding to integer pixels changes a box by a few per cent of its area.
     assert 0.38 < areas["global 1"].min() < 0.45
     assert areas["global 1"].max() > 0.9
     assert 0.04 < areas["local 1"].min() < 0.07
@@ -79,8 +79,8 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_view_is_its_branchs_own(name, images):
-    """However the branches are compiled together, each view is what its branch alone makes of its keys."""
+def test_every_view_depends_only_on_its_branch(name, images):
+    """Each view equals the view of its branch alone with the same keys, however branches share programs."""
     recipe = RECIPES[name]
     views = jax.jit(functools.partial(make_views, recipe=recipe))(jax.random.key(3), images)
     branches = list(recipe.branches().values())
@@ -113,7 +113,7 @@ def test_sizes_of_a_recipes_views():
 @pytest.mark.parametrize(
     "recipe", [BYOLViews(), BYOLViews.small(), DINOViews(), DINOViews.small(), SimCLRViews.small()]
 )
-def test_recipes_as_they_come_are_sound(recipe):
+def test_default_recipes_are_valid(recipe):
     check_views(recipe, 256)
 
 
@@ -128,6 +128,6 @@ def test_recipes_as_they_come_are_sound(recipe):
         (DINOViews(local_crops=-1), "method.views.local_crops is -1; it must be an integer of at least 0"),
     ],
 )
-def test_what_a_recipe_cannot_be(recipe, said):
+def test_invalid_recipes(recipe, said):
     with pytest.raises(InputError, match=said):
         check_views(recipe, 256)

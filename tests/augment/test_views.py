@@ -1,4 +1,4 @@
-"""Views: independent draws, the ops in their order, both ways of ordering the jitter, and the evaluation view."""
+"""Views: independent draws, the order of the ops, both kinds of jitter order, and the evaluation view."""
 
 import contextlib
 import dataclasses
@@ -43,7 +43,7 @@ def images():
 
 @functools.cache
 def draws(jitter=0.8, blur=0.5):
-    """Drawn views [2, N] of canvases so large that boxes are as good as continuous."""
+    """Sampled views [2, N] of canvases so large that boxes are nearly continuous."""
     branch = dataclasses.replace(RECIPE, jitter=jitter, blur=blur).branch()
     draw = functools.partial(sample_view, height=4096, width=4096, branch=branch)
     return jax.device_get(jax.jit(jax.vmap(jax.vmap(draw)))(view_keys(jax.random.key(1), N)))
@@ -98,7 +98,7 @@ def test_probabilities_and_orders_of_a_view():
     assert len(orders) == 24
     wanted = 2 * N / 24
     assert ((counts - wanted) ** 2 / wanted).sum() < 49.7  # Chi-square with 23 degrees of freedom: p = 0.001.
-    # What is drawn for one op says nothing about another.
+    # The draws of different ops are independent.
     flags = np.stack([view.flip, view.grayscale, view.sigma > 0, view.jitter.hue != 0], axis=-1).reshape(2 * N, 4)
     assert np.abs(np.corrcoef(flags, rowvar=False) - np.eye(4)).max() < 4.5 / np.sqrt(2 * N)
 
@@ -112,7 +112,7 @@ ADJUST = [
 
 
 def plain_view(image, view):
-    """The recipe, op by op: crop, flip, jitter, grayscale, blur, each clipped."""
+    """The recipe op by op: crop, flip, jitter, grayscale, blur, each clipped."""
     image = jnp.clip(CROP(image, view.box), 0.0, 1.0)
     image = image[:, ::-1] if view.flip else image
     for op in view.jitter.order:
@@ -136,12 +136,12 @@ def views(recipe):
     return jax.jit(functools.partial(make_views, recipe=recipe))
 
 
-def test_a_view_is_its_draws_op_by_op(images):
+def test_a_view_equals_its_draws_applied_op_by_op(images):
     keys = view_keys(jax.random.key(2), len(images))[0]
     branch = RECIPE.branch()
     view = sample(branch)(keys)
     floats = images.astype(jnp.float32) / 255
-    # A tenth of 16 pixels would be a kernel of one; with three the blur is seen.
+    # A tenth of 16 pixels would be a kernel of one pixel; a kernel of three makes the blur visible.
     results = render(dataclasses.replace(branch, blur_kernel=3))(floats, view)
     view = jax.device_get(view)
     for i, (image, result) in enumerate(zip(floats, results, strict=True)):
@@ -162,7 +162,7 @@ def test_an_order_for_the_batch_gives_what_it_gives_each_image(images):
     np.testing.assert_allclose(by_batch, by_image, atol=3e-6)
 
 
-def test_both_views_are_those_of_their_keys(images):
+def test_both_views_depend_only_on_their_keys(images):
     first, second = views(RECIPE)(jax.random.key(4), images)
     assert first.dtype == jnp.float32
     assert (np.abs(first - second).max(axis=(1, 2, 3)) > 0.01).all()
@@ -176,11 +176,11 @@ def test_both_views_are_those_of_their_keys(images):
 
 
 def test_a_batch_has_one_order_for_each_view(images):
-    """The same image and key everywhere but for the order: with one for the batch, equal draws are equal views."""
+    """All images and keys are equal, except the order: with one order for the batch, equal draws give equal views."""
     recipe = dataclasses.replace(RECIPE, jitter_order="batch")
     first, second = views(recipe)(jax.random.key(4), images)
     by_image, _ = views(RECIPE)(jax.random.key(4), images)
-    # The boxes and amounts are the same as with an order an image: only the order of the jitter's ops is not.
+    # The boxes and amounts equal those with one order per image; only the order of the jitter's ops differs.
     assert np.abs(first - by_image).max() > 0.001
     assert np.abs(first - by_image).mean() < 0.1
     assert (np.abs(first - second).max(axis=(1, 2, 3)) > 0.01).all()
@@ -211,7 +211,7 @@ def test_aspects_reach_the_crops(images):
 
 
 def test_other_recipes_ops(images):
-    """The mean and std last, and BYOL's solarize before them."""
+    """Mean and std are applied last, and BYOL's solarisation before them."""
     branch = RECIPE.branch()
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
     more = dataclasses.replace(branch, solarize=1.0, mean=mean, std=std)
@@ -225,7 +225,7 @@ def test_other_recipes_ops(images):
     assert sample(more)(keys).solarize.all()
 
 
-def test_ops_of_probability_zero_leave_the_program(images):
+def test_ops_with_probability_zero_are_not_in_the_program(images):
     def size(**fields):
         view = functools.partial(branch_view, branch=dataclasses.replace(RECIPE, **fields).branch())
         return len(jax.jit(view).lower(jax.random.key(0), images[0]).as_text())
@@ -265,18 +265,18 @@ def test_eval_view_of_the_same_size_is_the_image(images):
 
 def test_eval_view_is_the_central_square_resized():
     images = jnp.asarray(np.random.default_rng(9).random((2, 32, 32, 3), dtype=np.float32))
-    # As a resize to 256 and a crop to 224: seven eighths, here without any resize.
+    # Like a resize to 256 and a crop to 224: seven eighths of the side, here without resizing.
     evaluate = jax.jit(eval_view, static_argnames=("size", "central"))
     np.testing.assert_allclose(evaluate(images, 28), images[:, 2:30, 2:30], atol=1e-6)
     half = evaluate(images, 8, central=0.5)
     np.testing.assert_allclose(
         half, jax.image.resize(images[:, 8:24, 8:24], (2, 8, 8, 3), "bicubic").clip(0, 1), atol=3e-6
     )
-    # Squashed from twice as wide, and twice as high: a square of the true image is not one of the canvas.
+    # Squashed from twice the width or twice the height: a square of the original image is not a square of the canvas.
     wide, high = evaluate(images, 16, aspects=jnp.array([2.0, 0.5]), central=1.0)
     np.testing.assert_allclose(wide, jax.image.resize(images[0, :, 8:24], (16, 16, 3), "bicubic").clip(0, 1), atol=3e-6)
     np.testing.assert_allclose(high, jax.image.resize(images[1, 8:24], (16, 16, 3), "bicubic").clip(0, 1), atol=3e-6)
-    # Not squashed, and not square.
+    # Neither squashed nor square.
     plain = evaluate(images[:, 4:24], 16, central=1.0)
     np.testing.assert_allclose(
         plain, jax.image.resize(images[:, 4:24, 6:26], (2, 16, 16, 3), "bicubic").clip(0, 1), atol=3e-6

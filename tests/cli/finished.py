@@ -1,4 +1,4 @@
-"""A finished run, for the scripts that take one: its weights are noise, which takes no training."""
+"""A finished run for the tests of commands; its weights are noise, so it needs no training."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ RESULT = {
 
 
 def make(path, name="simclr", **changes):
-    """The folder `path` of a run on 64 digits, with the accuracies above; gives its configuration."""
+    """Make a run on 64 digits in the folder `path`, with the accuracies above; returns its configuration."""
     config = dataclasses.replace(tiny.config(name, epochs=1, data="digits", limit=64), **changes)
     data = open_dataset("digits", limit=config.limit)
     run = RunDir(path, to_dict(config))
@@ -30,7 +30,7 @@ def make(path, name="simclr", **changes):
     rng = np.random.default_rng(0)
 
     def noise(x):
-        # Positive, as variances are.
+        # Positive, because some leaves are variances.
         moved = x + rng.uniform(0, 0.2, x.shape).astype(x.dtype) if np.issubdtype(x.dtype, np.floating) else x
         return jax.device_put(moved, x.sharding)
 

@@ -1,4 +1,4 @@
-"""Runs side by side: grouped over seeds, as far as they have come, within a terminal of 80 columns."""
+"""Comparing runs: groups over seeds, unfinished runs, and a table that fits 80 columns."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from tests.report.pages import Page
 
 
 def make(path, linear=0.75, finished=True, alarm=False, **changes):
-    """A run's folder, without its weights."""
+    """Make a run's folder without weights."""
     config = dataclasses.replace(tiny.config(data="digits"), **changes)
     run = RunDir(path, to_dict(config))
     run.begin({"name": "digits", "images": 64, "canvas": 8, "classes": []})
@@ -31,7 +31,7 @@ def run(*runs, out):
     return terminal.exit_code(lambda: compare.run(compare.Options(runs=runs, out=str(out))))
 
 
-def test_seeds_are_one_group_and_the_table_fits(tmp_path, capsys):
+def test_runs_that_differ_in_seeds_form_one_group_and_the_table_fits_80_columns(tmp_path, capsys):
     long = "a-name-that-is-so-long-that-it-would-fill-the-whole-terminal-[red]"
     runs = [make(tmp_path / f"{long}-seed{s}", 0.7 + s / 10, seed=s, split_seed=s) for s in (0, 1, 2)]
     runs += [
@@ -59,7 +59,7 @@ def test_seeds_are_one_group_and_the_table_fits(tmp_path, capsys):
     assert "seed" not in fields
 
 
-def test_what_makes_a_group(tmp_path):
+def test_runs_are_grouped_by_configuration_and_data(tmp_path):
     paths = [
         make(tmp_path / "a" / "seed0"),
         make(tmp_path / "a" / "seed1", seed=1),
@@ -67,7 +67,7 @@ def test_what_makes_a_group(tmp_path):
     ]
     found = [compare.read(path) for path in paths]
     groups = compare.group(found)
-    # A group has the name of the folder of its runs; a single run has its own.
+    # A group is named after the folder of its runs; a single run keeps its own name.
     assert [(group.name, len(group.runs)) for group in groups] == [("a", 2), ("seed0", 1)]
     other_data = dataclasses.replace(found[1], data={**found[1].data, "images": 65})
     assert [len(group.runs) for group in compare.group([found[0], other_data])] == [1, 1]
@@ -83,18 +83,18 @@ def test_what_makes_a_group(tmp_path):
         (["seed_0"], "seed_0"),
     ],
 )
-def test_names_of_groups(tmp_path, names, name):
+def test_group_names_come_from_the_folders(tmp_path, names, name):
     assert compare.name_of([tmp_path / "runs" / each for each in names]) == name
     folders = [tmp_path / str(i) / "x" / each for i, each in enumerate(["one", "two"])]
     assert compare.name_of(folders) == "one and 1 more"
 
 
-def test_copies_are_no_sample(tmp_path, capsys):
+def test_runs_with_equal_seeds_give_a_note(tmp_path, capsys):
     assert run(make(tmp_path / "a"), make(tmp_path / "b"), out=tmp_path / "p.html") == terminal.DONE
     assert "have the same seeds" in capsys.readouterr().out
 
 
-def test_what_it_cannot_compare(tmp_path, capsys, monkeypatch):
+def test_runs_that_cannot_be_compared_are_input_errors(tmp_path, capsys, monkeypatch):
     good = make(tmp_path / "good")
     RunDir(tmp_path / "begun", to_dict(tiny.config())).begin({"images": 1, "canvas": 8})
     broken = make(tmp_path / "broken")

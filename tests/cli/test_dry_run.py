@@ -1,4 +1,4 @@
-"""What a run would take: the table, figures that add up, and nothing written."""
+"""The dry run: its table, consistent numbers, and no files written."""
 
 import math
 import re
@@ -22,19 +22,19 @@ def config(tmp_path_factory):
     return tiny.config(data=spec, canvas=8, feed="streamed", dry_run=True)
 
 
-def test_figures_of_a_streamed_run(config):
+def test_estimates_of_a_streamed_run(config):
     e = estimate(config)
     params, _ = jax.eval_shape(lambda: _method(config).init(jax.random.key(0), (8, 8, 3)))
     assert e.parameters == {
         name: sum(math.prod(x.shape) for x in jax.tree.leaves(part)) for name, part in params.items()
     }
-    # Adam keeps two numbers beside each parameter; the rest are statistics and counts.
+    # Adam keeps two numbers per parameter; the rest are statistics and counters.
     assert 12 * sum(e.parameters.values()) < e.state < 14 * sum(e.parameters.values())
-    # The newest two, the best, and one that is being written.
+    # The newest two checkpoints, the best one, and one that is being written.
     assert e.checkpoints == 4 * e.state
     assert (e.steps, e.batch_size, e.devices, e.feed, e.images) == (12, 16, 8, "streamed", 0)
     assert e.temporaries > 0
-    # Each parameter of the network takes part in a product and two gradients, for each of 32 views.
+    # Each parameter is used in one product and two gradients, for each of 32 views.
     assert e.flops > 32 * 2 * 3 * sum(e.parameters.values())
     slower = min(e.step_rate, e.decoding_rate)
     assert e.hours == pytest.approx(12 * 16 / slower / 3600)
@@ -46,13 +46,13 @@ def _method(config: Config):
     return build_for(config, images=64, canvas=8).method
 
 
-def test_the_script_shows_a_table_and_writes_nothing(tmp_path, monkeypatch, capsys):
+def test_the_command_shows_a_table_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def untold(self):
         raise NotImplementedError("a backend that counts nothing")
 
-    # Accelerators do not count the operations of a program.
+    # On accelerators XLA reports no operation counts.
     monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", untold)
     monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", untold)
     flags = ["--dry-run", "--network.width", "4", "--batch-size", "64", "--limit", "256"]
@@ -65,11 +65,11 @@ def test_the_script_shows_a_table_and_writes_nothing(tmp_path, monkeypatch, caps
     assert not list(tmp_path.iterdir())
 
 
-def test_sizes_are_read_easily():
+def test_sizes_are_shown_in_mb_and_gb():
     assert [dry_run.size(n) for n in (0, 1.25e6, 4.2e9, 1.5e12)] == ["0.0 MB", "1.2 MB", "4.2 GB", "1,500.0 GB"]
 
 
-def test_bad_input_comes_first(config, capsys):
+def test_wrong_input_is_reported_before_the_estimate(config, capsys):
     assert terminal.exit_code(lambda: pretrain(["--dry-run", "--batch-size", "4096"])) == terminal.INPUT
     assert "batch_size is 4096, but digits has" in capsys.readouterr().err
     with pytest.raises(InputError, match="dry_run is True, but only the command supports it"):

@@ -1,4 +1,4 @@
-"""Features of folders, streamed: stopped and gone on with to the same bytes; what is left out; the search."""
+"""Embedding folders: contents of the file, stopping and resuming to the same bytes, unreadable images, and search."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    """Eight images at a time, in place of hundreds."""
+    """Chunks of eight images instead of hundreds."""
     monkeypatch.setattr(embed, "_MOST_IMAGES", 8)
 
 
@@ -75,18 +75,18 @@ def test_features_names_and_labels_of_a_folder(run_dir, tmp_path, capsys):
     assert out.stat().st_mtime_ns == before
 
 
-def test_unlabelled_images_and_the_runs_own(run_dir, tmp_path):
+def test_unlabelled_images_and_the_images_of_the_run(run_dir, tmp_path):
     folder = photos(tmp_path / "photos", shape=(9, 12)) / "cat"
     assert run(run_dir, tmp_path / "cats.npz", data=f"folder:{folder}") == terminal.DONE
     assert set(contents(tmp_path / "cats.npz")) == {"features", "names", "split", "metadata"}
-    # The run's own limit is 64 of each split; one given here comes before it.
+    # The run has a limit of 64 per split; the command's limit overrides it.
     assert run(run_dir, tmp_path / "own.npz") == terminal.DONE
     assert len(contents(tmp_path / "own.npz")["features"]) == 128
     assert run(run_dir, tmp_path / "few.npz", limit=3) == terminal.DONE
     assert contents(tmp_path / "few.npz")["names"].shape == (6,)
 
 
-def test_photographs_are_read_as_the_run_read_them_and_upright(run_dir, tmp_path, capsys):
+def test_photographs_are_read_with_the_settings_of_the_run(run_dir, tmp_path, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
     for orientation in range(1, 9):
@@ -104,7 +104,7 @@ def test_photographs_are_read_as_the_run_read_them_and_upright(run_dir, tmp_path
         sslax.load(run_dir)([folder / "8.jpg", str(folder / "clear.png")]), upright[7:], atol=1e-5
     )
 
-    # Other pixels are other features, whatever stands in the file.
+    # Different pixels give different features, so the existing file must not be reused.
     assert run(run_dir, out, data=data, exif=False, background="0,0,0") == terminal.DONE
     said = " ".join(capsys.readouterr().out.split())
     assert "exists with other content" in said
@@ -118,7 +118,7 @@ def test_photographs_are_read_as_the_run_read_them_and_upright(run_dir, tmp_path
     assert "background is white; it must be R,G,B" in capsys.readouterr().err
 
 
-def test_a_tilde_in_every_path(run_dir, tmp_path, monkeypatch):
+def test_a_tilde_works_in_every_path(run_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     photos(tmp_path / "photos", count=2)
     (tmp_path / "run").symlink_to(run_dir)
@@ -127,7 +127,7 @@ def test_a_tilde_in_every_path(run_dir, tmp_path, monkeypatch):
     assert sslax.load("~/run").data["canvas"] == 8
 
 
-def test_names_of_any_kind_are_written_into_the_file_and_nowhere_else(run_dir, tmp_path, monkeypatch):
+def test_image_names_of_any_kind_are_stored_but_never_used_as_paths(run_dir, tmp_path, monkeypatch):
     folder, work = tmp_path / "photos", tmp_path / "work"
     work.mkdir()
     classes = ["up\\..\\..", "%2e%2e%2fup", "<script>alert(1)<", "$(touch up)", "new\nline", "-rf"]
@@ -145,7 +145,7 @@ def test_names_of_any_kind_are_written_into_the_file_and_nowhere_else(run_dir, t
 
 
 @pytest.mark.parametrize("ending", ["npz", "parquet"])
-def test_stopped_and_gone_on_gives_the_same_bytes(run_dir, tmp_path, monkeypatch, capsys, ending):
+def test_a_stopped_and_resumed_command_gives_the_same_bytes(run_dir, tmp_path, monkeypatch, capsys, ending):
     folder = photos(tmp_path / "photos", shape=(9, 12))
     (folder / "cat" / "005.png").write_bytes(b"no image")
     options = {"data": f"folder:{folder}", "allow_unreadable": True}
@@ -169,7 +169,7 @@ def test_stopped_and_gone_on_gives_the_same_bytes(run_dir, tmp_path, monkeypatch
     assert "Run the same command again" in said.err
     assert stopped.read_bytes() == b"what was there before"
     assert 1 <= len(saved) < 3
-    # Another command does not take what this one began.
+    # A command with other options refuses the partial work.
     assert run(run_dir, stopped, **options, limit=3) == terminal.INPUT
     assert (
         f"{stopped.name}.partial holds the partial work of another command (images: 20 there" in capsys.readouterr().err
@@ -184,7 +184,7 @@ def test_stopped_and_gone_on_gives_the_same_bytes(run_dir, tmp_path, monkeypatch
     assert not (tmp_path / f"{stopped.name}.partial").exists()
 
 
-def test_parquet_has_a_row_an_image(run_dir, tmp_path):
+def test_parquet_has_a_row_per_image(run_dir, tmp_path):
     import pyarrow.parquet as pq
 
     folder = photos(tmp_path / "photos")
@@ -199,7 +199,7 @@ def test_parquet_has_a_row_an_image(run_dir, tmp_path):
     np.testing.assert_array_equal(np.array(table["features"].to_pylist(), np.float32), arrays["features"])
 
 
-def test_more_than_a_hundredth_unreadable_stops(run_dir, tmp_path, capsys):
+def test_more_than_one_per_cent_unreadable_files_is_an_error(run_dir, tmp_path, capsys):
     folder = photos(tmp_path / "photos")
     (folder / "dog" / "002.png").write_bytes(b"")
     options = {"data": f"folder:{folder}"}
@@ -214,7 +214,7 @@ def test_more_than_a_hundredth_unreadable_stops(run_dir, tmp_path, capsys):
     assert "dog/002.png" not in found["names"]
 
 
-def test_search_finds_the_same_image_and_leaves_out_the_image_itself(run_dir, tmp_path, capsys):
+def test_search_finds_a_copy_but_not_the_query_file_itself(run_dir, tmp_path, capsys):
     folder = photos(tmp_path / "photos", shape=(8, 8))
     (tmp_path / "query.png").write_bytes((folder / "dog" / "003.png").read_bytes())
     out = tmp_path / "f.npz"
@@ -226,7 +226,7 @@ def test_search_finds_the_same_image_and_leaves_out_the_image_itself(run_dir, tm
     with Image.open(tmp_path / "f.search.png") as picture:
         assert picture.format == "PNG"
         pixels = np.asarray(picture)
-    # The nearest one stands beside the query, both enlarged by whole factors.
+    # The nearest image is beside the query; both are enlarged by integer factors.
     query = np.asarray(Image.open(tmp_path / "query.png")).repeat(16, axis=0).repeat(16, axis=1)
     assert any((pixels[12 : 12 + 128, x : x + 128] == query).all() for x in range(pixels.shape[1] - 128))
 
@@ -238,7 +238,7 @@ def test_search_finds_the_same_image_and_leaves_out_the_image_itself(run_dir, tm
     assert out.stat().st_mtime_ns == before
 
 
-def test_names_that_are_no_text_are_only_shown(run_dir, tmp_path, capsys):
+def test_names_that_are_not_unicode_are_escaped(run_dir, tmp_path, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
     for name in (b"a\xff.png", b"[red]b.png"):
@@ -254,7 +254,7 @@ def test_names_that_are_no_text_are_only_shown(run_dir, tmp_path, capsys):
     assert contents(tmp_path / "f.npz")["names"].tolist() == ["[red]b.png", "a\\udcff.png"]
 
 
-def test_nearest_is_what_sorting_all_cosines_gives():
+def test_nearest_equals_sorting_all_cosines():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(50, 6)).astype(np.float32)
     features[7] = 0
@@ -267,7 +267,7 @@ def test_nearest_is_what_sorting_all_cosines_gives():
     assert search.nearest(query, [], 3) == []
 
 
-def test_what_it_cannot_work_with(run_dir, tmp_path, capsys, monkeypatch):
+def test_wrong_options_are_input_errors(run_dir, tmp_path, capsys, monkeypatch):
     (tmp_path / "taken.npz.partial").write_text("")
     (tmp_path / "others.npz.partial").mkdir()
     (tmp_path / "others.npz.partial" / "mine.txt").write_text("")
@@ -294,7 +294,7 @@ def test_what_it_cannot_work_with(run_dir, tmp_path, capsys, monkeypatch):
     assert not out.exists()
 
 
-def test_a_full_disk(run_dir, tmp_path, capsys, monkeypatch):
+def test_a_full_disk_is_one_sentence_and_the_work_can_resume(run_dir, tmp_path, capsys, monkeypatch):
     out = tmp_path / "f.npz"
 
     def full(*arguments, **options):
@@ -313,8 +313,8 @@ def test_a_full_disk(run_dir, tmp_path, capsys, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["f.npz"]
 
 
-def test_ctrl_c_in_a_process_of_its_own(run_dir, tmp_path):
-    # Large enough for the signal to come before the last of them.
+def test_ctrl_c_in_a_separate_process_saves_and_resumes(run_dir, tmp_path):
+    # Enough images that the signal arrives before the last one.
     folder = photos(tmp_path / "photos", count=1, shape=(160, 160))
     for name in ("cat", "dog"):
         for i in range(1, 1000):
@@ -323,7 +323,7 @@ def test_ctrl_c_in_a_process_of_its_own(run_dir, tmp_path):
     environment["PYTHONPATH"] = str(ROOT)
     command = [sys.executable, "-m", "sslax", "embed", str(run_dir), "--data", f"folder:{folder}"]
     command += ["--out", str(tmp_path / "f.npz")]
-    # A suite started in the background has SIGINT ignored, and would hand that down.
+    # A test suite started in the background ignores SIGINT, and child processes would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

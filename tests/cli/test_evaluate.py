@@ -1,4 +1,4 @@
-"""The evaluation script on a finished run: the whole table, and what it cannot work with."""
+"""The evaluate command on a finished run: its table and page, and wrong options."""
 
 import json
 
@@ -30,10 +30,10 @@ def test_the_whole_table(finished, capsys):
         assert all(0 <= value <= 1 for row in rows.values() for values in row.values() for value in values)
         assert [len(rows[name]["finetuned"]) for name in ("pretrained", "untrained")] == [2, 2]
         assert "finetuned" not in rows["raw_pixels"]
-    # There are 26 labels in a tenth of 256, and so no 200 neighbours.
+    # A tenth of 256 is 26 labels, so there is no kNN with 200 neighbours.
     assert "knn200" not in found["10 %"]["pretrained"]
     assert "knn200" in found["100 %"]["pretrained"]
-    # All labels are the same labels whatever the seed.
+    # With all labels, every seed uses the same labels.
     assert np.ptp(found["100 %"]["pretrained"]["knn20"]) == 0
     assert "raw pixels" in capsys.readouterr().out
 
@@ -48,13 +48,13 @@ def test_the_whole_table(finished, capsys):
         ({"run": "no/such"}, "RUN is no/such, which is not a run; it must be a folder that sslax pretrain wrote."),
     ],
 )
-def test_what_it_cannot_work_with(finished, changes, said, capsys):
+def test_wrong_options_are_input_errors(finished, changes, said, capsys):
     options = evaluate.Options(**{"run": str(finished), **changes})
     assert terminal.exit_code(lambda: evaluate.run(options)) == 2
     assert said in capsys.readouterr().err
 
 
-def test_images_without_labels(finished, tmp_path, capsys):
+def test_images_without_labels_are_an_input_error(finished, tmp_path, capsys):
     from PIL import Image
 
     for i in range(4):
@@ -64,7 +64,7 @@ def test_images_without_labels(finished, tmp_path, capsys):
     assert "no labels or no test split" in capsys.readouterr().err
 
 
-def test_the_page_shows_what_was_found(finished):
+def test_the_page_shows_the_accuracies_in_the_json_file(finished):
     page = (finished / "evaluation.html").read_text()
     saved = json.loads((finished / "evaluation.json").read_text())
     values = saved["accuracies"]["100 %"]["raw_pixels"]["linear"]
@@ -74,7 +74,7 @@ def test_the_page_shows_what_was_found(finished):
         assert f"<h2>{heading}</h2>" in page
 
 
-def test_the_last_blocks_of_a_vit(tmp_path, capsys, finished):
+def test_last_blocks_concatenates_cls_tokens_of_a_vit_only(tmp_path, capsys, finished):
     options = evaluate.Options(run=str(finished), last_blocks=4)
     assert terminal.exit_code(lambda: evaluate.run(options)) == 2
     assert "last_blocks is 4, but the network is patch-resnet, which has no [CLS] tokens" in capsys.readouterr().err
@@ -90,7 +90,7 @@ def test_the_last_blocks_of_a_vit(tmp_path, capsys, finished):
     assert np.abs(both[:, : last.shape[1]] - last).max() > 1e-3
 
 
-def test_a_run_on_arrays_has_no_images_of_its_own(tmp_path, capsys):
+def test_a_run_on_arrays_needs_a_data_option(tmp_path, capsys):
     import sslax
 
     data = tiny.dataset()

@@ -1,4 +1,4 @@
-"""Weights out of a run and back into another, to the same bits; what the file says; what cannot be exported."""
+"""Exporting a run's weights and importing them bit for bit; the metadata; runs that cannot be exported."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ def network(request, tmp_path_factory):
     return path
 
 
-def test_there_and_back(network, tmp_path, capsys):
+def test_exported_weights_import_into_another_run_bit_for_bit(network, tmp_path, capsys):
     out = tmp_path / "weights.safetensors"
     out.write_bytes(b"what was there before")
     assert terminal.exit_code(lambda: export.run(export.Options(run=str(network), out=str(out)))) == 0
@@ -31,7 +31,7 @@ def test_there_and_back(network, tmp_path, capsys):
     config = dataclasses.replace(loaded.config, init_from=str(out))
     built = build(config, open_dataset("digits", limit=64), devices=jax.devices()[:1])
     state = start_state(config, built)
-    # The backbone alone: heads start anew.
+    # Only the backbone is imported: heads have new weights.
     for new, old in zip(built.method.evaluated(state.params, state.aux), loaded.backbone(), strict=True):
         assert jax.tree.structure(new) == jax.tree.structure(old)
         jax.tree.map(np.testing.assert_array_equal, new, old)
@@ -67,22 +67,22 @@ def fails(capsys, **options):
     return said
 
 
-def test_what_it_cannot_write(run_dir, tmp_path, capsys):
+def test_wrong_output_paths_are_input_errors(run_dir, tmp_path, capsys):
     assert "its name must end in .safetensors" in fails(capsys, run=str(run_dir), out=str(tmp_path / "weights.pt"))
     assert "which is a folder" in fails(capsys, run=str(run_dir), out=str(_folder(tmp_path / "a.safetensors")))
     assert f"no folder {tmp_path / 'none'}" in fails(
         capsys, run=str(run_dir), out=str(tmp_path / "none" / "w.safetensors")
     )
-    assert "no run" in fails(capsys, run=str(tmp_path), out=str(tmp_path / "w.safetensors"))
+    assert "not a run" in fails(capsys, run=str(tmp_path), out=str(tmp_path / "w.safetensors"))
 
 
-def test_a_network_without_names_in_torch(tmp_path, capsys):
+def test_a_network_without_torch_names_is_an_input_error(tmp_path, capsys):
     network = NetworkConfig(name="patch-resnet", width=4, patch_size=2, norm="group")
     finished.make(tmp_path / "run", network=network)
     before = sorted(path.name for path in tmp_path.rglob("*"))
     wanted = "error: network.norm is group; it must be batch, because only ResNets with BatchNorm have names in torch."
     assert fails(capsys, run=str(tmp_path / "run"), out=str(tmp_path / "w.safetensors")) == wanted
-    # Fine-tuned weights are written under the same names, so it is said before they are trained.
+    # Fine-tuning saves weights under the same names, so it must fail before training.
     options = finetune.Options(run=str(tmp_path / "run"))
     assert terminal.exit_code(lambda: finetune.finetune(options)) == terminal.INPUT
     assert capsys.readouterr().err.strip() == wanted
@@ -94,7 +94,7 @@ def _folder(path):
     return path
 
 
-def test_a_full_disk_leaves_what_was_there(run_dir, tmp_path, capsys, monkeypatch):
+def test_a_full_disk_leaves_the_old_file(run_dir, tmp_path, capsys, monkeypatch):
     out = tmp_path / "w.safetensors"
     out.write_bytes(b"before")
 
@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_what_was_there(run_dir, tmp_path, capsys, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-def test_runs_that_have_nothing_to_export(run_dir, tmp_path, capsys, monkeypatch):
+def test_unfinished_runs_and_methods_without_a_backbone_are_input_errors(run_dir, tmp_path, capsys, monkeypatch):
     out = str(tmp_path / "w.safetensors")
     (run_dir / "result.json").rename(run_dir / "hidden")
     assert "has not finished" in fails(capsys, run=str(run_dir), out=out)

@@ -1,4 +1,4 @@
-"""The fine-tuning script on a run of a few steps and a folder of colours: what it writes, what it refuses, how it stops."""
+"""The finetune command on a short run and a folder of coloured images: its output, wrong options, and stopping."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from sslax.runs import RunDir
 from sslax.training import build, fit
 from tests import tiny
 
-# Names that would be markup, mathematics or a tag, if they were not text; the last has a single image to learn from.
+# Names that could be interpreted as markup, mathematics or a tag; the last class has a single training image.
 COLOURS = {"$x^2$": (200, 30, 30), "[red]": (30, 200, 30), "<b>": (30, 30, 200), "rare": (200, 200, 30)}
 TRAINING = FinetuneOptions(steps=20, batch_size=16, lr=1e-2, eval_every=5, crop_area=(0.8, 1.0))
 
@@ -53,11 +53,11 @@ def options(finished, folder, **changes):
 
 @pytest.fixture(scope="module")
 def done(finished, folder):
-    """The fine-tuning in its own folder, and its exit code."""
+    """The folder of a fine-tuning, and its exit code."""
     return finished / "finetuned", terminal.exit_code(lambda: finetune.finetune(options(finished, folder), command="x"))
 
 
-def test_what_it_writes(done, folder):
+def test_the_output_folder_is_complete(done, folder):
     out, code = done
     assert code == terminal.DONE
     names = {"config.json", "data.json", "metrics.jsonl", "weights.safetensors", "result.json", "report.html"}
@@ -70,7 +70,7 @@ def test_what_it_writes(done, folder):
 
     result = json.loads((out / "result.json").read_text())
     assert result["classes"] == sorted(COLOURS)
-    # A quarter of sixteen, of three classes; the single image stays in training.
+    # A quarter of sixteen images for each of three classes; the single image stays in training.
     assert result["images"] == {"training": 37, "validation": 12, "test": 24}
     best = [line for line in lines if line["best"]][-1]
     assert (result["validation"], result["kept_step"]) == (best["validation"], best["step"])
@@ -79,7 +79,7 @@ def test_what_it_writes(done, folder):
     assert result["test"] == np.trace(confusion) / 24
     for label, row in enumerate(result["per_class"]):
         assert row["recall"] == confusion[label, label] / 6
-    # Three colours are easily told apart.
+    # Three colours are easy to classify.
     assert result["test"] >= 0.7
 
     page = (out / "report.html").read_text()
@@ -88,7 +88,7 @@ def test_what_it_writes(done, folder):
     assert "too few images to hold one out, so validation has none of them: rare." in page
 
 
-def test_the_weights_file_alone_is_the_classifier(done, folder):
+def test_the_weights_file_alone_is_a_complete_classifier(done, folder):
     out, _ = done
     result = json.loads((out / "result.json").read_text())
     classifier = load_classifier(out / "weights.safetensors")
@@ -101,12 +101,12 @@ def test_the_weights_file_alone_is_the_classifier(done, folder):
         classifier.accuracy(open_dataset("digits", limit=20))
 
 
-def test_the_same_again_is_done_and_other_options_are_refused(done, finished, folder, capsys):
+def test_a_second_run_shows_the_result_and_other_options_are_refused(done, finished, folder, capsys):
     before = (done[0] / "weights.safetensors").read_bytes()
     assert terminal.exit_code(lambda: finetune.finetune(options(finished, folder))) == terminal.DONE
     said = capsys.readouterr().out
     assert "finetuned is done; to train again, give another --out." in said
-    # The table once more, with names as they are.
+    # The table is shown again, with unescaped names.
     assert all(name in said for name in COLOURS)
     other = options(finished, folder, labels=0.5)
     assert terminal.exit_code(lambda: finetune.finetune(other)) == terminal.INPUT
@@ -116,7 +116,7 @@ def test_the_same_again_is_done_and_other_options_are_refused(done, finished, fo
     assert (done[0] / "weights.safetensors").read_bytes() == before
 
 
-def test_ctrl_c_leaves_nothing(finished, folder, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_leaves_no_files(finished, folder, tmp_path, monkeypatch, capsys):
     append = RunDir.append
 
     def interrupted(self, line):
@@ -134,8 +134,8 @@ def test_ctrl_c_leaves_nothing(finished, folder, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_from_scratch_and_without_validation(finished, capsys):
-    # The run's own data: digits, a share of their labels too small for validation.
+def test_training_from_scratch_without_validation_images(finished, capsys):
+    # The data of the run (digits), with too few labels for validation.
     few = Options(run=str(finished), labels=0.01, epochs=1, from_scratch=True, training=TRAINING)
     assert terminal.exit_code(lambda: finetune.finetune(few)) == terminal.DONE
     said = capsys.readouterr().out
@@ -168,7 +168,7 @@ def _training(**changes):
         ({"out": "{tmp}/one"}, "out is {tmp}/one, which holds files but no run; it must be a new or an empty folder."),
     ],
 )
-def test_what_it_cannot_work_with(finished, folder, tmp_path, changes, said, capsys, monkeypatch):
+def test_wrong_options_are_input_errors(finished, folder, tmp_path, changes, said, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("flat", "one/only"):
         (tmp_path / name).mkdir(parents=True)
@@ -183,7 +183,7 @@ def test_what_it_cannot_work_with(finished, folder, tmp_path, changes, said, cap
     assert not (tmp_path / "out").exists()
 
 
-def test_a_class_without_training_images(monkeypatch):
+def test_a_class_without_training_images_is_an_input_error(monkeypatch):
     data = open_dataset("digits", limit=20)
     keep = np.flatnonzero(data.train.labels != 3)
     lacking = dataclasses.replace(data, train=finetune.part(data.train, keep))
@@ -192,7 +192,7 @@ def test_a_class_without_training_images(monkeypatch):
         finetune.open_classes(None, finetune.Options("run", data="digits"))
 
 
-def test_of_many_classes_the_worst_are_shown(capsys):
+def test_with_many_classes_only_the_worst_are_shown(capsys):
     classes = [f"class {i}" for i in range(30)]
     rows = [
         {"class": name, "precision": 0.5, "recall": 0.5, "f1": i / 30 if i else None, "support": 3}
@@ -210,13 +210,13 @@ def test_of_many_classes_the_worst_are_shown(capsys):
     )
 
 
-def test_epochs_are_steps_and_at_least_those_named():
+def test_epochs_give_the_number_of_steps_but_not_fewer_than_training_steps():
     few = Options(run="", epochs=3, training=FinetuneOptions(steps=10, batch_size=8))
     assert finetune.steps_of(few, 100) == 38
     assert finetune.steps_of(few, 4) == 10
 
 
-def test_a_dry_run_tells_what_it_takes_and_writes_nothing(finished, folder, tmp_path, capsys):
+def test_a_dry_run_shows_the_estimate_and_writes_nothing(finished, folder, tmp_path, capsys):
     dry = options(finished, folder, out=str(tmp_path / "out"), dry_run=True)
     assert terminal.exit_code(lambda: finetune.finetune(dry)) == terminal.DONE
     said = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The launcher's word on how processes end, with processes that only end; real runs are in the slow tests below."""
+"""The launcher's messages about how processes end. The processes are stubs; the slow tests below launch real runs."""
 
 import json
 import os
@@ -19,7 +19,7 @@ IGNORE = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(75)
 
 
 class Run:
-    """A run's folder, as far as the launcher asks."""
+    """A stub of `RunDir` with the method that the launcher calls."""
 
     def __init__(self, *steps):
         self._steps = steps
@@ -29,7 +29,7 @@ class Run:
 
 
 def end(*programs, steps=(4, 8)):
-    """The exit code of watching these programs."""
+    """Watch these programs; returns the exit code and the processes."""
     started = [launch.Process(i, [sys.executable, "-c", code], dict(os.environ)) for i, code in enumerate(programs)]
     return launch.watch(started, Run(*steps)), started
 
@@ -38,14 +38,14 @@ def dies(number):
     return f"import os; os.kill(os.getpid(), {int(number)})"
 
 
-def test_all_that_end_well(capsys):
+def test_exit_code_is_0_if_all_processes_succeed(capsys):
     code, _ = end("print('[Gloo] noise'); print('done')", "print('not heard')")
     assert code == terminal.DONE
     assert capsys.readouterr().out == "done\n"
 
 
 @pytest.mark.parametrize(("victim", "who"), [(0, "Process 0 of 2, the coordinator, was"), (1, "Process 1 of 2 was")])
-def test_a_process_that_is_killed(victim, who, capsys):
+def test_a_killed_process_is_named(victim, who, capsys):
     programs = [SLEEP, SLEEP]
     programs[victim] = dies(signal.SIGKILL)
     code, started = end(*programs)
@@ -57,29 +57,29 @@ def test_a_process_that_is_killed(victim, who, capsys):
     )
 
 
-def test_a_process_that_is_silent(capsys, monkeypatch):
-    """JAX ends those that notice; the one that is still there is the one that is meant."""
+def test_a_process_that_does_not_respond_is_named(capsys, monkeypatch):
+    """JAX aborts the processes that notice the silence; the one that still runs is the culprit."""
     monkeypatch.setattr(launch, "_GRACE", 0.2)
     code, _ = end(dies(signal.SIGABRT), SLEEP, steps=())
     assert code == terminal.INTERRUPTED
     assert capsys.readouterr().err.startswith("Process 1 of 2 stopped responding; no step was logged. The")
 
 
-def test_a_wrong_input_of_any_process_is_passed_on(capsys, monkeypatch):
+def test_an_input_error_of_any_process_is_passed_on(capsys, monkeypatch):
     monkeypatch.setattr(launch, "_GRACE", 0.2)
     code, _ = end(SLEEP, "import sys; print('error: data is gone.', file=sys.stderr); sys.exit(2)")
     assert code == terminal.INPUT
     assert capsys.readouterr().err == "error: data is gone.\n"
 
 
-def test_a_traceback_is_shown_and_said(capsys):
+def test_a_traceback_is_shown_and_the_process_is_named(capsys):
     code, _ = end(SLEEP, "raise ValueError('a mistake')")
     assert code == 1
     said = capsys.readouterr().err
     assert "ValueError: a mistake\nProcess 1 of 2 ended with exit code 1; the last logged step is 8" in said
 
 
-def test_ctrl_c_lets_all_of_them_stop(capsys):
+def test_ctrl_c_lets_all_processes_save_and_stop(capsys):
     timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     code, started = end(IGNORE, IGNORE)
@@ -98,7 +98,7 @@ def test_ctrl_c_lets_all_of_them_stop(capsys):
         ({"arguments": ("--epochs", "0")}, "epochs is 0; it must be at least 1."),
     ],
 )
-def test_mistakes_are_said_before_anything_starts(options, sentence, capsys, monkeypatch):
+def test_wrong_options_are_reported_before_any_process_starts(options, sentence, capsys, monkeypatch):
     monkeypatch.setattr(launch, "start", None)
     assert terminal.exit_code(lambda: launch.launch(launch.Options(**options))) == terminal.INPUT
     assert sentence in capsys.readouterr().err
@@ -107,13 +107,13 @@ def test_mistakes_are_said_before_anything_starts(options, sentence, capsys, mon
 def steps_of(folder):
     path = folder / "metrics.jsonl"
     text = path.read_text() if path.exists() else ""
-    # The last line may be in the middle of being written.
+    # The last line may be incomplete while the run writes it.
     return [json.loads(line)["step"] for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 @pytest.mark.slow
-def test_a_run_whose_processes_are_killed_goes_on(tmp_path):
-    """Worker, coordinator, one that hangs, one that is asked to stop, and Ctrl-C to all; then to its end."""
+def test_a_run_resumes_after_its_processes_are_killed(tmp_path):
+    """Kill a worker, kill the coordinator, suspend one, stop one, press Ctrl-C; then let the run finish."""
     folder = tmp_path / "run"
     small = ["--network.name", "patch-resnet", "--network.width", "4", "--network.patch-size", "2", "--limit", "256"]
     often = [

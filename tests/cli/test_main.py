@@ -1,4 +1,4 @@
-"""The command `sslax`: help and mistakes cost nothing, each command runs by its name, the wheel holds the library alone."""
+"""The command `sslax`: help without JAX, commands by name, and the contents of the wheel."""
 
 import os
 import pathlib
@@ -10,13 +10,13 @@ import pytest
 
 import sslax
 from sslax.cli import main as cli
-from sslax.cli.configs import table
+from sslax.cli.configs import listing
 from sslax.recipes import CONFIGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def test_help_and_mistakes_import_no_jax():
+def test_help_and_typing_errors_do_not_import_jax():
     code = (
         "import sys; from sslax.cli.main import main\n"
         "for words in (['--help'], ['--version'], ['pretrian']):\n"
@@ -32,7 +32,7 @@ def test_help_and_mistakes_import_no_jax():
     )
 
 
-def test_a_loss_imports_no_other_part():
+def test_importing_a_loss_imports_no_other_subpackage():
     code = "import sys, sslax.losses; print([name for name in sys.modules if name.split('.')[0] in %r])"
     parts = ("flax", "optax", "orbax", "grain", "matplotlib", "rich", "tyro", "sklearn")
     ended = subprocess.run(
@@ -41,7 +41,7 @@ def test_a_loss_imports_no_other_part():
     assert ended.stdout == "[]\n"
 
 
-def test_every_command_has_its_module(monkeypatch):
+def test_every_command_has_a_module(monkeypatch):
     for name in cli.COMMANDS:
         seen = []
         module = __import__(f"sslax.cli.{name}", fromlist=["main"])
@@ -52,28 +52,39 @@ def test_every_command_has_its_module(monkeypatch):
 
 
 def test_configurations_are_listed_with_what_their_sources_report():
-    rows = table()
-    assert rows.row_count == len(CONFIGS)
-    reported = dict(zip(CONFIGS, rows.columns[-1].cells, strict=True))
-    assert reported["simclr-cifar10"].startswith("84.8 % kNN k=200")
-    assert reported["simclr-digits"] == ""
+    lines = list(listing())
+    starts = [index for index, line in enumerate(lines) if not line.startswith(" ")]
+    assert [lines[index].split()[0] for index in starts] == list(CONFIGS)
+    found = {lines[i].split()[0]: lines[i + 1 : j] for i, j in zip(starts, [*starts[1:], len(lines)], strict=True)}
+    reported, reached = (line.strip() for line in found["simclr-cifar10"])
+    assert reported.startswith("published: 84.8 % kNN k=200")
+    assert reached.endswith("after 185.05 of 200 epochs on NVIDIA H200")
+    assert found["simclr-digits"] == []
+    assert found["byol-cifar10"][1].strip() == "here: not run yet"
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m sslax configs | head -1"
+    ended = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("simclr-digits")
+    assert ended.stderr == ""
 
 
 @pytest.mark.parametrize("name", ["pretrain", "evaluate", "finetune", "embed", "export", "compare", "launch"])
-def test_the_scripts_of_the_repository_are_the_commands(name):
+def test_the_scripts_of_the_repository_run_the_commands(name):
     script = __import__(f"experiments.{name}", fromlist=["main"])
     assert script.main is __import__(f"sslax.cli.{name}", fromlist=["main"]).main
 
 
 @pytest.mark.slow
-def test_the_wheel_in_an_environment_of_its_own(tmp_path):
+def test_the_wheel_works_in_a_separate_environment(tmp_path):
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"sslax", f"sslax-{sslax.__version__}.dist-info"}
     assert "sslax/py.typed" in names
-    # What the wheel needs is taken from this environment, so that nothing is downloaded.
+    # The dependencies come from this environment, so that nothing is downloaded.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
     (site,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
     here = pathlib.Path(pytest.__file__).parents[1]

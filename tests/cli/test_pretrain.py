@@ -1,4 +1,4 @@
-"""The script as a user runs it: from the first command to the report, stopped and resumed, and with everything wrong."""
+"""The pretrain command as a user runs it: a complete run, stopping and resuming, and wrong input."""
 
 import json
 import os
@@ -24,13 +24,13 @@ SMALL += ["--batch-size", "64", "--limit", "256", "--eval-every", "2", "--checkp
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_named_configurations_are_sound(name):
+def test_named_configurations_pass_the_checks(name):
     check(CONFIGS[name])
     assert parse([name]) == (name, CONFIGS[name])
     assert not differences(to_dict(CONFIGS[name]), json.loads(json.dumps(to_dict(CONFIGS[name]))))
 
 
-def test_without_a_name_it_is_digits():
+def test_the_default_configuration_is_simclr_digits():
     name, config = parse(["--epochs", "7", "--optim.lr", "0.5", "--method.views.crop-area", "0.3", "0.9"])
     assert name == "simclr-digits"
     assert (config.epochs, config.optim.lr, config.method.views.crop_area) == (7, 0.5, (0.3, 0.9))
@@ -47,7 +47,7 @@ def _folder(path, files=4, side=8):
     return path
 
 
-# What is typed -> the words that the one sentence must have: the field, the value, what would be right.
+# For each mistake: the arguments, and words that the error message must contain (field, value, what would be right).
 BAD = {
     "config": (["simclr-digit"], ["CONFIG", "simclr-digit", "did you mean simclr-digits"]),
     "source": (["--data", "digitz"], ["data", "digitz", "digits"]),
@@ -96,11 +96,11 @@ def test_bad_input_is_one_sentence(case, tmp_path, capsys, monkeypatch):
     assert "\n" not in said
     for word in words:
         assert word.format(**places) in said
-    # Nothing is left that the corrected command would stumble over.
+    # No files are left that would disturb the corrected command.
     assert not (tmp_path / "runs").exists()
 
 
-def test_how_images_are_read_is_said_by_two_flags():
+def test_exif_and_background_are_flags():
     config = parse(["--no-exif", "--background", "10,200,30"])[1]
     assert (config.exif, config.background) == (False, "10,200,30")
     assert parse([])[1].exif
@@ -110,7 +110,7 @@ def test_how_images_are_read_is_said_by_two_flags():
     ("arguments", "word"),
     [(["--epochz", "3"], "--epochs"), (["--epochs", "many"], "many"), (["--optim.name", "x"], "lars")],
 )
-def test_wrong_flags_end_with_2(arguments, word, capsys):
+def test_wrong_flags_exit_with_2_and_a_suggestion(arguments, word, capsys):
     with pytest.raises(SystemExit) as left:
         parse(arguments)
     assert left.value.code == 2
@@ -119,11 +119,11 @@ def test_wrong_flags_end_with_2(arguments, word, capsys):
 
 
 def run(*arguments, cwd):
-    """The script in a process of its own, on one device as a user has it."""
+    """Start the command in a separate process with one device, as a user has it."""
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax")}
     command = [sys.executable, "-m", "sslax", "pretrain", *arguments]
     environment["PYTHONPATH"] = str(ROOT)
-    # A suite started in the background has SIGINT ignored, and would hand that down.
+    # A test suite started in the background ignores SIGINT, and child processes would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(
@@ -133,7 +133,7 @@ def run(*arguments, cwd):
         signal.signal(signal.SIGINT, before)
 
 
-def test_first_run_ctrl_c_and_the_same_command_again(tmp_path):
+def test_a_run_stopped_by_ctrl_c_resumes_with_the_same_command(tmp_path):
     first = run(*SMALL, "--epochs", "400", cwd=tmp_path)
     metrics = tmp_path / "runs" / "simclr-digits" / "metrics.jsonl"
     deadline = time.monotonic() + 300
@@ -154,7 +154,7 @@ def test_first_run_ctrl_c_and_the_same_command_again(tmp_path):
     assert other.returncode == 2
     assert "epochs: 400 there, 399 here" in said
 
-    # More epochs are the one thing that may change.
+    # Only the number of epochs may change.
     second = run(*SMALL, "--epochs", "401", cwd=tmp_path)
     while f"Going on from step {stopped_at} of" not in (line := second.stdout.readline()):
         assert line, second.communicate()
@@ -166,7 +166,7 @@ def test_first_run_ctrl_c_and_the_same_command_again(tmp_path):
     assert steps == sorted(set(steps))
 
 
-def test_a_whole_run_and_its_report(tmp_path, monkeypatch, capsys):
+def test_a_complete_run_and_its_report(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert terminal.exit_code(lambda: pretrain(SMALL)) == terminal.DONE
     said = capsys.readouterr().out
@@ -177,7 +177,7 @@ def test_a_whole_run_and_its_report(tmp_path, monkeypatch, capsys):
     for row in result.values():
         assert set(row) == {"knn1", "knn20", "linear"}
         assert all(0 <= value <= 1 for value in row.values())
-    # Raw pixels are digits' own: 205 training images suffice for this much.
+    # Raw pixels are good features for digits: 205 training images suffice for this accuracy.
     assert result["raw_pixels"]["knn1"] > 0.8
     page = (folder / "report.html").read_text()
     assert f"{100 * result['pretrained']['linear']:.1f}" in page
@@ -187,7 +187,7 @@ def test_a_whole_run_and_its_report(tmp_path, monkeypatch, capsys):
     assert "is done" in capsys.readouterr().out
 
 
-def test_unlabelled_images_of_any_shape_streamed(tmp_path, monkeypatch, capsys):
+def test_a_streamed_run_on_unlabelled_images_of_any_shape(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     for i in range(24):
@@ -207,7 +207,7 @@ def test_unlabelled_images_of_any_shape_streamed(tmp_path, monkeypatch, capsys):
     assert "no labels" in page
     assert changed in page
 
-    # More epochs, with the loss of a step that was skipped: the page tells of it.
+    # Extend the run with the loss of a skipped step; the page mentions it.
     metrics = folder / "metrics.jsonl"
     steps = len(metrics.read_text().splitlines())
     metrics.write_text(metrics.read_text().replace('"loss": ', '"loss": null, "was": ', 1))
@@ -219,7 +219,7 @@ def test_unlabelled_images_of_any_shape_streamed(tmp_path, monkeypatch, capsys):
     assert "is done" in capsys.readouterr().out
 
 
-def test_gains_are_paired():
+def test_gains_are_paired_by_seed():
     results = [
         {"raw_pixels": {"knn1": 0.5 + s}, "untrained": {"knn1": 0.2}, "pretrained": {"knn1": 0.6 + s}}
         for s in (0.0, 0.1, 0.3)

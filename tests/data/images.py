@@ -5,7 +5,7 @@ from PIL import Image
 
 
 def write_folder(path, counts, *, sides=((8, 8),)):
-    """Noise images: {"train/cat": 5, …} -> path/train/cat/00.png …, of these sizes by turns; gives their spec."""
+    """Write noise images: {"train/cat": 5, …} -> path/train/cat/00.png …, alternating between the sizes; return their spec."""
     for number, (folder, count) in enumerate(counts.items()):
         (path / folder).mkdir(parents=True, exist_ok=True)
         for index in range(count):

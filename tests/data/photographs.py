@@ -1,4 +1,4 @@
-"""One scene as cameras store it: turned by each of the eight EXIF orientations, and saved by the tests themselves."""
+"""A scene as cameras store it: turned for each of the eight EXIF orientations and saved by the tests."""
 
 import io
 import struct
@@ -6,7 +6,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-# What a camera does to the pixels so that the orientation undoes it, as Pillow names the turns.
+# The turn, by Pillow's name, that a camera applies to the pixels and the orientation reverses.
 STORED = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -20,7 +20,7 @@ STORED = {
 
 
 def scene(width=160, height=96):
-    """A photograph without a symmetry: waves, a ramp and a corner of its own."""
+    """A photograph without symmetry: waves, a ramp and a distinct corner."""
     x, y = np.meshgrid(np.arange(width) / width, np.arange(height) / height)
     waves = [np.sin(9 * x + 4 * y), np.cos(7 * x * y), x - y]
     pixels = 128 + 100 * np.stack(waves, axis=-1)
@@ -37,13 +37,13 @@ def exif(orientation, order="<", kind=3):
 
 
 def stored(image, orientation):
-    """The pixels as a camera held in this way stores them."""
+    """The pixels as a camera with this orientation stores them."""
     turn = STORED[orientation]
     return image if turn is None else image.transpose(turn)
 
 
 def encoded(image, orientation, format="jpeg", **options):
-    """A file of the image as a camera held in this way saves it."""
+    """An image file as a camera with this orientation saves it."""
     buffer = io.BytesIO()
     if format == "jpeg":
         options = {"quality": 92, **options}

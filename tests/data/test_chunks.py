@@ -1,4 +1,4 @@
-"""Images some at a time are those of `open_dataset`, in its order, and are decoded only when they are asked for."""
+"""Chunks give the images of `open_dataset` in its order, and decode them only when they are read."""
 
 import os
 
@@ -29,7 +29,7 @@ def whole(data, step):
 
 @pytest.mark.parametrize("spec", ["digits", "folder"])
 @pytest.mark.parametrize("limit", [None, 7])
-def test_they_are_what_open_dataset_reads(folder, spec, limit):
+def test_chunks_equal_open_dataset(folder, spec, limit):
     spec = f"folder:{folder}" if spec == "folder" else spec
     options = {"canvas": 8, "limit": limit, "split_seed": 1}
     data, chunks = open_dataset(spec, **options), open_chunks(spec, **options)
@@ -49,7 +49,7 @@ def test_images_without_labels(folder):
     assert (chunks.labels(), chunks.classes, set(chunks.splits)) == (None, (), {"train"})
 
 
-def test_the_digest_tells_of_every_change(folder):
+def test_the_digest_changes_with_every_change(folder):
     def digest(**options):
         return open_chunks(f"folder:{folder}", canvas=8, **options).digest
 
@@ -63,7 +63,7 @@ def test_the_digest_tells_of_every_change(folder):
     assert open_chunks("digits", canvas=8).digest != open_chunks("digits", canvas=8, limit=100).digest
 
 
-def test_nothing_is_decoded_before_it_is_asked_for(folder):
+def test_nothing_is_decoded_before_it_is_read(folder):
     (folder / "cat" / "0.png").write_bytes(b"no image")
     (folder / "cat" / "1.png").unlink()
     (folder / "cat" / "1.png").symlink_to("nowhere")
@@ -75,7 +75,7 @@ def test_nothing_is_decoded_before_it_is_asked_for(folder):
         chunks.look(chunks.names.index("cat/0.png"), 8)
 
 
-def test_looks_are_of_the_file_and_not_enlarged(folder):
+def test_look_reads_the_file_and_does_not_enlarge(folder):
     chunks = open_chunks(f"folder:{folder}", canvas=2)
     pixels, aspect = chunks.look(chunks.names.index("cat/3.png"), 64)
     assert (pixels.shape, aspect) == ((9, 9, 3), 1.0)
@@ -84,7 +84,7 @@ def test_looks_are_of_the_file_and_not_enlarged(folder):
     assert (pixels.shape, aspect) == ((5, 5, 3), 9 / 6)
 
 
-def test_what_cannot_be_listed_is_said(folder):
+def test_listing_errors(folder):
     with pytest.raises(InputError, match="there is no such folder"):
         open_chunks(f"folder:{folder / 'none'}", canvas=8)
     with pytest.raises(InputError, match="does not say where the images are"):

@@ -1,4 +1,4 @@
-"""One file -> one canvas, for every kind of file; and many files -> one array."""
+"""Decoding one file to one canvas, for every kind of file, and many files to one array."""
 
 import struct
 import warnings
@@ -54,7 +54,7 @@ def test_cmyk_jpeg(tmp_path):
 def test_16_bits_are_scaled_not_clipped(tmp_path, extension):
     got = _read(Image.fromarray(DEEP), tmp_path / f"a.{extension}")
     np.testing.assert_array_equal(got, _gray(np.rint(DEEP / 257.0)))
-    # Dark is dark: 16 bits have a white of their own, whatever the image's maximum.
+    # A dark image stays dark: the white of 16 bits does not depend on the image's maximum.
     dark = _read(Image.fromarray(DEEP // 512), tmp_path / f"b.{extension}")
     assert dark.max() == 0
 
@@ -83,7 +83,7 @@ def test_32_bit_gray_is_scaled_by_the_smallest_white_that_fits(tmp_path, values,
 
 
 @pytest.mark.parametrize("value", [-1.0, 70000.0, np.nan])
-def test_gray_of_unknown_meaning_is_unreadable(tmp_path, value):
+def test_gray_values_of_unknown_range_are_unreadable(tmp_path, value):
     Image.fromarray(np.full((4, 4), value, dtype=np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(Unreadable, match="the range must be 0 to at most"):
         read_image(tmp_path / "a.tif", 4)
@@ -124,7 +124,7 @@ def test_reduced_decoding_of_large_jpegs_stays_close(tmp_path, size):
         expected = np.asarray(whole.resize((32, 32), Image.Resampling.BICUBIC)).astype(float)
     error = picture.pixels - expected
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 45
-    # No shift and no tint, which an image that is not a multiple of the reduction could suffer.
+    # No shift and no tint, which could occur if the size is not a multiple of the reduction.
     assert abs(error.mean()) < 0.5
 
 
@@ -147,7 +147,7 @@ UNREADABLE = {
     "empty.png": (lambda path: path.write_bytes(b""), "empty file"),
     "text.jpg": (lambda path: path.write_text("not an image"), "not an image"),
     "truncated.jpg": (_truncated_jpeg, "truncated"),
-    # Pillow only warns of the first, and refuses the second.
+    # Pillow only warns about the first, and refuses the second.
     "bomb.png": (lambda path: path.write_bytes(_png_header(12_000, 12_000)), "pixels"),
     "huge_bomb.png": (lambda path: path.write_bytes(_png_header(2_000_000_000, 2_000_000_000)), "pixels"),
     "script.jpg": (lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"), "not an image"),
@@ -163,7 +163,7 @@ def test_unreadable_files_say_why(tmp_path, name):
         read_image(tmp_path / name, 8)
 
 
-def test_unreadable_files_are_left_out_in_order(tmp_path):
+def test_unreadable_files_are_skipped_in_order(tmp_path):
     paths = []
     for index in range(100):
         paths.append(tmp_path / f"{index:03d}.png")

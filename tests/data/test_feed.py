@@ -1,8 +1,14 @@
-"""The resident and the streamed feed: the same images in the same order, and what is sent between devices."""
+"""The resident and the streamed feed: the same images in the same order, and the transfers between devices."""
 
 import multiprocessing
+import os
+import pathlib
 import re
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import jax
 import numpy as np
@@ -17,13 +23,14 @@ from sslax.errors import InputError
 from sslax.training import data_mesh
 from tests.data.images import write_folder
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 N, BATCH = 61, 16
 STEPS = N // BATCH
 
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory):
-    # By turns square and twice as wide, so that aspects tell which image they are of.
+    # Alternately square and twice as wide, so that the aspect identifies the image.
     counts = {"train/a": 31, "train/b": 30, "test/a": 2, "test/b": 2}
     return write_folder(tmp_path_factory.mktemp("images"), counts, sides=((8, 8), (12, 6)))
 
@@ -38,10 +45,10 @@ def taker():
     return jax.jit(lambda data, index: take(data, index, data_mesh()))
 
 
-def test_a_set_spread_over_devices_gives_the_same_images(split, taker):
+def test_a_sharded_set_gives_the_same_images(split, taker):
     mesh = data_mesh()
     data = resident(split.images, split.aspects, split.labels, mesh)
-    # 61 images on 8 devices: 8 on each, of which the last holds 5.
+    # 61 images on 8 devices: 8 on each, and 5 on the last.
     assert {part.data.shape for part in data.images.addressable_shards} == {(8, 8, 8, 3)}
     index = epoch_order(jax.random.key(0), 0, N)[:BATCH]
     batch = taker(data, index)
@@ -55,7 +62,7 @@ def test_a_set_spread_over_devices_gives_the_same_images(split, taker):
         assert spread.sharding.is_equivalent_to(NamedSharding(mesh, PartitionSpec("data")), spread.ndim)
 
 
-def test_a_step_sends_one_batch_and_not_the_set(split, taker):
+def test_a_step_transfers_one_batch_and_not_the_set(split, taker):
     data = resident(split.images, split.aspects, None, data_mesh())
     text = taker.lower(data, epoch_order(jax.random.key(0), 0, N)[:BATCH]).compile().as_text()
     collective = re.compile(r" = (\w+)\[([\d,]*)\][^=]*? (all-\w+|reduce-scatter|collective-\w+)\(")
@@ -63,7 +70,7 @@ def test_a_step_sends_one_batch_and_not_the_set(split, taker):
     for kind, shape, _ in collective.findall(text):
         size = np.prod([int(side) for side in shape.split(",") if side])
         sent["u8" if kind == "u8" else "other"] += int(size) * (1 if kind == "u8" else 4)
-    # What one device is left with: its share of the batch. The numbers are the batch's indices.
+    # The result on one device: its share of the batch. The numbers are the batch's indices.
     assert sent["u8"] == BATCH // 8 * 8 * 8 * 3
     assert sent["other"] <= 4 * BATCH
 
@@ -80,7 +87,7 @@ def _same(batches, others):
             np.testing.assert_array_equal(a, b)
 
 
-def test_streamed_batches_are_the_resident_ones(spec, split, taker):
+def test_streamed_batches_equal_resident_batches(spec, split, taker):
     key = jax.random.key(3)
     data = resident(split.images, split.aspects, split.labels, data_mesh())
     expected = [
@@ -92,18 +99,68 @@ def test_streamed_batches_are_the_resident_ones(spec, split, taker):
     streamed = _streamed(lazy)
     _same(streamed, expected)
     assert {part.data.shape for part in streamed[0].images.addressable_shards} == {(2, 8, 8, 3)}
-    # From any step, and from an array, they are the same.
+    # They are the same from any step, and from an array.
     _same(_streamed(lazy, start=4), expected[4:])
     _same(_streamed(split, start=2), expected[2:])
     assert _streamed(lazy, start=2 * STEPS) == []
 
 
 def test_worker_processes_read_the_same(spec):
+    """Also while they get the signals that SLURM and a terminal send to all processes, from their start on."""
     lazy = open_lazily(spec, canvas=8).train
-    _same(_streamed(lazy, start=2, workers=2), _streamed(lazy, start=2))
+    expected, done, signalled = _streamed(lazy, start=2), threading.Event(), set()
+
+    def disturb():
+        while not done.wait(0.02):
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGTERM)
+                os.kill(child.pid, signal.SIGINT)
+                signalled.add(child.pid)
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        _same(_streamed(lazy, start=2, workers=2), expected)
+    finally:
+        done.set()
+        thread.join()
+    assert len(signalled) == 2
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
 
 
-def test_what_needs_no_decoding_is_not_sent_to_workers(split):
+def runs(process):
+    """Whether it is there, and not just not waited for by whoever has inherited it."""
+    try:
+        return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_worker_ends_with_a_process_that_is_killed(spec, tmp_path):
+    (tmp_path / "reads.py").write_text(f"""
+import multiprocessing, numpy, time
+from sslax.data import open_lazily
+from sslax.data.stream import Once, read_batches
+if __name__ == "__main__":
+    split = open_lazily({spec!r}, canvas=8).train
+    batches = read_batches(split, Once(numpy.tile(numpy.arange({N}), 100), 4), workers=1)
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+""")
+    command, environment = [sys.executable, str(tmp_path / "reads.py")], dict(os.environ, PYTHONPATH=str(ROOT))
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as reader:
+        (worker,) = reader.stdout.readline().split()
+        assert runs(worker)
+        reader.kill()
+    deadline = time.monotonic() + 20
+    while runs(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_split_in_memory_is_not_sent_to_workers(split):
     batches = read_batches(split, Once(np.arange(N), 20), workers=2)
     assert len(next(batches).images) == 20
     assert not multiprocessing.active_children()
@@ -124,7 +181,7 @@ def test_a_file_that_cannot_be_decoded_is_named(tmp_path, workers):
     spec = write_folder(tmp_path, {"": 40})
     (tmp_path / "07.png").write_bytes(b"no image")
     lazy = open_lazily(spec, canvas=8).train
-    with pytest.raises(InputError, match=r"'07.png' cannot be decoded \(not an image\); .* --cache, which leaves"):
+    with pytest.raises(InputError, match=r"'07.png' cannot be decoded \(not an image\); .* --cache to a folder"):
         list(read_batches(lazy, Once(np.arange(40), 20), workers=workers))
 
 
@@ -139,7 +196,7 @@ def test_threads_end_with_the_stream(split):
     assert not [thread.name for thread in left if thread.is_alive()]
 
 
-def test_which_feed_a_set_gets(monkeypatch):
+def test_choice_of_the_feed(monkeypatch):
     mesh = data_mesh()
     assert device_memory(mesh) is None
     assert host_memory() > 2**20
@@ -150,20 +207,20 @@ def test_which_feed_a_set_gets(monkeypatch):
     assert choose_feed("streamed", "set", 1, mesh) == "streamed"
     assert choose_feed("resident", "set", 1000, mesh) == "resident"
     with pytest.raises(
-        InputError, match=r"feed is resident, but the images of set need 3\.0 MiB and 0\.0 MiB are free"
+        InputError, match=r"feed is resident, but the images of set need 3\.0 MiB and only 0\.0 MiB are free"
     ):
         choose_feed("resident", "set", 3 * 2**20, mesh)
-    # Once read, it is decided as it was before: 400 of 1000 bytes are 400 of the 600 that are left.
+    # Reading the set does not change the choice: 400 of 1000 bytes, or 400 besides the 600 that are still free.
     monkeypatch.setattr("sslax.data.memory.host_memory", lambda: 600)
     assert choose_feed("auto", "set", 400, mesh, held="memory") == "resident"
-    # Devices with memory of their own decide by it; from disk, the host's does not matter.
+    # The memory of a device with its own memory decides; for a set on disk, the host's memory does not matter.
     monkeypatch.setattr("sslax.data.memory.device_memory", lambda mesh: 10_000)
     assert choose_feed("auto", "set", 4000, mesh, held="disk") == "resident"
     assert choose_feed("auto", "set", 4001, mesh, held="disk") == "streamed"
     assert choose_feed("auto", "set", 4000, mesh) == "streamed"
 
 
-def test_resident_is_read_from_a_mapped_file(tmp_path, split):
+def test_resident_reads_from_a_mapped_file(tmp_path, split):
     np.save(tmp_path / "images.npy", split.images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     data = resident(mapped, split.aspects, None, data_mesh())

@@ -1,4 +1,4 @@
-"""Folders of images: their forms, their order, what is left out, and the sentences of what cannot be read."""
+"""Folders of images: their forms, their order, skipped files, and error messages."""
 
 import os
 import zlib
@@ -50,13 +50,13 @@ def test_class_folders_with_a_split_held_out(tree):
         for image, label, name in zip(split.images, split.labels, split.names, strict=True):
             folder, number = name.removesuffix(".png").split("/")
             assert dataset.classes[label] == folder
-            # The images of `tree` count through: cat 0 to 9, dog 10 to 19.
+            # The images of `tree` are numbered consecutively: cat 0 to 9, dog 10 to 19.
             assert (image == [10 * label + int(number), 0, 0]).all()
     assert dataset.notes == ("20% of each class is held out as the test split (split seed 0).",)
     assert open_dataset(spec, split_seed=1).test.names != dataset.test.names
 
 
-def test_small_classes_are_in_both_splits_where_they_can(tree):
+def test_small_classes_are_in_both_splits_if_possible(tree):
     dataset = open_dataset(tree("one/1.png", "two/1.png", "two/2.png", "three/1.png", "three/2.png", "three/3.png"))
     assert dataset.classes == ("one", "three", "two")
     assert np.bincount(dataset.train.labels).tolist() == [1, 2, 1]
@@ -83,7 +83,7 @@ def test_a_flat_folder_is_unlabelled(tree):
 
 @pytest.mark.parametrize("test", ["test", "val", "validation", "Test"])
 @pytest.mark.parametrize("labelled", [True, False])
-def test_splits_that_exist_are_taken(tree, test, labelled):
+def test_existing_splits_are_used(tree, test, labelled):
     inside = "dog/" if labelled else ""
     also = ["train/cat/9.png"] if labelled else []
     dataset = open_dataset(tree(f"train/{inside}1.png", f"{test}/{inside}2.png", f"train/{inside}3.png", *also))
@@ -99,14 +99,14 @@ def test_splits_that_exist_are_taken(tree, test, labelled):
         assert dataset.test.labels is None
 
 
-def test_test_is_taken_before_val_unless_only_val_has_classes(tree):
+def test_test_is_preferred_to_val_unless_only_val_has_classes(tree):
     spec = tree("train/a/1.png", "val/a/2.png", "test/a/3.png")
     dataset = open_dataset(spec)
     assert dataset.test.names == ("test/a/3.png",)
     assert "val/ was not read." in dataset.notes
 
 
-def test_val_with_classes_is_taken_before_test_without(tree):
+def test_labelled_val_is_preferred_to_unlabelled_test(tree):
     dataset = open_dataset(tree("train/a/1.png", "val/a/2.png", "test/3.png"))
     assert dataset.test.names == ("val/a/2.png",)
     assert "test/ was not read." in dataset.notes
@@ -127,7 +127,7 @@ def test_deeper_files_belong_to_their_top_folder(tree):
     assert labels == {"a/x/y/1.png": 0, "a/x.png": 0, "b/0/1.png": 1, "b/2.png": 1, "train_it/1.png": 2}
 
 
-def test_order_is_by_name_whatever_the_file_system_lists(tree, monkeypatch):
+def test_order_is_by_name_and_independent_of_the_file_system(tree, monkeypatch):
     spec = tree(
         *[f"{name}/{index}.png" for name in ("a", "a-b", "B") for index in range(7)], "a/sub/1.png", "a/sub-1.png"
     )
@@ -167,7 +167,7 @@ def test_canvas_and_aspect(tmp_path, canvas):
     assert dataset.notes == ()
 
 
-def test_the_default_canvas_is_said(tree, tmp_path):
+def test_the_default_canvas_is_noted(tree, tmp_path):
     spec = tree("a.png", "b.png", size=(6, 6))
     assert open_dataset(spec).train.images.shape == (2, 6, 6, 3)
     tree("c.png", size=(6, 5))
@@ -194,7 +194,7 @@ def test_limit_of_unlabelled_images(tree):
     assert open_dataset(tree("a.png", "b.png", "c.png"), limit=2).train.names == ("a.png", "b.png")
 
 
-def test_what_is_ignored_is_counted(tree, tmp_path):
+def test_ignored_files_are_counted(tree, tmp_path):
     spec = tree("a/1.png", "a/2.png", "a/.hidden.png", ".thumbs/1.png")
     for name in ("a/notes.txt", "a/more.TXT", "README"):
         (tmp_path / name).write_text("text")
@@ -234,7 +234,7 @@ def _hundred(tree, tmp_path, bad):
     return spec
 
 
-def test_one_unreadable_file_in_a_hundred_is_named_and_left_out(tree, tmp_path):
+def test_one_unreadable_file_in_a_hundred_is_named_and_skipped(tree, tmp_path):
     for bad in ("a/07.png", "b/49.png"):
         spec = _hundred(tree, tmp_path, [bad])
         dataset = open_dataset(spec)
@@ -258,7 +258,7 @@ def test_a_truncated_jpeg_among_good_ones(tree, tmp_path):
     assert "'042.jpg' (image file is truncated" in dataset.notes[0]
 
 
-def test_more_unreadable_files_stop_unless_allowed(tree, tmp_path):
+def test_more_unreadable_files_raise_unless_allowed(tree, tmp_path):
     bad = [f"a/{index:02d}.png" for index in range(7)]
     spec = _hundred(tree, tmp_path, bad)
     _fails(
@@ -316,7 +316,7 @@ def test_home_is_expanded(tree, tmp_path, monkeypatch):
     assert open_dataset("folder:~/photos").train.names == ("1.png",)
 
 
-def test_relative_paths_are_told_as_they_were_understood(tree, tmp_path, monkeypatch):
+def test_errors_show_relative_paths_as_absolute(tree, tmp_path, monkeypatch):
     tree("photos/1.png")
     monkeypatch.chdir(tmp_path)
     _fails("folder:photo", f"no such folder as {tmp_path}/photo;", "did you mean 'photos'?")
@@ -327,7 +327,10 @@ def test_relative_paths_are_told_as_they_were_understood(tree, tmp_path, monkeyp
     ("names", "words"),
     [
         (["test/a/1.png", "other/1.png"], ["'test'", "no folder 'train'"]),
-        (["train/a/1.png", "test/b/1.png"], ["test/ has classes that the train split lacks (b)", "must be among"]),
+        (
+            ["train/a/1.png", "test/b/1.png"],
+            ["test/ has classes that the train split lacks (b)", "must also be a train class"],
+        ),
         (["train/a/1.png", "test/1.png"], ["the train split has class folders but test/ has none", "same form"]),
         (["train/1.png", "test/a/1.png"], ["test/ has class folders but the train split has none", "same form"]),
         (["a/1.png", "preview.png"], ["both images ('preview.png')", "('a/1.png')", "move"]),

@@ -1,4 +1,4 @@
-"""Which files are images: every format is read or excluded for a reason, and content tells where a name does not."""
+"""Recognition of image files: every format is read or excluded for a reason, and content decides if the name does not."""
 
 import functools
 import io
@@ -20,7 +20,7 @@ IMAGE = Image.fromarray(COLOURS)
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + bytes(64)
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"
 
-# Suffix -> mode and format that Pillow writes; of the others the bytes.
+# Suffix -> mode and format that Pillow writes, or the bytes of other formats.
 WRITTEN = {
     "jpg": ("RGB", "JPEG"),
     "jfif": ("RGB", "JPEG"),
@@ -60,7 +60,7 @@ def _encoded(suffix):
 
 def test_every_format_of_pillow_is_read_or_excluded_for_a_reason():
     Image.init()
-    # Registered by the test below, or by whoever installed it.
+    # Registered by the test below, or if pillow-heif is installed.
     known = set(FORMATS) | set(EXCLUDED)
     assert set(Image.OPEN) <= known, "decide on what this Pillow has learnt"
     assert not set(FORMATS) & set(EXCLUDED)
@@ -82,10 +82,10 @@ def test_each_is_an_image_by_its_name(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", SIGNED)
 @pytest.mark.parametrize("name", ["a", "a.image", "a.jpg_large", "2024.05.17"])
-def test_content_tells_where_the_name_says_nothing(tmp_path, suffix, name):
+def test_content_decides_if_the_name_does_not(tmp_path, suffix, name):
     (tmp_path / name).write_bytes(_encoded(suffix))
     assert is_image(tmp_path / name) is True
-    # Bytes have no name at all.
+    # Bytes have no name.
     np.testing.assert_array_equal(read_image(tmp_path / name, 8).pixels, read_image(_encoded(suffix), 8).pixels)
 
 
@@ -109,7 +109,7 @@ def test_content_tells_where_the_name_says_nothing(tmp_path, suffix, name):
         ("patch.msp", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)),
     ],
 )
-def test_what_is_no_image(tmp_path, name, content):
+def test_files_that_are_not_images(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     assert is_image(tmp_path / name) is False
 
@@ -132,7 +132,7 @@ def test_noise_is_never_taken_for_a_format_without_a_signature(tmp_path):
             assert is_image(tmp_path / str(index)) is False
 
 
-def test_tga_in_memory_is_known_by_its_end():
+def test_tga_in_memory_is_recognised_by_its_footer():
     buffer = io.BytesIO()
     IMAGE.save(buffer, "TGA")
     np.testing.assert_array_equal(read_image(buffer.getvalue(), 16).pixels, COLOURS)
@@ -154,7 +154,7 @@ def _as_it_was():
     formats._after_dot.cache_clear()
 
 
-def test_heic_without_its_package_is_left_out_with_what_to_install(tmp_path, monkeypatch):
+def test_heic_without_its_package_is_skipped_with_an_install_hint(tmp_path, monkeypatch):
     _without_heif(monkeypatch)
     for name in ("a.heic", "b.HEIF", "c"):
         (tmp_path / name).write_bytes(HEIC)
@@ -193,7 +193,7 @@ def test_heic_with_its_package_is_read(tmp_path, monkeypatch):
     monkeypatch.delitem(Image.OPEN, "HEIF")
 
 
-def test_readers_that_are_not_safe_in_this_pillow_are_left_out(monkeypatch, tmp_path):
+def test_unsafe_readers_of_this_pillow_are_not_used(monkeypatch, tmp_path):
     monkeypatch.setattr("PIL.__version__", "12.1.0")
     formats.available.cache_clear()
     formats.openable.cache_clear()
@@ -221,7 +221,7 @@ def test_frames_beyond_the_first_are_counted(tmp_path):
         assert np.abs(pixels[4, 4].astype(int) - (255, 0, 0)).max() < 12
 
 
-def test_a_folder_of_everything_says_so_in_at_most_three_lines(tmp_path, monkeypatch):
+def test_a_folder_with_everything_gives_at_most_three_notes(tmp_path, monkeypatch):
     _without_heif(monkeypatch)
     for suffix in WRITTEN:
         (tmp_path / f"a.{suffix}").write_bytes(_encoded(suffix))

@@ -25,7 +25,7 @@ def _read(content, canvas=48, **options):
 
 @pytest.mark.parametrize("size", [(160, 96), (4000, 2400)])
 def test_the_eight_orientations_give_one_canvas_and_one_aspect(size):
-    # The larger is decoded at an eighth of its size.
+    # The larger image is decoded at an eighth of its size.
     image = scene(*size)
     pictures = [_read(encoded(image, orientation)) for orientation in range(1, 9)]
     again = _read(encoded(image, 1, quality=80))
@@ -38,19 +38,19 @@ def test_the_eight_orientations_give_one_canvas_and_one_aspect(size):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["png", "webp", "tiff", "avif"])
-def test_formats_other_than_jpeg_hold_it_too(orientation, format):
+def test_formats_other_than_jpeg_store_it_too(orientation, format):
     options = {"lossless": True} if format == "webp" else {"quality": 100} if format == "avif" else {}
     picture = _read(encoded(SCENE, orientation, format, **options))
     assert (picture.width, picture.height) == SCENE.size
     expected = np.asarray(SCENE.resize((48, 48), Image.Resampling.BICUBIC))
     difference = np.abs(picture.pixels.astype(int) - expected)
-    # Rows before columns or after them: the resizing rounds once in between.
+    # Resizing rounds once between rows and columns, whose order differs here.
     assert difference.mean() < 2 if format == "avif" else difference.max() <= 1
     assert picture.treated == (("turned",) if orientation > 1 else ())
 
 
 @pytest.mark.parametrize("format", ["jpeg", "png", "webp", "tiff", "avif"])
-def test_the_stored_pixels_are_given_where_they_are_asked_for(format):
+def test_the_stored_pixels_on_request(format):
     for orientation in range(1, 9):
         picture = _read(encoded(SCENE, orientation, format), reading=STORED_PIXELS)
         lying = stored(SCENE, orientation)
@@ -60,7 +60,7 @@ def test_the_stored_pixels_are_given_where_they_are_asked_for(format):
         assert picture.treated == ()
 
 
-def test_a_turn_is_pillows(tmp_path):
+def test_turns_equal_pillows(tmp_path):
     canvas = np.random.default_rng(0).integers(0, 256, (5, 5, 3), np.uint8)
     for orientation in range(1, 9):
         image = Image.fromarray(canvas)
@@ -84,7 +84,7 @@ def test_damaged_blocks_are_ignored_without_a_warning():
         buffer = io.BytesIO()
         SCENE.save(buffer, "jpeg", exif=block)
         with warnings.catch_warnings():
-            # Pillow itself looks for a resolution in the block.
+            # Pillow itself reads a resolution from the block.
             warnings.simplefilter("ignore")
             picture = read_image(buffer.getvalue(), 8)
         assert (picture.width, picture.height, picture.treated) == (160, 96, ())
@@ -94,7 +94,7 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6
 
 
 @pytest.mark.parametrize("format", ["jpeg", "webp", "tiff", "png", "avif"])
-def test_an_orientation_in_xmp_alone_is_ignored(format):
+def test_an_orientation_only_in_xmp_is_ignored(format):
     options = {"xmp": XMP}
     if format == "png":
         options = {"pnginfo": PngImagePlugin.PngInfo()}
@@ -107,7 +107,7 @@ def test_an_orientation_in_xmp_alone_is_ignored(format):
     assert (picture.width, picture.height, picture.treated) == (160, 96, ())
 
 
-def test_a_png_may_say_it_in_a_text_or_after_its_pixels():
+def test_a_png_may_store_it_as_text_or_after_its_pixels():
     info = PngImagePlugin.PngInfo()
     block = exif(8)
     info.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=True)
@@ -138,7 +138,7 @@ def test_other_modes_are_turned_as_well():
 
 @pytest.fixture
 def album(tmp_path):
-    """Two scenes, each as a camera held in eight ways saves it."""
+    """Two scenes, each saved with all eight camera orientations."""
     (tmp_path / "album").mkdir()
     for orientation in range(1, 9):
         for number, image in enumerate((SCENE, SCENE.rotate(180))):
@@ -164,7 +164,7 @@ def test_every_way_to_read_a_folder_agrees(album, tmp_path):
     np.testing.assert_array_equal(aspects, data.train.aspects)
 
 
-def test_all_of_them_can_give_the_stored_pixels(album):
+def test_every_way_can_give_the_stored_pixels(album):
     data = open_dataset(album, canvas=16, exif=False)
     assert not any("EXIF" in note for note in data.notes)
     assert sorted({round(aspect, 3) for aspect in data.train.aspects.tolist()}) == [0.6, 1.667]

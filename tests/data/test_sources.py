@@ -1,4 +1,4 @@
-"""The functions that limit and split, and the sentences of a wrong request."""
+"""The functions that limit and split a set, and the errors of invalid requests."""
 
 import re
 
@@ -22,7 +22,7 @@ def test_keep_first_is_balanced_and_keeps_the_first(labels, limit):
     available = np.bincount(labels, minlength=7)
     taken = np.bincount(labels[kept], minlength=7)
     for label in range(7):
-        # The first of its class, and no class with files to spare lies more than one behind another.
+        # The first images of each class; a class that has more images gets at most one fewer than any other.
         assert np.flatnonzero(labels == label)[: taken[label]].tolist() == kept[labels[kept] == label].tolist()
         if taken[label] < available[label]:
             assert taken[label] >= taken.max() - 1
@@ -60,7 +60,7 @@ def test_hold_out_depends_on_seed_and_names_only():
     names = [f"{index}.png" for index in range(100)]
     labels = np.zeros(100, dtype=np.int32)
     _, test = hold_out(names, labels, 0)
-    # Written down: a split that changes between versions would let a resumed run see its test images.
+    # Stored values: if the split changed between versions, a resumed run would train on its test images.
     assert test[:6].tolist() == [1, 15, 16, 18, 20, 24]
     assert hold_out(names, labels, 0)[1].tolist() == test.tolist()
     assert hold_out(names, labels, 1)[1].tolist() != test.tolist()
@@ -101,6 +101,6 @@ def test_wrong_requests(arguments, words):
         assert word in str(error.value)
 
 
-def test_a_bare_path_is_told_its_prefix(tmp_path):
+def test_a_bare_path_gets_a_hint_with_its_prefix(tmp_path):
     with pytest.raises(InputError, match=re.escape(f"did you mean 'folder:{tmp_path}'?")):
         open_dataset(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Sets that TensorFlow Datasets has prepared: real ones, written to disk by the tests, and what cannot be opened."""
+"""Sets prepared by TensorFlow Datasets, which the tests write to disk, and errors of sets that cannot be opened."""
 
 import importlib.util
 import io
@@ -18,13 +18,13 @@ from tests.data.photographs import encoded, scene
 tfds = pytest.importorskip("tensorflow_datasets")
 
 CLASSES = ("cat", "dog")
-# Files that are not made from their number.
+# Number -> stored file, for images that are not generated from their number.
 KEPT: dict[int, bytes] = {}
 SIZES = [(12, 12), (20, 12), (9, 30), (64, 48)]
 
 
 def _encoded(index):
-    """An image of its own, as JPEG or PNG by turns, in one of four sizes."""
+    """A distinct image, alternately JPEG or PNG, in one of four sizes."""
     if index in KEPT:
         return KEPT[index]
     width, height = SIZES[index % 4]
@@ -36,7 +36,7 @@ def _encoded(index):
     return buffer.getvalue()
 
 
-# Split -> the images in it; "unlabelled" as stl10 has it, with labels of -1.
+# Split -> the images in it; "unlabelled" as in stl10, with labels of -1.
 SPLITS = {"train": range(64), "validation": range(64, 80), "unlabelled": range(80, 90)}
 
 
@@ -82,7 +82,7 @@ def _there(sets, monkeypatch):
 
 
 def _numbers(split):
-    """Which of the images the records hold, by their stored bytes: tfds shuffles when it prepares."""
+    """The images that the records hold, identified by their stored bytes, because tfds shuffles when it prepares a set."""
     known = {_encoded(index): index for index in range(90)}
     return [known[split.fetch(position).file] for position in range(len(split))]
 
@@ -109,7 +109,7 @@ def test_a_set_and_its_folder_give_the_same_arrays(tmp_path):
         np.testing.assert_array_equal(a.aspects, b.aspects[index])
         np.testing.assert_array_equal(a.labels, b.labels[index])
     assert ours.train.names[:2] == ("train/00000000", "train/00000001")
-    # One by one, they are the same as well.
+    # They are also the same when read one by one.
     some = np.array([5, 0, 63])
     for whole, single in zip(ours.train.read(some), lazy.train.read(some), strict=True):
         np.testing.assert_array_equal(whole, single)
@@ -128,7 +128,7 @@ def test_photographs_are_turned_upright(sets, monkeypatch):
     assert sorted(lazy.aspects < 1) == [False] * 4 + [True] * 4
 
 
-def test_other_splits_to_learn_from():
+def test_other_training_splits():
     data = open_dataset("tfds:tiny:unlabelled", canvas=8)
     assert (len(data.train), data.train.labels, data.classes) == (10, None, ())
     assert data.test.labels is not None
@@ -147,14 +147,14 @@ def test_sets_without_labels_or_without_a_test_split():
     assert open_dataset("tfds:alone", canvas=8, split_seed=1).test.names != alone.test.names
 
 
-def test_limit_takes_as_many_of_each_class():
+def test_limit_takes_the_same_number_of_each_class():
     whole, data = open_dataset("tfds:tiny", canvas=8), open_dataset("tfds:tiny", canvas=8, limit=6)
     assert np.bincount(data.train.labels).tolist() == np.bincount(data.test.labels).tolist() == [3, 3]
     place = {name: index for index, name in enumerate(whole.train.names)}
     np.testing.assert_array_equal(data.train.images, whole.train.images[[place[name] for name in data.train.names]])
 
 
-def test_a_configuration_is_taken_by_name():
+def test_a_configuration_by_name():
     assert len(open_dataset("tfds:several/small", canvas=8).train) == 2
 
 
@@ -172,7 +172,7 @@ def test_a_configuration_is_taken_by_name():
         ("tfds:tiny:train[:x]", ["'train[:x]' cannot be read"]),
     ],
 )
-def test_what_cannot_be_opened(spec, words):
+def test_sets_that_cannot_be_opened(spec, words):
     with pytest.raises(InputError) as error:
         open_lazily(spec)
     message = str(error.value)
@@ -201,7 +201,7 @@ def test_a_split_can_be_sent_to_another_process():
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_sets_that_are_prepared_in_another_way(sets, tmp_path, monkeypatch):
+def test_sets_prepared_in_another_format(sets, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     shutil.copytree(sets / "tiny", tmp_path / "tiny")
     info = tmp_path / "tiny" / "1.0.0" / "dataset_info.json"
@@ -217,7 +217,7 @@ def test_sets_that_are_prepared_in_another_way(sets, tmp_path, monkeypatch):
         open_lazily("tfds:tiny")
 
 
-def test_without_tfds_it_says_what_to_install(monkeypatch):
+def test_without_tfds_the_error_has_an_install_hint(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(
         InputError, match=r"pip install tensorflow-datasets array-record importlib-resources \(the extra tfds"
@@ -225,8 +225,8 @@ def test_without_tfds_it_says_what_to_install(monkeypatch):
         open_lazily("tfds:tiny")
 
 
-def test_known_sets_have_the_names_of_tfds():
+def test_known_sets_have_tfds_names():
     there = tfds.list_builders(with_community_datasets=False)
-    # Tiny ImageNet is not among those of tfds; users prepare it themselves.
+    # tfds does not have Tiny ImageNet; users prepare it themselves.
     assert set(KNOWN) - set(there) == {"tiny_imagenet"}
     assert all(0 < value < 1 for known in KNOWN.values() for value in (*known.mean, *known.std))

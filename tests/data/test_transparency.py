@@ -1,4 +1,4 @@
-"""What is transparent shows a background, in every way that formats have of saying it."""
+"""Transparent pixels show a background, for every way in which formats store transparency."""
 
 import io
 import struct
@@ -25,7 +25,7 @@ def _png(image, **options):
 
 
 def _halves(mode):
-    """8 x 8: the left half opaque and red, or gray; under the transparent right half hides black."""
+    """8 x 8: the left half is opaque red, or gray; the right half is transparent black."""
     image = Image.new("RGBA", (8, 8), (*HIDDEN, 0))
     image.paste((*(RIGHT if mode == "LA" else LEFT), 255), (0, 0, 4, 8))
     return image.convert(mode) if mode != "P" else image.quantize(4)
@@ -153,6 +153,6 @@ def test_a_set_counts_them_and_every_way_to_read_it_agrees(folder):
 
 
 @pytest.mark.parametrize("background", [(1, 2, 256), (1, 2, -3)])
-def test_what_is_no_colour(folder, background):
-    with pytest.raises(InputError, match="three whole numbers from 0 to 255"):
+def test_invalid_colours(folder, background):
+    with pytest.raises(InputError, match="three integers from 0 to 255"):
         open_dataset(folder, background=background)

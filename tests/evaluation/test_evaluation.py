@@ -1,4 +1,4 @@
-"""kNN and the collapse numbers against the original code; the linear probe against what a probe must be able to do."""
+"""kNN and the collapse metrics against the original code; properties that a linear probe must have."""
 
 import inspect
 import sys
@@ -14,7 +14,7 @@ from sslax.evaluation.knn import knn_accuracies
 
 @pytest.mark.parametrize("case", [0, 1])
 def test_knn_golden(golden, case):
-    """The numbers of neighbours one by one, and all in one call."""
+    """Each number of neighbours separately, and all in one call."""
     g = golden(f"knn_{case}")
     classes, temperature = g["hyper"]["num_classes"], g["hyper"]["temperature"]
     arrays = tuple(jnp.asarray(g[name]) for name in ("test", "train", "train_labels"))
@@ -27,7 +27,7 @@ def test_knn_golden(golden, case):
 
 
 def test_knn_accuracies_by_protocol():
-    """Each name has its k and temperature; a k that has too few features is left out."""
+    """Each name has its k and temperature; a protocol with too large a k is skipped."""
     x = np.asarray(jax.random.normal(jax.random.key(0), (230, 6)))
     labels = (x[:, 0] > 0).astype(np.int32)
     found = knn_accuracies(x[:210], labels[:210], x[210:], labels[210:], num_classes=2)
@@ -61,7 +61,7 @@ def test_knn_blocks_do_not_change_the_scores(monkeypatch):
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_knn_takes_features_of_any_magnitude(scale):
+def test_knn_accepts_features_of_any_magnitude(scale):
     x = jax.random.normal(jax.random.key(0), (20, 4)).at[3].set(0)
     labels = jnp.arange(20) % 2
     expected = knn_scores(x, x, labels, num_classes=2, k=3)
@@ -80,7 +80,7 @@ def test_knn_takes_features_of_any_magnitude(scale):
         ({"features": jnp.zeros((20, 5))}, r"\(20, 5\)"),
     ],
 )
-def test_knn_names_what_is_wrong(change, says):
+def test_knn_errors_name_the_argument(change, says):
     arguments = {"queries": jnp.ones((2, 4)), "features": jnp.ones((20, 4)), "labels": jnp.zeros(20, jnp.int32)}
     arguments |= {"num_classes": 2, "k": 3} | change
     with pytest.raises(ValueError, match=says):
@@ -104,7 +104,7 @@ def test_collapse_numbers_of_collapsed_features():
 
 
 def _blobs(key, n, scale=1.0):
-    """Three classes on a line of the plane plus ten dimensions of noise: linearly separable but for a little overlap."""
+    """Three classes on a line of the plane plus ten dimensions of noise: linearly separable except for a small overlap."""
     labels = np.arange(n) % 3
     noise = np.array(jax.random.normal(key, (n, 12)))
     noise[:, 0] += 5 * (labels == 0)
@@ -117,7 +117,7 @@ def blobs():
     return (*_blobs(jax.random.key(1), 300), *_blobs(jax.random.key(2), 300))
 
 
-def test_probe_separates_what_is_separable(blobs):
+def test_probe_separates_separable_classes(blobs):
     probe = linear_probe(jax.random.key(0), *blobs, num_classes=3, steps=100)
     assert probe.accuracy > 0.95
     assert probe.held_out_accuracy > 0.9
@@ -154,7 +154,7 @@ def test_probe_ignores_dimensions_that_never_vary(blobs):
     assert probe.accuracy > 0.95
 
 
-def test_probe_names_what_does_not_fit(blobs):
+def test_probe_errors_name_the_argument(blobs):
     x, y, test_x, test_y = blobs
     with pytest.raises(ValueError, match=r"train_labels has shape \(5,\)"):
         inspect.unwrap(linear_probe)(jax.random.key(0), x, y[:5], test_x, test_y, num_classes=3)

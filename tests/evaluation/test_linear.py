@@ -1,4 +1,4 @@
-"""The linear probe's training against a naive float64 loop: Nesterov momentum, cosine, decay of the weights alone."""
+"""The linear probe's training against a naive float64 loop: Nesterov momentum, cosine schedule, decay of the weights only."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ CLASSES, STEPS, BATCH = 3, 30, 16
 
 
 def naive(key, x, y, rate, decay):
-    """Weights and biases after so many steps, of gradients written out; the batches are those of the key."""
+    """Weights and biases after the given steps, with explicit gradients and the same batches from the key."""
     w, b = np.zeros((x.shape[1], CLASSES)), np.zeros((1, CLASSES))
     velocities = [np.zeros_like(w), np.zeros_like(b)]
     for step in range(STEPS):
@@ -28,9 +28,9 @@ def naive(key, x, y, rate, decay):
 
 
 @pytest.mark.parametrize("candidate", [0, 1])
-def test_training_is_the_naive_loop(candidate):
+def test_training_equals_the_naive_loop(candidate):
     rng = np.random.default_rng(0)
-    # Off centre, so that the biases matter.
+    # The features are not centred, so that the biases matter.
     x, y = rng.normal(0.5, 1, (40, 5)).astype(np.float32), rng.integers(0, CLASSES, 40)
     candidates = jnp.asarray([(0.3, 0.1), (0.05, 0.0)])
     key = jax.random.key(3)

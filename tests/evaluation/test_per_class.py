@@ -1,4 +1,4 @@
-"""Figures of each class are scikit-learn's."""
+"""Per-class metrics equal scikit-learn's."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from sklearn import metrics
 from sslax.evaluation import confusion_matrix, per_class
 
 
-def test_figures_are_scikit_learns():
+def test_metrics_equal_scikit_learns():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 200)
     predicted = np.where(rng.random(200) < 0.6, labels, rng.integers(0, 5, 200))
-    # Class 4 has no images but is taken for some, class 5 has neither, class 6 has images and none is taken for it.
+    # Class 4 has no images but predictions, class 5 has neither, class 6 has images but no predictions.
     labels[:5], predicted[:5] = 6, 0
     matrix = confusion_matrix(labels, predicted, num_classes=7)
     np.testing.assert_array_equal(matrix, metrics.confusion_matrix(labels, predicted, labels=range(7)))

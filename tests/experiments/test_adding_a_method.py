@@ -1,4 +1,4 @@
-"""docs/adding-a-method.md, followed to the letter: the page's program trains on digits, stops, and goes on."""
+"""docs/adding-a-method.md, followed literally: the page's program trains on digits, stops and resumes."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ FLAGS = ["--epochs", "2", "--network.width", "4", "--eval-every", "0", "--optim.
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    path = tmp_path_factory.mktemp("user") / "simsiam.py"
+    path = tmp_path_factory.mktemp("user") / "dcl.py"
     path.write_text(code, encoding="utf-8")
     return path
 
@@ -30,7 +30,7 @@ def run(program, *flags):
             "HOME": str(pathlib.Path.home()),
             "PYTHONPATH": str(ROOT),
             "JAX_PLATFORMS": "cpu",
-            # Two thirds of the time would be spent on optimising programs that run for ten steps.
+            # Otherwise two thirds of the time goes to optimising programs that run for only ten steps.
             "XLA_FLAGS": "--xla_backend_optimization_level=0",
             "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
         },
@@ -40,26 +40,27 @@ def run(program, *flags):
     )
 
 
-def test_the_pages_method_trains_and_goes_on(program):
+def test_the_pages_method_trains_and_resumes(program):
     first = run(program, *FLAGS)
     assert first.returncode == 0, first.stderr
-    folder = program.parent / "runs" / "simsiam-digits"
+    folder = program.parent / "runs" / "dcl-digits"
     config = json.loads((folder / "config.json").read_text())
-    assert config["method"]["name"] == "simsiam"
+    assert config["method"]["name"] == "dcl"
     assert set(json.loads((folder / "result.json").read_text())) == {"raw_pixels", "untrained", "pretrained"}
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [5, 10]
-    assert all(-1 <= json.loads(line)["loss"] <= 1 for line in lines)
+    # Cosines over a temperature of 0.1 move the loss by at most 20 from that of outputs that say nothing.
+    assert all(abs(json.loads(line)["loss"] - json.loads(line)["chance_loss"]) <= 20 for line in lines)
     assert "view 1" in (folder / "report.html").read_text()
 
-    # As if it had died just before its end: what is done is not done again.
+    # As if it had died just before its end: finished steps are not repeated.
     (folder / "result.json").unlink()
     again = run(program, *FLAGS)
     assert again.returncode == 0, again.stderr
     assert "Going on from step 10 of 10" in again.stdout
 
 
-def test_a_mistake_in_its_flags_is_a_sentence(program):
+def test_a_wrong_flag_gives_one_sentence(program):
     wrong = run(program, "--method.views.flip", "2", "--run-dir", "other")
     assert wrong.returncode == 2
     assert "method.views.flip is 2.0; it must be a probability in [0, 1]." in wrong.stderr

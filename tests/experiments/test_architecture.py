@@ -1,9 +1,9 @@
-"""docs/architecture.md is what the code says of itself."""
+"""docs/architecture.md matches the imports and docstrings of the code."""
 
 from experiments import architecture
 
 
-def test_the_page_is_of_the_code():
+def test_the_page_is_up_to_date():
     text = (architecture.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert text == architecture.page(), "python -m experiments.architecture writes it anew"
 

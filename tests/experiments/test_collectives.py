@@ -1,4 +1,4 @@
-"""What a step communicates: counted right, and no more than it must."""
+"""The bytes that a step communicates: counted correctly, and no more than necessary."""
 
 import jax
 import pytest
@@ -39,7 +39,7 @@ def test_bytes_are_those_of_whole_arrays_and_loops_count_each_trip():
         "all-gather f32": 64,
         "all-reduce bf16+f32": 5 * (32 + 12),
     }
-    with pytest.raises(ValueError, match="body communicates in a loop whose number of trips is not known"):
+    with pytest.raises(ValueError, match="body communicates in a loop with an unknown number of trips"):
         collective_bytes(PROGRAM.replace("known_trip_count", "unknown"))
 
 
@@ -51,16 +51,16 @@ def test_no_more_than_gradients_statistics_embeddings_and_images(name):
     built = build(config, tiny.dataset(), devices=jax.devices()[:1])
     _, aux = jax.eval_shape(lambda: built.method.init(jax.random.key(0), built.image_shape))
     means = [x.size for path, x in jax.tree_util.tree_leaves_with_path(aux) if getattr(path[-1], "key", "") == "mean"]
-    # DINO has a forward for each resolution.
+    # DINO and SwAV have one forward pass per resolution.
     forwards = 2 if name in ("dino", "swav") else 1
-    # Two sums over the batch forwards and two backwards in each norm, and BYOL's for each view.
+    # Each norm has two sums over the batch in the forward and two in the backward pass; in BYOL for each view.
     statistics = 2 * 4 * 4 * sum(means)
-    # z is gathered forwards, and the gradient by it scattered backwards.
+    # z is gathered in the forward pass, and its gradient scattered in the backward pass.
     embeddings = 2 * 2 * config.batch_size * config.method.projector_dim * 4 if name == "simclr" else 0
-    # The indices of the batch, and the sums behind a dozen metrics, some of them a number for each of 24 outputs.
+    # The indices of the batch, and the sums for a dozen metrics, some with a number for each of 24 outputs.
     slack = 4 * config.batch_size + 4 * 24 * 12
     assert kinds["reduce-scatter u8"] == images
-    # A weight that several forwards use has its gradient summed over the devices in each of them.
+    # The gradient of a weight is summed over the devices once per forward pass that uses it.
     assert sum(kinds.values()) <= forwards * gradient + statistics + embeddings + images + slack
 
 
@@ -69,7 +69,7 @@ def test_bytes_do_not_grow_with_the_devices():
     config = tiny.config()
     one, two, eight = (sum(step_bytes(config, images=64, canvas=8, devices=n)[0].values()) for n in (1, 2, 8))
     assert one == 0
-    # The set itself is never sent, and no block of the loss gathers anew.
+    # The set itself is never transferred, and no block of the loss gathers again.
     assert two == eight
 
 

@@ -1,4 +1,4 @@
-"""The feeds' benchmark: its lines, and what it cannot read."""
+"""The benchmark of the feeds: its lines, and its errors."""
 
 import json
 
@@ -9,7 +9,7 @@ from sslax.cli import terminal
 from tests.data.images import write_folder
 
 
-def test_each_feed_is_beside_decoding_alone(tmp_path, capsys):
+def test_each_feed_is_compared_with_decoding_alone(tmp_path, capsys):
     spec = write_folder(tmp_path, {"a": 30, "b": 30}, sides=((24, 20),))
     options = Options(spec, canvas=8, images=40, batch_size=16, rounds=1, threads=2)
     assert terminal.exit_code(lambda: run(options)) == terminal.DONE
@@ -28,7 +28,7 @@ def test_each_feed_is_beside_decoding_alone(tmp_path, capsys):
         ({"data": "digits", "rounds": 0}, "rounds is 0; it must be at least 1"),
     ],
 )
-def test_bad_options_are_one_sentence(changes, said, capsys):
+def test_bad_options_give_one_sentence(changes, said, capsys):
     assert terminal.exit_code(lambda: run(Options(**changes))) == terminal.INPUT
     error = capsys.readouterr().err
     assert error.startswith("error: ")

@@ -1,4 +1,4 @@
-"""The benchmark beside lightly, with stand-ins for its sides: its lines, its order, what it tells both, and its errors."""
+"""The benchmark against lightly, with fake sides: its lines, its order, the recipes for both sides, and its errors."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from sslax.config import check
 from tests import tiny
 from tests.data.images import write_folder
 
-# A side that writes down how it was called, and answers.
+# A side that records its call and prints an answer.
 SIDE = """#!{python}
 import json, os, sys, time
 here, name = {here!r}, {name!r}
@@ -44,7 +44,7 @@ THEIRS = {
 
 
 def side(folder: pathlib.Path, name: str, answers: dict) -> str:
-    """A program that stands in for one side."""
+    """A fake program for one side."""
     path = folder / name
     path.write_text(SIDE.format(python=sys.executable, here=str(folder), name=name, answers=answers))
     path.chmod(0o755)
@@ -61,7 +61,7 @@ def ended(tmp_path, options: Options, ours: dict = OURS) -> int:
     return terminal.exit_code(lambda: run(options, (side(tmp_path, "ours", ours),)))
 
 
-def test_both_sides_run_in_turn_on_the_same_files(images, tmp_path, capfd, monkeypatch):
+def test_both_sides_alternate_on_the_same_files(images, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     python = side(tmp_path, "theirs", THEIRS)
     options = Options(images, limit=20, batch_size=16, epochs=5, seeds=(3, 4), peer_python=python)
@@ -119,8 +119,8 @@ def test_the_flags_are_lightlys_pipeline():
     assert (large.network.name, large.limit, large.optim.warmup_epochs) == ("resnet18", None, 2)
 
 
-def test_without_lightly_there_is_one_sentence(images, tmp_path, capfd):
-    # Without site-packages, torch is missing for this python, whatever is installed.
+def test_without_lightly_the_error_is_one_sentence(images, tmp_path, capfd):
+    # Without site-packages, this python has no torch, even if it is installed.
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     python.chmod(0o755)
@@ -128,8 +128,8 @@ def test_without_lightly_there_is_one_sentence(images, tmp_path, capfd):
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err == (
-        f'error: lightly is not installed for {python}; install it by pip install "lightly>=1.5" torch torchvision, '
-        "or give --peer-python the python of an environment that has it.\n"
+        f'error: lightly is not installed for {python}; install it with pip install "lightly>=1.5" torch torchvision, '
+        "or set --peer-python to the python of an environment that has it.\n"
     )
 
 
@@ -141,7 +141,7 @@ def test_without_lightly_there_is_one_sentence(images, tmp_path, capfd):
         ({"devices": 2}, {}, "sslax would run on 2 devices of cpu; lightly's side runs on a CPU or on one GPU"),
     ],
 )
-def test_sides_that_do_not_fit_are_one_sentence(ours, theirs, said, images, tmp_path, capfd):
+def test_different_sides_give_one_sentence(ours, theirs, said, images, tmp_path, capfd):
     python = side(tmp_path, "theirs", {**THEIRS, "probe": {**THEIRS["probe"], **theirs}})
     options = Options(images, batch_size=16, peer_python=python)
     assert ended(tmp_path, options, {**OURS, "probe": {**OURS["probe"], **ours}}) == terminal.INPUT
@@ -150,14 +150,14 @@ def test_sides_that_do_not_fit_are_one_sentence(ours, theirs, said, images, tmp_
     assert said in printed.err
 
 
-def test_a_side_that_fails_is_one_sentence(images, tmp_path, capfd):
+def test_a_failing_side_gives_one_sentence(images, tmp_path, capfd):
     python = side(tmp_path, "theirs", {"probe": THEIRS["probe"]})
     options = Options(images, batch_size=16, seeds=(0,), peer_python=python)
     assert ended(tmp_path, options) == terminal.INPUT
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err.endswith(
-        "error: lightly's side ended with exit code 1 and no result; its own words are above.\n"
+        "error: lightly's side ended with exit code 1 and without a result; its output is above.\n"
     )
 
 
@@ -170,12 +170,12 @@ def test_a_side_that_fails_is_one_sentence(images, tmp_path, capfd):
         ({"network": "resnet19"}, "network is resnet19; it must be one of patch-resnet, resnet18"),
         ({"seeds": ()}, "seeds is empty"),
         ({"seeds": (0, -1)}, "seed is -1"),
-        ({"limit": 10}, "which has 10 training images; it must have 20"),
+        ({"limit": 10}, "which has 10 training images; it must have at least 20"),
         ({"batch_size": 25}, "it must be at most 24"),
-        ({"peer_python": "/no/such/python"}, "peer_python is /no/such/python, which is no program"),
+        ({"peer_python": "/no/such/python"}, "peer_python is /no/such/python, which is not a program"),
     ],
 )
-def test_bad_options_are_one_sentence(changes, said, images, tmp_path, capfd):
+def test_bad_options_give_one_sentence(changes, said, images, tmp_path, capfd):
     values = {"data": images, "batch_size": 16, "peer_python": side(tmp_path, "theirs", THEIRS)} | changes
     assert ended(tmp_path, Options(**values)) == terminal.INPUT
     error = capfd.readouterr().err
@@ -192,25 +192,25 @@ def test_bad_options_are_one_sentence(changes, said, images, tmp_path, capfd):
         ({".": 30}, (32, 32), "which has no class folders or no test images"),
     ],
 )
-def test_images_of_another_form_are_one_sentence(counts, side_, said, tmp_path, capfd):
+def test_images_of_another_form_give_one_sentence(counts, side_, said, tmp_path, capfd):
     spec = write_folder(tmp_path / "images", counts, sides=(side_,))
     assert ended(tmp_path, Options(spec, peer_python=sys.executable)) == terminal.INPUT
     assert said in capfd.readouterr().err
 
 
-def test_the_own_side_trains_and_measures():
-    # Programs without colours compile sooner.
+def test_sslax_side_trains_and_evaluates():
+    # Programs without colour ops compile faster.
     views = SimCLRViews(size=tiny.SIZE, jitter=0.0, grayscale=0.0, blur=0.0)
     config = tiny.config(method=dataclasses.replace(tiny.OPTIONS["simclr"], views=views), eval_every=0, epochs=1)
     result = peer_sslax.trained_on(tiny.dataset(), config)
     assert result.keys() == RESULT.keys() | {"trained"}
-    # The classes differ in their colour.
+    # The classes differ in colour.
     assert result["raw_pixels"] > 0.9
     assert 0 <= result["trained"] <= 1
     assert result["training_seconds"] > 0
 
 
-def test_the_own_probe_counts_parameters():
+def test_sslax_side_counts_parameters():
     _, config = parse(flags(Options("folder:PATH"), 0))
     stem, first, second = 48 * 32 + 64, 2 * (9 * 32**2 + 64), 9 * 32 * 64 + 9 * 64**2 + 32 * 64 + 3 * 128
     head = 64 * 64 + 2 * 64 + 64 * 128 + 128 * (2 if getattr(config.method, "projector_offset", False) else 1)

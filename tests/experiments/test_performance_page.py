@@ -1,4 +1,4 @@
-"""The page on performance is what its lines give, number by number."""
+"""The page on performance matches the benchmark lines, number by number."""
 
 import json
 import pathlib
@@ -21,16 +21,16 @@ def results():
     return page.read(ROOT / "results")
 
 
-def test_the_tables_are_those_of_the_results(results):
+def test_the_tables_match_the_results(results):
     text = PAGE.read_text(encoding="utf-8")
     assert page.fill(text, results) == text
 
 
-def test_the_figures_are_those_of_the_results(results):
+def test_the_figures_match_the_results(results):
     for name, figure in page.figures(results).items():
         stored = PAGE.with_name(f"performance-{name}.svg").read_bytes()
         assert f"(performance-{name}.svg)" in PAGE.read_text(encoding="utf-8")
-        # Another matplotlib draws other bytes of the same figure.
+        # Another matplotlib version writes different bytes for the same figure.
         if f"matplotlib {matplotlib.__version__}<".encode() in stored:
             assert page.drawn(figure) == stored
 
@@ -39,7 +39,7 @@ def test_prose_has_no_measured_number():
     prose = re.sub(
         r"<!-- (\w+) -->.*?<!-- /\1 -->|```.*?```|`[^`]*`", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL
     )
-    # Sizes of images are not measured, and types have one in their names.
+    # Numbers in image sizes and dtype names are not measurements.
     assert set(re.findall(r"(?<![a-z\d])\d+", prose)) <= {"32"}
 
 
@@ -82,7 +82,7 @@ def test_a_gpu_row_is_not_measured_until_it_is(results, tmp_path):
     assert "Some GPU, 2 lines" in tables["gpu_where"]
 
 
-def test_bad_input_is_one_sentence(tmp_path, capsys):
+def test_bad_input_gives_one_sentence(tmp_path, capsys):
     assert exit_code(lambda: page.run(page.Options(str(tmp_path)))) == INPUT
     assert "losses-cpu.jsonl cannot be read as JSON lines" in capsys.readouterr().err
     (tmp_path / "page.md").write_text("no tables")

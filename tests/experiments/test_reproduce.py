@@ -1,4 +1,4 @@
-"""Reproducing a published result at a tiny size: listed, stopped by its budget, gone on with, and written to its row."""
+"""Reproducing a published result at a tiny size: listed, stopped by the budget, resumed, and written to its row."""
 
 import dataclasses
 import json
@@ -43,7 +43,7 @@ def options(tmp_path, monkeypatch):
     )
 
 
-def test_stopped_by_its_budget_gone_on_with_and_written(options, monkeypatch, tmp_path):
+def test_stopped_by_the_budget_resumed_and_written(options, monkeypatch, tmp_path):
     asked = iter([False] * 7)
     with monkeypatch.context() as patch:
         patch.setattr(Budget, "over", lambda self: next(asked, True))
@@ -76,8 +76,8 @@ def test_stopped_by_its_budget_gone_on_with_and_written(options, monkeypatch, tm
     run(options, TINY, CONFIG)
 
 
-def test_linear_protocol_tells_two_colours_apart():
-    """Held-out images choose the rate at which something is learned."""
+def test_linear_protocol_separates_two_colours():
+    """Held-out images select the learning rate with which the classifier learns."""
     data, config = tiny.dataset(), tiny.config()
     built = build(config, data, devices=jax.devices()[:1])
     network = Loaded(config, facts(data), built, start_state(config, built))
@@ -89,7 +89,7 @@ def test_linear_protocol_tells_two_colours_apart():
 def test_a_budget_that_ends_before_the_first_epoch(options, monkeypatch):
     asked = iter([False] * 2)
     monkeypatch.setattr(Budget, "over", lambda self: next(asked, True))
-    with pytest.raises(InputError, match="budget is 5 s, in which tiny did not finish one epoch of 5 steps"):
+    with pytest.raises(InputError, match="budget is 5 s, but tiny did not finish one epoch of 5 steps"):
         run(dataclasses.replace(options, budget=5), TINY, CONFIG)
 
 
@@ -97,7 +97,7 @@ def test_a_budget_leaves_time_for_the_longest_gap(monkeypatch):
     times = iter([100.0, 101.0, 104.0, 125.0, 140.0, 150.0, 151.0, 152.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(times))
     budget = Budget(60)
-    # An evaluation took 21 s, and at 40 s another one might not end in time.
+    # An evaluation took 21 s, so one that starts at 40 s might not end in time.
     assert [budget.over() for _ in range(4)] == [False, False, False, True]
     with pytest.raises(Interrupted, match="budget of 60 s"):
         budget.check()
@@ -109,23 +109,23 @@ def test_a_budget_leaves_time_for_the_longest_gap(monkeypatch):
     [
         (
             {"names": ("simclr-cifar1",)},
-            "NAME is simclr-cifar1, which is no published result; did you mean simclr-cifar10 or",
+            "NAME is simclr-cifar1, which is not a published result; did you mean simclr-cifar10 or",
         ),
         ({"budget": 0.0}, "budget is 0; it must be above 0"),
         ({"seeds": ()}, "seeds is empty"),
         ({"epochs": 0}, "epochs is 0"),
         (
             {"data": "digits"},
-            "data is digits, with 10 classes, 1,438 training and 359 test images; simclr-cifar10 is about",
+            "data is digits, with 10 classes, 1,438 training and 359 test images; simclr-cifar10 needs",
         ),
     ],
 )
-def test_what_cannot_be_reproduced(options, change, says):
+def test_invalid_requests(options, change, says):
     with pytest.raises(InputError, match=says):
         run(dataclasses.replace(options, **{"names": ("simclr-cifar10",)} | change))
 
 
-def test_without_names_they_are_listed(options, capsys):
+def test_without_names_results_are_listed(options, capsys):
     run(dataclasses.replace(options, names=()))
     said = capsys.readouterr().out
     # 6.66 GFLOP x 50,000 images x 200 epochs at 30 % of 989 TFLOP/s are 3.7 minutes.
@@ -133,7 +133,7 @@ def test_without_names_they_are_listed(options, capsys):
     assert "about 4" in said
 
 
-def test_every_result_is_of_a_configuration_and_its_images():
+def test_every_result_has_a_configuration_and_its_images():
     for name, entry in PUBLISHED.items():
         assert entry.config == name
         assert name in CONFIGS
@@ -145,7 +145,7 @@ def test_every_result_is_of_a_configuration_and_its_images():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_flops_are_those_of_the_step(name):
+def test_flops_equal_those_of_the_step(name):
     config = dataclasses.replace(CONFIGS[name], batch_size=8)
     side = config.canvas or config.method.views.size
     built = build_for(config, images=64, canvas=side, devices=jax.devices()[:1])
@@ -155,13 +155,22 @@ def test_flops_are_those_of_the_step(name):
     assert flops / 8e9 == pytest.approx(PUBLISHED[name].gflops, rel=0.01)
 
 
-def test_the_page_is_of_the_files(tmp_path):
-    """docs/results.md is what results/reproduced says."""
+def test_the_page_is_up_to_date(tmp_path):
+    """docs/results.md matches the files in results/reproduced."""
     from pathlib import Path
 
     root = Path(__file__).resolve().parents[2]
     results_page.write(tmp_path / "results.md", root / "results" / "reproduced")
     assert (tmp_path / "results.md").read_text() == (root / "docs" / "results.md").read_text()
+
+
+def test_what_was_reached_is_what_the_files_say():
+    """`sslax configs` shows it where there is no folder of results."""
+    from pathlib import Path
+
+    results = results_page.read(Path(__file__).resolve().parents[2] / "results" / "reproduced")
+    for entry in PUBLISHED.values():
+        assert entry.reached == results_page.reached(entry, results), entry.config
 
 
 def test_seeds_have_a_mean_and_a_deviation():

@@ -1,4 +1,4 @@
-"""A run killed while it writes a checkpoint comes to what it should, and what does not is noticed."""
+"""A run killed while it writes a checkpoint gives the same result as an uninterrupted run; a difference is detected."""
 
 import json
 import pathlib
@@ -15,8 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_one_run_killed_and_gone_on_with(tmp_path, monkeypatch, capsys):
-    # One device, and programs that are not optimised: both runs have the same.
+def test_one_run_killed_and_resumed(tmp_path, monkeypatch, capsys):
+    # One device and unoptimised programs, for both runs.
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
     out = tmp_path / "soak"
@@ -41,7 +41,7 @@ def test_one_run_killed_and_gone_on_with(tmp_path, monkeypatch, capsys):
         assert soak.differences(run, alone) == ["metrics"]
     (run / "metrics.jsonl").write_text(text)
 
-    # The last bit of one weight.
+    # A difference in the last bit of one weight.
     checkpoints = Checkpoints(run / "checkpoints")
     state = sslax.load(run).state
     leaves, tree = jax.tree.flatten(state.params)
@@ -51,21 +51,21 @@ def test_one_run_killed_and_gone_on_with(tmp_path, monkeypatch, capsys):
     assert len([name for name in soak.differences(run, alone) if name.startswith(".params")]) == 1
 
 
-def test_what_it_cannot_work_with(tmp_path, capsys):
+def test_invalid_options(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     for options, words in (
         ({"runs": 0}, "runs is 0; it must be at least 1"),
         ({"kills": -1}, "kills is -1"),
-        ({"out": str(tmp_path)}, "which is there already"),
+        ({"out": str(tmp_path)}, "which already exists"),
     ):
         assert terminal.exit_code(lambda options=options: soak.run(soak.Options(**options))) == terminal.INPUT
         assert words in capsys.readouterr().err
 
 
-def test_a_run_that_ends_otherwise(tmp_path, monkeypatch):
+def test_a_run_that_fails(tmp_path, monkeypatch):
     class Process:
         def wait(self, seconds):
             return 4
 
-    with pytest.raises(ValueError, match=r"ended with 4; .*run\.log says why"):
+    with pytest.raises(ValueError, match=r"ended with exit code 4; see .*run\.log"):
         soak.finish(Process(), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""The step's benchmark: its line, and what a profile tells of the host's share."""
+"""The benchmark of the step: its line, and the host's share from a profile."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from tests import tiny
 
 
 @pytest.mark.slow
-def test_a_step_is_beside_a_plain_loop(capsys):
+def test_a_step_is_compared_with_a_plain_loop(capsys):
     options = Options(configs=("tiny",), images=32, steps=2, rounds=1, traced=0, parts=True, kernels=3)
     assert exit_code(lambda: run(options, {"tiny": tiny.config()})) == DONE
     shown = capsys.readouterr()
@@ -51,7 +51,7 @@ def test_time_without_a_program_is_the_hosts(tmp_path):
     assert 0.19 / wall < share < 1
 
 
-def test_the_largest_kernels_are_those_of_the_program():
+def test_the_largest_kernels_belong_to_the_program():
     x = jax.device_put(jnp.ones((512, 512)), jax.devices()[0])
     product = jax.jit(lambda x: x @ x)
     product(x).block_until_ready()
@@ -61,12 +61,12 @@ def test_the_largest_kernels_are_those_of_the_program():
     assert 0.5 < kernel.share <= 1
 
 
-def test_a_loop_has_the_time_that_its_operations_do_not_take():
+def test_a_loops_time_excludes_its_operations():
     spans = [("after", 30, 32), ("loop", 0, 30), ("dot", 5, 15), ("dot", 15, 20), ("add", 6, 7), ("loop", 40, 41)]
     assert list(own_times(spans)) == [("after", 2), ("loop", 15), ("dot", 9), ("dot", 5), ("add", 1), ("loop", 1)]
 
 
-def test_data_sheets_by_the_names_that_jax_gives():
+def test_data_sheets_by_jaxs_device_names():
     peaks = {
         "NVIDIA H200": 989,
         "NVIDIA H100 80GB HBM3": 989,
@@ -82,7 +82,7 @@ def test_data_sheets_by_the_names_that_jax_gives():
     assert [data_sheet(kind) for kind in unknown] == [None] * 4
 
 
-def test_a_line_holds_no_number_that_is_none(capsys):
+def test_a_line_has_null_for_non_finite_numbers(capsys):
     timing.report("x", 1.0, "s", rival="y", rival_figure=float("inf"), a=float("nan"), b=[{"c": float("nan")}, 2.0])
     line = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert (line["rival_figure"], line["a"], line["b"]) == (None, None, [{"c": None}, 2.0])
@@ -97,6 +97,6 @@ def test_a_line_holds_no_number_that_is_none(capsys):
         ({"accumulate": 3}, "accumulate is 3; it must divide batch_size, which is 256"),
     ],
 )
-def test_bad_options_are_one_sentence(changes, said, capsys):
+def test_bad_options_give_one_sentence(changes, said, capsys):
     assert exit_code(lambda: run(Options(**changes))) == INPUT
     assert said in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A classifier and its one file: what is written is what is loaded, to the same probabilities, and torch could load it."""
+"""Saving and loading a classifier: equal probabilities, and a layout that torch can load."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ CLASSES = ("a $b$", "c")
 
 
 def made(name, hidden):
-    """A configuration, and a classifier of random weights on its network, the head's too."""
+    """A configuration, and a classifier with random weights, including the head's."""
     config = tiny.config(name)
     example = jnp.zeros((1, tiny.SIZE, tiny.SIZE, 3))
     params, statistics = jax.jit(functools.partial(init, make_backbone(config)))(KEY, example)
@@ -44,7 +44,7 @@ def saved(request, tmp_path_factory):
     return path, config, classifier
 
 
-def test_two_lines_give_classes_and_probabilities(saved):
+def test_a_loaded_classifier_gives_classes_and_probabilities(saved):
     path, config, classifier = saved
     split = tiny.dataset().test
     hidden = "Dense_1" in classifier.head
@@ -57,14 +57,14 @@ def test_two_lines_give_classes_and_probabilities(saved):
     np.testing.assert_allclose(found, jax.nn.softmax(logits), atol=1e-5)
     assert network.classes == CLASSES
     assert network(split.images) == [CLASSES[index] for index in found.argmax(1)]
-    # One image, of another size, as floats.
+    # One image of a different size, as floats.
     assert network(np.zeros((1, 20, 30, 3), np.float32)) in ([CLASSES[0]], [CLASSES[1]])
     assert network.accuracy(dataclasses.replace(tiny.dataset(), classes=CLASSES)) == pytest.approx(
         (found.argmax(1) == split.labels).mean()
     )
 
 
-def test_the_head_is_torchs_linear_layers_on_normalised_features(saved):
+def test_the_stored_head_equals_torch_linear_layers_on_normalised_features(saved):
     path, config, classifier = saved
     split = tiny.dataset().test
     tensors, metadata = load_safetensors(path)
@@ -86,7 +86,7 @@ def test_the_head_is_torchs_linear_layers_on_normalised_features(saved):
     np.testing.assert_allclose(load_classifier(path).probabilities(split.images), jax.nn.softmax(logits), atol=1e-4)
 
 
-def test_squashed_images_are_seen_in_their_true_shape(saved):
+def test_aspect_ratios_restore_the_shape_of_resized_images(saved):
     network = load_classifier(saved[0])
     images = tiny.dataset().test.images
     wide = np.full(len(images), 2.0, np.float32)
@@ -94,7 +94,7 @@ def test_squashed_images_are_seen_in_their_true_shape(saved):
     np.testing.assert_array_equal(network.probabilities(images, wide / 2), network.probabilities(images))
 
 
-def test_image_files_are_read_as_those_that_it_learnt_from(saved, tmp_path):
+def test_image_files_are_read_like_the_training_images(saved, tmp_path):
     path, config, classifier = saved
     for orientation in (1, 6):
         (tmp_path / f"{orientation}.jpg").write_bytes(encoded(scene(), orientation))
@@ -117,7 +117,7 @@ def test_image_files_are_read_as_those_that_it_learnt_from(saved, tmp_path):
         network([tmp_path / "none.jpg"])
 
 
-def test_other_classes_are_no_data_for_it(saved):
+def test_accuracy_refuses_data_with_other_classes_or_no_labels(saved):
     network = load_classifier(saved[0])
     with pytest.raises(
         InputError, match=r"data is tiny, but its classes \(a, b\) differ from the classifier's \(a \$b"
@@ -152,7 +152,7 @@ def test_other_classes_are_no_data_for_it(saved):
         ),
     ],
 )
-def test_files_that_are_no_whole_classifier(saved, tmp_path, change, said):
+def test_damaged_classifier_files_are_input_errors(saved, tmp_path, change, said):
     tensors, metadata = load_safetensors(saved[0])
     change(tensors, metadata)
     path = tmp_path / "changed.safetensors"
@@ -162,7 +162,7 @@ def test_files_that_are_no_whole_classifier(saved, tmp_path, change, said):
     assert str(raised.value).startswith(str(path))
 
 
-def test_what_are_no_images(saved):
-    # Past the checker of shapes, which users do not have.
+def test_invalid_images_raise(saved):
+    # Bypass the shape checker, which users do not have.
     with pytest.raises(ValueError, match="images have shape"):
         inspect.unwrap(LoadedClassifier.probabilities)(load_classifier(saved[0]), np.zeros((8, 8, 3), np.uint8))

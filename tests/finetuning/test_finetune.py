@@ -1,4 +1,4 @@
-"""Fine-tuning: it learns, its programs serve any subset, what is frozen stays, and validation keeps the best weights."""
+"""Fine-tuning: learning, reuse of compiled programs, frozen backbones, validation, and options."""
 
 import dataclasses
 
@@ -41,10 +41,10 @@ def test_it_learns_two_colours_from_a_few_labels(simclr):
     classifier = simclr.train(KEY, *weights(), index)
     assert simclr.accuracy(classifier, data.test) > 0.9
     assert simclr.predict(classifier, data.test).shape == (32,)
-    # The same key and labels are the same weights; the start that was given is still there.
+    # The same key and labels give the same weights, and the initial weights are not consumed.
     again = simclr.train(KEY, *weights(), index)
     jax.tree.map(np.testing.assert_array_equal, classifier, again)
-    # Other labels need no other program.
+    # Other labels do not compile another program.
     simclr.train(KEY, *weights(), index[:5])
     assert simclr._step._cache_size() == 1
 
@@ -54,16 +54,16 @@ def test_validation_keeps_the_best_weights(simclr):
     classifier = simclr.train(KEY, *weights(), np.arange(64), validation=data.test, follow=seen.append)
     assert [line["step"] for line in seen] == [10, 20, 30, 40][: len(seen)]
     assert simclr.accuracy(classifier, data.test) == max(line["validation"] for line in seen)
-    # Of equal accuracies the lower loss is kept, and said to be the best.
+    # Between equal accuracies the lower loss is kept and marked as best.
     scores = [(line["validation"], -line["validation_loss"]) for line in seen]
     assert [line["best"] for line in seen] == [score > max(scores[:i], default=(-1,)) for i, score in enumerate(scores)]
     assert seen[0]["epoch"] == 10 * 16 / 64
     assert seen[-1]["loss"] < seen[0]["loss"]
 
 
-def test_training_stops_when_validation_gains_nothing(simclr):
+def test_training_stops_early_without_validation_gain(simclr):
     data, seen = tiny.dataset(), []
-    # Labels that are wrong: what is learnt makes it worse.
+    # Wrong validation labels: training makes the accuracy worse.
     wrong = dataclasses.replace(data.test, labels=1 - data.test.labels)
     impatient = tuner(patience=1, eval_every=2)
     impatient.train(KEY, *weights(), np.arange(64), validation=wrong, follow=seen.append)
@@ -71,23 +71,23 @@ def test_training_stops_when_validation_gains_nothing(simclr):
     assert not seen[-1]["best"]
 
 
-def test_looks_without_validation_say_what_was_learnt(simclr):
+def test_metrics_without_validation_have_loss_and_learning_rate(simclr):
     seen = []
     simclr.train(KEY, *weights(), np.arange(64), follow=seen.append)
     assert [line["step"] for line in seen] == [10, 20, 30, 40]
     assert all(set(line) == {"step", "epoch", "loss", "lr"} for line in seen)
-    # A tenth of the steps up to the peak, then down.
+    # The learning rate increases for a tenth of the steps, then decreases.
     assert seen[0]["lr"] > seen[1]["lr"] > seen[2]["lr"] > seen[3]["lr"] > 0
 
 
-def test_a_loss_that_is_no_number_stops():
+def test_a_non_finite_loss_stops_the_training():
     params, statistics = weights()
     broken = jax.tree.map(lambda p: p * np.nan, params)
     with pytest.raises(NonFinite, match=r"The loss is nan at step 10 of fine-tuning; a lower lr"):
         tuner().train(KEY, broken, statistics, np.arange(64))
 
 
-def test_a_frozen_backbone_stays_and_its_statistics_too():
+def test_a_frozen_backbone_keeps_its_weights_and_statistics():
     frozen = tuner(freeze=True)
     params, statistics = weights()
     classifier = frozen.train(KEY, params, statistics, np.arange(64))
@@ -96,8 +96,8 @@ def test_a_frozen_backbone_stays_and_its_statistics_too():
     assert any(np.abs(x).max() > 0 for x in jax.tree.leaves(classifier.head))
 
 
-def test_layers_below_learn_more_slowly():
-    # With a decay of nearly nothing only the head moves noticeably.
+def test_layer_decay_slows_down_lower_layers():
+    # With a decay factor near 0, only the head moves noticeably.
     slow = tuner("dino", layer_decay=1e-4, steps=3, weight_decay=0.0)
     params, statistics = weights("dino")
     classifier = slow.train(KEY, params, statistics, np.arange(64))
@@ -106,14 +106,14 @@ def test_layers_below_learn_more_slowly():
         pairs = zip(jax.tree.leaves(classifier.params[name]), jax.tree.leaves(params[name]), strict=True)
         return max(float(np.abs(a - b).max()) for a, b in pairs)
 
-    # The last norm is above the blocks, as the head is.
+    # The last norm is above the blocks, like the head.
     assert moved("norm") > 1e-4
     assert 0 < moved("block2") < 1e-5
     assert moved("patch_embed") <= 1e-7
     assert max(float(np.abs(x).max()) for x in jax.tree.leaves(classifier.head)) > 1e-3
 
 
-def test_the_rule_of_the_layers_is_beits_and_maes():
+def test_layer_decay_follows_the_rule_of_beit_and_mae():
     vit = tiny.backbone("dino")
     params, statistics = weights("dino")
 
@@ -124,7 +124,7 @@ def test_the_rule_of_the_layers_is_beits_and_maes():
             return 0
         return int(name.split(".")[1]) + 1 if name.startswith("blocks") else layers
 
-    # Each leaf is filled with its own exponent, and read again under the names that the release's rule is written for.
+    # Fill each leaf with its own exponent, and read it under the release's names, which the release's rule needs.
     filled = {name: jax.tree.map(lambda p: p * 0 + layers_above(name, vit.depth), params[name]) for name in params}  # noqa: B023
     found = {name: set(tensor.ravel().tolist()) for name, tensor in to_torch(vit, filled, statistics).items()}
     assert found == {name: {vit.depth + 1 - of_mae(name)} for name in found}
@@ -135,7 +135,7 @@ def test_mixup_mixes_images_and_targets_alike():
     x, targets = np.random.default_rng(0).random((3, 2, 2, 3), np.float32), np.eye(3, dtype=np.float32)
     mixed, mixed_targets = mix(jnp.asarray(x), jnp.asarray(targets), jnp.float32(0.75))
     np.testing.assert_allclose(mixed_targets, [[0.75, 0, 0.25], [0, 1, 0], [0.25, 0, 0.75]])
-    # With a class for each image the targets say what was mixed of what.
+    # With one class per image, the targets show which images were mixed.
     np.testing.assert_allclose(mixed, np.einsum("nm,mhwc->nhwc", mixed_targets, x), rtol=1e-6)
 
 
@@ -149,7 +149,7 @@ def test_mixup_and_smoothing_learn_too():
     assert rich.probabilities(classifier, data.test).max() < 0.99
 
 
-def test_views_are_pretrainings_unless_said_otherwise():
+def test_views_follow_pretraining_except_for_the_given_options():
     recipe = tiny.OPTIONS["dino"].views
     branch = tuner("dino", crop_area=None)._branch()
     assert (branch.crop_area, branch.flip, branch.size) == (recipe.global_area, recipe.flip, recipe.size)
@@ -159,7 +159,7 @@ def test_views_are_pretrainings_unless_said_otherwise():
     assert (own.crop_area, own.flip, own.jitter, own.brightness, own.hue) == ((0.2, 0.3), 0.0, 0.5, 0.8, 0.2)
 
 
-def test_ops_on_one_branch_are_pretrainings_alone():
+def test_operations_on_one_branch_are_used_in_pretraining_only():
     recipe = dataclasses.replace(tiny.OPTIONS["simclr"].views, one_branch=("rotate", "noise"))
     own = Finetuner(tiny.backbone("simclr"), recipe, tiny.dataset().train, num_classes=2, options=OPTIONS)._branch()
     assert own.composed is None
@@ -183,12 +183,12 @@ def test_ops_on_one_branch_are_pretrainings_alone():
         ({"layer_decay": 0.7, "freeze": True}, "layer_decay is 0.7, but freeze trains no layer"),
     ],
 )
-def test_options_that_cannot_work(changes, said):
+def test_wrong_options_are_input_errors(changes, said):
     with pytest.raises(InputError, match=said):
         tuner(**changes)
 
 
-def test_images_without_labels():
+def test_images_without_labels_are_an_input_error():
     with pytest.raises(InputError, match="data has no labels"):
         Finetuner(
             tiny.backbone("simclr"),

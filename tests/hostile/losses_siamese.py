@@ -80,10 +80,10 @@ def _bad_codes(a):
 
 @st.composite
 def _info_nce(draw):
-    n, d = draw(SHAPES)
+    n, d = draw(st.sampled_from([(1, 3), (4, 3)]))
     query, key, negatives = draw(arrays((n, d), (n, d), (2, d)))
     options = {"negatives": draw(st.sampled_from([None, negatives])), "temperature": draw(scalars(*TEMPERATURES))}
-    return {"query": query, "key": key, "block_size": draw(st.sampled_from([None, 1, 3])), **options}
+    return {"query": query, "key": key, "block_size": draw(st.sampled_from([None, 3])), **options}
 
 
 @functools.partial(jax.jit, static_argnames="block_size")

@@ -12,9 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hostile import augment_ops, augment_views, evaluation, losses, losses_siamese, optim
+from tests.hostile import augment_ops, augment_views, evaluation, losses, losses_masked, losses_siamese, optim
 
-CASES = losses.CASES | losses_siamese.CASES | augment_ops.CASES | augment_views.CASES | optim.CASES | evaluation.CASES
+CASES = (
+    losses.CASES
+    | losses_masked.CASES
+    | losses_siamese.CASES
+    | augment_ops.CASES
+    | augment_views.CASES
+    | optim.CASES
+    | evaluation.CASES
+)
 
 
 # What is public but no function.

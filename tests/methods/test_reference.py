@@ -30,12 +30,24 @@ OPTIONS = {
     "simclr": {},
     "byol": {"decay": 0.8},
     "dino": {"decay": 0.8, "clip": 0.5, "frozen_epochs": 1.0, "teacher_temperature_epochs": 2},
+    "simsiam": {},
+    "barlow-twins": {"off_diagonal": 0.1},
+    "vicreg": {"halved": False},
     # Queues of two batches, which are written twice.
     "moco-v3": {"decay": 0.8, "queue": 16},
     "swav": {"queue": 16},
     "nnclr": {"queue": 16},
 }
-VIEWS = {name: {} if name == "simclr" else {"solarize": (0.0, 0.0)} for name in OPTIONS}
+NO_SOLARIZATION = {"solarize": (0.0, 0.0)}
+VIEWS = {
+    "simclr": {},
+    "byol": NO_SOLARIZATION,
+    "dino": NO_SOLARIZATION,
+    "simsiam": {},
+    "barlow-twins": NO_SOLARIZATION,
+    "vicreg": NO_SOLARIZATION,
+    **dict.fromkeys(("moco-v3", "swav", "nnclr"), NO_SOLARIZATION),
+}
 FIELDS = {
     "simclr": {
         # Stochastic depth, which draws by the key of the loss.
@@ -55,6 +67,17 @@ FIELDS = {
         ),
         "feed": "resident",
     },
+    "simsiam": {
+        "network": CONVOLUTIONS,
+        "optim": OptimizerConfig(name="sgd", lr=0.5, end_lr=0.1, weight_decay=0.1),
+        "feed": "resident",
+    },
+    "barlow-twins": {
+        "network": CONVOLUTIONS,
+        "optim": OptimizerConfig(name="lars", lr=250.0, bias_lr=1.0, lr_scaling="linear", lr_after_momentum=True),
+        "feed": "resident",
+    },
+    "vicreg": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "moco-v3": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "swav": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "nnclr": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="sgd", lr=0.1), "feed": "resident"},

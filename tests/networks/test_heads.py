@@ -1,4 +1,4 @@
-"""SimCLR's projector, BYOL's MLPs, and DINO's head as its ablations have it, layer by layer."""
+"""SimCLR's projector, BYOL's MLPs, and the variants of DINO's head in its ablations, layer by layer."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def test_projector_is_dense_norm_relu(layers):
         kernel = np.asarray(params[f"Dense_{index}"]["kernel"])
         assert set(params[f"Dense_{index}"]) == {"kernel"}
         assert kernel.shape == (6, 4 if index == layers - 1 else 6)
-        # The last norm has a scale and no offset.
+        # The last norm has a scale but no offset.
         assert set(params[f"BatchNorm_{index}"]) == ({"scale"} if index == layers - 1 else {"scale", "bias"})
         expected = expected @ kernel
         expected = (expected - expected.mean(0)) / np.sqrt(expected.var(0) + 1e-5)
@@ -30,7 +30,7 @@ def test_projector_is_dense_norm_relu(layers):
     np.testing.assert_allclose(z, expected, atol=1e-4)
 
 
-def test_weights_start_small():
+def test_initial_weights_are_small():
     params, _ = init(SimCLRProjector(features=128), jax.random.key(0), jnp.zeros((1, 512)))
     assert abs(float(params["Dense_0"]["kernel"].std()) - 0.01) < 2e-4
 
@@ -44,7 +44,7 @@ def through(x, layer):
 
 
 def filled(head, x):
-    """Weights that are far from their small start, biases among them."""
+    """Parameters, including biases, that are far from their small initial values."""
     params, statistics = init(head, jax.random.key(1), x)
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda p: jnp.asarray(rng.standard_normal(p.shape), jnp.float32), params), statistics
@@ -61,7 +61,7 @@ def test_dino_head_without_a_bottleneck_is_its_mlp(layers):
         wanted = gelu(through(wanted, params[f"mlp{i}"]))
     y, _ = forward(head, params, statistics, x, train=True)
     np.testing.assert_allclose(y, through(wanted, params["last_layer"]), rtol=1e-4, atol=1e-4)
-    # In bfloat16 the logits are float32 still, and not float32's names of bfloat16's values.
+    # With bfloat16 the logits are still computed in float32, not only cast from bfloat16 to float32.
     narrow, _ = forward(head.clone(dtype=jnp.bfloat16), params, statistics, x, train=True)
     assert narrow.dtype == jnp.float32
     assert not np.array_equal(narrow, narrow.astype(jnp.bfloat16).astype(jnp.float32))
@@ -82,12 +82,12 @@ def test_dino_predictor_stands_before_the_normalisation(batch_norm):
     v = np.asarray(params["last_layer"]["v"])
     y, _ = forward(head, params, statistics, x, train=True)
     np.testing.assert_allclose(y, z @ (v / np.linalg.norm(v, axis=0)), atol=1e-4)
-    # A teacher's head has the rest of it, under the same names.
+    # A teacher's head has all other parameters, under the same names.
     rest = {name: value for name, value in params.items() if name != "predictor"}
     assert jax.tree.structure(init(head.clone(predictor=False), jax.random.key(1), x)[0]) == jax.tree.structure(rest)
 
 
-def test_byols_mlp_has_the_names_that_it_had():
+def test_byols_mlp_keeps_its_parameter_names():
     params, statistics = init(BYOLMLP(hidden=5, features=3), jax.random.key(0), jnp.zeros((1, 4)))
     assert {name: set(leaves) for name, leaves in params.items()} == {
         "Dense_0": {"kernel", "bias"},
@@ -103,7 +103,7 @@ def test_byols_mlp_is_dense_norm_relu_and_a_bare_dense(layers, norm):
     h = jax.random.normal(jax.random.key(0), (16, 6))
     head = BYOLMLP(hidden=8, features=4, layers=layers, norm=norm)
     params, statistics = init(head, jax.random.key(1), h)
-    # Scales and offsets at their start would hide that they are used.
+    # Initial scales and offsets would not show whether they are used.
     params = jax.tree.map(lambda x: x + 0.1, params)
     z, after = forward(head, params, statistics, h, train=True)
     assert jax.tree.structure(after) == jax.tree.structure(statistics)
@@ -128,7 +128,7 @@ def test_byols_mlp_is_dense_norm_relu_and_a_bare_dense(layers, norm):
     np.testing.assert_allclose(z, expected @ np.asarray(last["kernel"]), atol=1e-5)
 
 
-def test_no_predictor_is_the_identity_whatever_its_layers():
+def test_no_predictor_is_the_identity_for_any_number_of_layers():
     h = jnp.arange(6.0).reshape(2, 3)
     head = BYOLMLP(hidden=0, layers=3)
     assert init(head, jax.random.key(0), h) == ({}, {})

@@ -1,4 +1,4 @@
-"""BatchNorm with residual and ReLU against flax's, one view after the other: outputs, statistics and gradients."""
+"""BatchNorm with residual and ReLU against flax's, one view after another: outputs, statistics and gradients."""
 
 import flax.linen as nn
 import jax
@@ -9,12 +9,12 @@ import pytest
 from sslax.networks.norm import BatchNorm
 
 CASES = [(views, residual, relu) for views in (1, 2) for residual in (False, True) for relu in (False, True)]
-# What a GPU does as well, on the case in which it differs most.
+# The GPU's code path too, on the case in which it differs most.
 BACKENDS = [("cpu", *case) for case in CASES] + [("gpu", 2, False, True), ("gpu", 1, True, True)]
 
 
 def flax_norm(variables, x, residual, *, views, relu, train):
-    """The same by flax's norm, whose gradient is automatic."""
+    """The same with flax's norm and its automatic gradient."""
     norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5)
     outputs = []
     for view in range(views):
@@ -69,7 +69,7 @@ def test_evaluation_equals_flax():
 
 
 def test_half_precision_keeps_statistics_and_sums_in_float32():
-    """Means of 8,192 numbers near 10, which a sum in bfloat16 would lose."""
+    """Means of 8,192 numbers near 10, for which a bfloat16 sum would lose precision."""
     x = (10 + jax.random.normal(jax.random.key(0), (8, 32, 32, 2))).astype(jnp.bfloat16)
     norm = BatchNorm(dtype=jnp.bfloat16)
     variables = norm.init(jax.random.key(1), x, False)

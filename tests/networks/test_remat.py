@@ -1,4 +1,4 @@
-"""Rematerialisation: the same gradients and parameters, and less memory while they are taken."""
+"""Rematerialisation: the same gradients and parameters, with less memory for the gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def test_same_gradients_in_less_memory(name):
         compiled = step.lower(params, statistics, x).compile()
         found.append((compiled.memory_analysis().temp_size_in_bytes, params, compiled(params, statistics, x)))
     (memory, *before), (less, *after) = found
-    # What a block makes is gone when its own gradient is taken.
+    # A block's intermediate results are freed before its own gradient is computed.
     assert less < 0.65 * memory
     assert jax.tree.structure(before) == jax.tree.structure(after)
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):

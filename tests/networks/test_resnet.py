@@ -1,4 +1,4 @@
-"""ResNets against torchvision's own forward pass (tests/golden), and what the backbones promise."""
+"""ResNets against torchvision's forward pass (tests/golden), and documented properties of the backbones."""
 
 from functools import partial
 
@@ -35,7 +35,7 @@ def test_stem_follows_the_image_size(image_size, stem, side):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_backbones_have_torchvisions_size(name):
+def test_backbones_have_torchvisions_parameter_counts(name):
     backbone = build_backbone(name, image_size=224)
     params, _ = jax.eval_shape(lambda key: init(backbone, key, jnp.zeros((1, 224, 224, 3))), jax.random.key(0))
     count = sum(np.prod(p.shape) for p in jax.tree.leaves(params))
@@ -82,7 +82,7 @@ def test_golden(golden, case):
     features, moved = run(params, statistics, g["x"], True)
     np.testing.assert_allclose(features, g["features"], atol=5e-5 * np.abs(g["features"]).max())
 
-    # Torch keeps the unbiased running variance, flax the biased one: the means agree, the variances after that correction.
+    # Torch keeps the unbiased running variance, flax the biased one: the means agree, and the variances after this correction.
     _, torch_after = load(state | after)
     for (path, actual), expected in zip(
         jax.tree_util.tree_leaves_with_path(moved), jax.tree.leaves(torch_after), strict=True
@@ -93,7 +93,7 @@ def test_golden(golden, case):
     np.testing.assert_allclose(evaluated, g["features_eval"], atol=5e-5 * np.abs(g["features_eval"]).max())
 
 
-def test_default_parameters_have_the_names_that_they_had():
+def test_default_parameters_keep_their_names():
     model = ResNet(stages=(1, 1), width=4, stem="small")
     params, statistics = jax.eval_shape(lambda key: init(model, key, jnp.zeros((1, 8, 8, 3))), jax.random.key(0))
     convs, norms = {"Conv_0", "Conv_1"}, {"BatchNorm_0", "BatchNorm_1"}
@@ -107,12 +107,12 @@ def test_default_parameters_have_the_names_that_they_had():
     assert set(statistics["stage2_block1"]) == norms | {"shortcut_norm"}
 
 
-def test_groups_divide_the_channels_and_have_two_at_least():
+def test_groups_divide_the_channels_and_have_at_least_two():
     assert [groups_of(c) for c in (1, 2, 3, 4, 6, 32, 48, 64, 100, 2048)] == [1, 1, 1, 2, 3, 16, 24, 32, 25, 32]
 
 
 class Naive:
-    """A ResNet of BasicBlocks with a "small" stem on NumPy, float64: loops over a kernel's places, and a norm a group."""
+    """A ResNet of BasicBlocks with a "small" stem in NumPy, float64: loops over kernel positions, and a norm per group."""
 
     def __init__(self, norm, params):
         self.norm, self.params = norm, jax.tree.map(lambda x: np.asarray(x, np.float64), params)
@@ -158,7 +158,7 @@ class Naive:
 
 @pytest.fixture(scope="module", params=["group", "none"])
 def batchless(request):
-    """A small ResNet in which nothing crosses the batch, its parameters off their start, and its features in training."""
+    """A small ResNet without batch statistics, its parameters away from initial values, and its features in training mode."""
     model = ResNet(stages=(1, 1), width=4, stem="small", norm=request.param)
     x = jax.random.normal(jax.random.key(0), (5, 8, 8, 3))
     params, statistics = init(model, jax.random.key(1), x)
@@ -167,14 +167,14 @@ def batchless(request):
     return model, params, statistics, x, run
 
 
-def test_without_batch_statistics_it_is_the_naive_network(batchless):
+def test_without_batch_statistics_it_equals_the_naive_network(batchless):
     model, params, _, x, run = batchless
     features, _ = run(params, x)
     wanted = Naive(model.norm, params)(x)
     np.testing.assert_allclose(features, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 
-def test_an_image_knows_nothing_of_its_batch(batchless):
+def test_features_do_not_depend_on_the_rest_of_the_batch(batchless):
     model, params, statistics, x, run = batchless
     features, after = run(params, x)
     assert statistics == after == {}

@@ -1,4 +1,4 @@
-"""Views side by side in one batch are views one after the other, statistics and gradients too."""
+"""Adjacent views in one batch equal views in sequential forward passes, including statistics and gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,11 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_side_by_side_is_one_after_the_other(name):
+def test_adjacent_views_equal_sequential_views(name):
     network, shape = NETWORKS[name]
     views = jax.random.normal(jax.random.key(1), (2, 6, *shape)) * jnp.arange(1, 3).reshape(2, 1, *(1 for _ in shape))
     params, statistics = init(network, jax.random.key(0), views[0])
-    # Scales of zero would hide what is inside a block.
+    # Scales of zero would hide the output of a block.
     params = jax.tree.map(lambda x: x + 0.1, params)
 
     def turns(params):
@@ -41,6 +41,6 @@ def test_side_by_side_is_one_after_the_other(name):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_a_network_without_batch_statistics_stays_what_it_is():
+def test_a_network_without_batch_statistics_is_unchanged():
     network = ViT(depth=1)
     assert with_views(network, 2) is network

@@ -1,4 +1,4 @@
-"""The ViT and DINO's head against the original code's outputs and gradients (tests/golden), and what the ViT promises."""
+"""The ViT and DINO's head against the original code's outputs and gradients (tests/golden), and properties of the ViT."""
 
 import functools
 import types
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sslax.export import from_torch
+from sslax.export import from_torch, to_torch
 from sslax.networks import BACKBONES, DINOHead, ViT, build_backbone, forward, init, resize_positions, vit_micro
-from sslax.networks.vit import fused_attention
+from sslax.networks.attention import fused_attention
 
 
 def dense(state, name):
@@ -86,6 +86,65 @@ def test_vit_gradients_golden(released):
         close(actual, g[f"grad|{name}"], 2e-5)
 
 
+LATER = {
+    "vit_dinov2_0": {"mlp_ratio": 4.0},
+    "vit_dinov2_1": {"mlp_ratio": 4.0, "registers": 4},
+    "vit_dinov2_2": {"mlp_ratio": 128 / 48, "registers": 4, "mlp": "swiglu"},
+    "vit_dinov3_0": {"mlp_ratio": 4.0, "registers": 4, "qkv_bias": False, "positions": "rope"},
+    "vit_dinov3_1": {"mlp_ratio": 3.0, "registers": 4, "mlp": "swiglu", "positions": "rope"},
+}
+
+
+@pytest.fixture(scope="module", params=LATER)
+def later(request, golden):
+    """DINOv2's and DINOv3's backbones, small, with timm's weights and tokens."""
+    g = golden(request.param)
+    h = g["hyper"]
+    options = {"positions": "antialiased"} | LATER[request.param]
+    model = ViT(
+        image_size=h["img_size"],
+        patch_size=h["patch_size"],
+        width=h["embed_dim"],
+        depth=h["depth"],
+        heads=h["num_heads"],
+        layer_scale=1e-5,
+        norm_epsilon=h["layer_norm_eps"],
+        **options,
+    )
+    example = jnp.zeros((1, h["img_size"], h["img_size"], 3))
+    like = jax.eval_shape(lambda key: init(model, key, example), jax.random.key(0))
+    params, _ = from_torch(model, state_of(g), like_params=like[0], like_stats=like[1])
+    return g, model, params
+
+
+def test_dinov2_and_dinov3_golden_at_two_sizes(later):
+    g, model, params = later
+    run = jax.jit(lambda x: forward(model, params, {}, x, train=False, outputs=True)[0])
+    for size in [name.removeprefix("x_") for name in g if name.startswith("x_")]:
+        outputs = run(jnp.asarray(g[f"x_{size}"]))
+        close(outputs.tokens, g[f"tokens_{size}"], 2e-5)
+        np.testing.assert_array_equal(outputs.features, outputs.tokens[:, 0])
+        patches = (int(size) // model.patch_size) ** 2
+        assert outputs.tokens.shape[1] == model.prefix + patches
+    exported = to_torch(model, params, {})
+    assert exported.keys() == state_of(g).keys()
+    for name, array in state_of(g).items():
+        np.testing.assert_array_equal(exported[name], array)
+
+
+def test_dinov2_gradients_golden(later):
+    g, model, params = later
+    if "v" not in g:
+        pytest.skip("there are no gradients of DINOv3")
+    x, v = jnp.asarray(g[f"x_{model.image_size}"]), jnp.asarray(g["v"])
+    gradients = jax.jit(jax.grad(lambda p: (forward(model, p, {}, x, train=False)[0] @ v).sum()))(params)
+    found, wanted = to_torch(model, gradients, {}), state_of(g, "grad")
+    assert found.keys() == wanted.keys()
+    # A tensor's gradient against the largest of its kind: those behind a layer scale of 1e-5 are as small.
+    for name, gradient in wanted.items():
+        close(found[name], gradient, 2e-5)
+
+
 def test_fused_attention_equals_the_explicit_form():
     """Features, and gradients of all parameters, with and without the attention maps, in float32."""
     vit = vit_micro(image_size=16, width=32, depth=2)
@@ -120,13 +179,13 @@ def test_fused_attention_equals_the_explicit_form():
         (64, "bfloat16", "cpu", "", "xla"),
     ],
 )
-def test_the_fused_kernel_is_taken_where_it_exists(monkeypatch, width, dtype, backend, capability, chosen):
+def test_the_fused_kernel_is_used_if_available(monkeypatch, width, dtype, backend, capability, chosen):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(compute_capability=capability)])
     assert fused_attention(width, dtype) == chosen
 
 
-def test_drop_path_is_the_trained_networks_alone():
+def test_drop_path_applies_only_to_the_trained_network():
     model = ViT(image_size=8, patch_size=4, width=8, depth=3, heads=2, drop_path=0.5)
     x = jnp.asarray(np.random.default_rng(0).random((64, 8, 8, 3)), jnp.float32)
     params, _ = jax.jit(functools.partial(init, model))(jax.random.key(0), x)
@@ -134,7 +193,7 @@ def test_drop_path_is_the_trained_networks_alone():
     still = jax.jit(lambda x: forward(model, params, {}, x, train=False)[0])(x)
     first, again, other = run(jax.random.key(1)), run(jax.random.key(1)), run(jax.random.key(2))
     np.testing.assert_array_equal(first, again)
-    # The first block is never dropped, the others half the time and a quarter: some images lose nothing, most do.
+    # The first block is never dropped, the others half the time and a quarter: a few images lose no block, most lose some.
     assert 0.3 < (np.abs(first - other).max(1) > 1e-6).mean() <= 1
     whole = jax.jit(lambda x: forward(model.clone(drop_path=0.0), params, {}, x, train=True)[0])(x)
     np.testing.assert_allclose(whole, still, atol=1e-6)
@@ -142,7 +201,7 @@ def test_drop_path_is_the_trained_networks_alone():
 
 
 def test_attention_biases_are_one_dimensional():
-    """Masks go by the number of dimensions: all biases and norms have one, [CLS] and positions more, and are decayed."""
+    """Masks use the number of dimensions: biases and norms have one; [CLS] and positions have more, and get weight decay."""
     model = build_backbone("vit-micro", image_size=8, depth=1)
     params, _ = jax.eval_shape(lambda key: init(model, key, jnp.zeros((1, 8, 8, 3))), jax.random.key(0))
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
@@ -153,14 +212,14 @@ def test_attention_biases_are_one_dimensional():
 @pytest.mark.parametrize(
     ("name", "count"), [("vit-tiny", 5_524_416), ("vit-small", 21_665_664), ("vit-base", 85_798_656)]
 )
-def test_backbones_have_the_releases_size(name, count):
-    """timm's counts of vit_{tiny,small,base}_patch16_224 without a classifier; the release says 21M and 85M."""
+def test_backbones_have_the_released_parameter_counts(name, count):
+    """timm's counts for vit_{tiny,small,base}_patch16_224 without a classifier; the released code states 21M and 85M."""
     model = BACKBONES[name]()
     params, _ = jax.eval_shape(lambda key: init(model, key, jnp.zeros((1, 224, 224, 3))), jax.random.key(0))
     assert sum(np.prod(p.shape) for p in jax.tree.leaves(params)) == count
 
 
-def test_initialisation_has_the_releases_spread():
+def test_initialisation_has_the_released_standard_deviation():
     model = ViT(image_size=32, patch_size=4, width=96, depth=1, heads=3)
     params, _ = jax.jit(lambda key: init(model, key, jnp.zeros((1, 32, 32, 3))))(jax.random.key(0))
     for leaf in (params["pos_embed"], params["block1"]["fc1"]["kernel"], params["block1"]["attn"]["qkv"]["kernel"]):
@@ -185,7 +244,7 @@ def test_dino_head_golden(golden, case):
     params, statistics, after = {"last_layer": {"v": state["last_layer.weight_v"].T}}, {}, {}
     if not h["norm_last_layer"]:
         params["last_layer"]["g"] = state["last_layer.weight_g"].T
-    # Torch counts every module of the Sequential: Dense, norm where there is one, GELU.
+    # Torch numbers every module of the Sequential: Dense, norm if there is one, GELU.
     stride = 3 if h["use_bn"] else 2
     for i in range(h["nlayers"]):
         params[f"mlp{i + 1}"] = dense(state, f"mlp.{stride * i}")

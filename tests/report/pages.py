@@ -1,4 +1,4 @@
-"""Reports of tests, and their pages read back as a browser would."""
+"""Reports for the tests, and a parser that reads their pages as a browser does."""
 
 import base64
 import html.parser
@@ -19,7 +19,7 @@ RESULT = {
 
 
 class Page(html.parser.HTMLParser):
-    """Elements with their attributes and texts; closing tags must match what is open."""
+    """The elements of a page with attributes and texts. Fails if a closing tag does not match the open element."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
@@ -49,7 +49,7 @@ class Page(html.parser.HTMLParser):
             element[2] += data
 
     def all(self, tag, of=None):
-        """[(attributes, text)] of the elements of a name, and of a class."""
+        """[(attributes, text)] of the elements with a tag name, and optionally a class."""
         return [
             (a, text) for t, a, text in self.elements if t == tag and (of is None or of in a.get("class", "").split())
         ]
@@ -81,7 +81,7 @@ def metrics(lines=60):
 
 
 def watched(lines):
-    """The same lines with what the collapse watch logs."""
+    """The same lines with the metrics of the collapse watch."""
     return [
         line
         | {"feature_std": 0.2 + i / 100, "effective_rank": 10.0 + i}

@@ -1,4 +1,4 @@
-"""Attention laid over images: brighter is more, whatever the image, the size and the scale of the map."""
+"""Attention overlays: brighter means more attention, for every image, size and scale of the map."""
 
 import jaxtyping
 import numpy as np
@@ -28,7 +28,7 @@ def _images(n=1, height=64, width=64, level=None):
         ((1, 1), (64, 64)),
     ],
 )
-def test_first_column_is_the_image_enlarged_pixel_by_pixel(size, shown):
+def test_first_column_is_the_image_enlarged_without_smoothing(size, shown):
     images = _images(2, *size)
     overlay = attention_overlay(images, _maps(2, 3, 2, 5, value=1.0))
     assert overlay.shape == (2, 4, *shown, 3)
@@ -38,17 +38,17 @@ def test_first_column_is_the_image_enlarged_pixel_by_pixel(size, shown):
 
 
 @pytest.mark.parametrize("level", [0, 1, 128, 254, 255])
-def test_brighter_is_more_on_black_and_on_white(level):
+def test_more_attention_is_brighter_on_black_and_on_white(level):
     attention = _maps(width=8)
     attention[..., :] = np.arange(8)
     row = attention_overlay(_images(level=level), attention)[0, 1, 32].astype(int)
-    # Every channel grows from left to right, and what is looked at most stands out from what is not looked at.
+    # Every channel increases from left to right, and the highest attention differs clearly from the lowest.
     assert (np.diff(row, axis=0) >= 0).all()
     assert row[-1].sum() - row[0].sum() > 200
     assert (row[0] <= 0.3 * level + 1).all()
 
 
-def test_each_head_lights_its_own_patch_of_its_own_image():
+def test_each_head_brightens_its_own_patch_of_its_own_image():
     attention = _maps(2, 2, 4, 8)
     places = {(0, 0): (0, 0), (0, 1): (3, 7), (1, 0): (2, 1), (1, 1): (1, 5)}
     for (image, head), (row, column) in places.items():
@@ -58,9 +58,9 @@ def test_each_head_lights_its_own_patch_of_its_own_image():
         light = overlay[image, head + 1]
         lit = np.argwhere(light == light.max())
         assert (lit // 16 == (row, column)).all()
-        # Though no pixel's centre is the patch's, the brightest has the whole light.
+        # No pixel centre coincides with the patch centre, but the brightest pixel still has the maximum.
         assert light.max() == sum(int(0.55 * 90 + 0.45 * lamp + 0.5) for lamp in (255, 190, 60))
-        # It fades out within the patches around it.
+        # The brightness falls to zero within the neighbouring patches.
         far = np.ones_like(light, bool)
         far[max(0, 16 * row - 8) : 16 * row + 24, max(0, 16 * column - 8) : 16 * column + 24] = False
         assert (light[far] == 3 * 27).all()
@@ -77,7 +77,7 @@ def test_each_map_is_scaled_by_its_own_maximum():
     np.testing.assert_array_equal(attention_overlay(images, half), attention_overlay(images, half.astype(np.float64)))
 
 
-def test_a_map_of_the_same_everywhere_lights_everything_and_an_empty_one_nothing():
+def test_a_constant_map_brightens_everything_and_a_zero_map_nothing():
     images = _images(1, 8, 8)
     lit, unlit = (attention_overlay(images, _maps(value=value))[0, 1] for value in (1e-3, 0.0))
     large = images[0].repeat(8, axis=0).repeat(8, axis=1)
@@ -85,16 +85,16 @@ def test_a_map_of_the_same_everywhere_lights_everything_and_an_empty_one_nothing
     np.testing.assert_allclose(lit, 0.55 * large + 0.45 * np.array([255, 190, 60]), atol=0.51)
 
 
-def test_between_patches_the_light_is_linear():
+def test_brightness_is_linear_between_patches():
     attention = _maps(height=1, width=2)
     attention[..., 1] = 1
     row = attention_overlay(_images(level=0), attention)[0, 1, 0, :, 0]
-    # Patches' centres are at 16 and 48 pixels; beyond them the light is constant.
+    # Patch centres are at 16 and 48 pixels; outside of them the brightness is constant.
     light = np.clip((np.arange(64) + 0.5 - 16) / 32, 0, 1)
     np.testing.assert_allclose(row, 0.45 * 255 * light, atol=0.51)
 
 
-def test_without_images_or_heads():
+def test_zero_images_or_zero_heads():
     assert attention_overlay(_images(0), _maps(0, 2)).shape == (0, 3, 64, 64, 3)
     assert attention_overlay(_images(2), _maps(2, 0)).shape == (2, 1, 64, 64, 3)
 
@@ -102,14 +102,14 @@ def test_without_images_or_heads():
 @pytest.mark.parametrize(
     ("attention", "message"),
     [
-        (_maps(2), "attention has maps of 2 images, but there are 1"),
+        (_maps(2), "attention has maps of 2 images, but images has 1; the numbers"),
         (_maps(value=np.nan), "negative or not finite"),
         (_maps(value=np.inf), "negative or not finite"),
         (_maps(value=-1e-3), "negative or not finite"),
     ],
 )
-def test_what_is_no_attention_is_refused(attention, message, monkeypatch):
-    # The shapes in the annotations are checked in the tests only; a user meets these messages.
+def test_invalid_attention_raises(attention, message, monkeypatch):
+    # Only the tests check the annotated shapes; a user sees these messages instead.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         attention_overlay(_images(), attention)

@@ -1,4 +1,4 @@
-"""A classifier on a page: the matrix that is drawn is the one that was given, and names are nothing but text."""
+"""The class sections of a page: the drawn matrix equals the given one, and names are escaped."""
 
 import itertools
 import re
@@ -19,7 +19,7 @@ def _numbers(axis):
     return [label.get_text() for label in axis.get_ticklabels()]
 
 
-def test_rows_are_shaded_by_their_share_and_counts_stand_in_their_cells():
+def test_cells_are_shaded_by_their_share_of_the_row_and_show_counts():
     axes, bar = confusion_figure(MATRIX).axes
     (drawn,) = axes.images
     np.testing.assert_allclose(drawn.get_array(), [[80, 20, 0], [0, 100, 0], [0, 0, 0]])
@@ -34,7 +34,7 @@ def test_rows_are_shaded_by_their_share_and_counts_stand_in_their_cells():
 
 
 @pytest.mark.parametrize("count", [2, 10, 40, 200])
-def test_numbers_do_not_run_into_each_other(count):
+def test_class_numbers_do_not_overlap(count):
     figure = confusion_figure(np.full((count, count), 123))
     figure.draw_without_rendering()
     axes = figure.axes[0]
@@ -43,13 +43,13 @@ def test_numbers_do_not_run_into_each_other(count):
     cell = axes.transData.transform((1, 0))[0] - axes.transData.transform((0, 0))[0]
     assert all(text.get_window_extent().width < cell for text in axes.texts)
     assert bool(axes.texts) == (count <= 10)
-    # All of it is on the page.
+    # The axis labels are inside the figure.
     assert axes.yaxis.label.get_window_extent().x0 >= 0
     assert axes.xaxis.label.get_window_extent().y0 >= 0
     assert images.encode(figure)
 
 
-def test_the_section_names_the_numbers_and_draws_no_name():
+def test_the_legend_names_the_classes_and_the_figure_does_not():
     page = Page(confusion(MATRIX, NAMES))
     assert page.texts("li") == [f"{i}\u2002{name}" for i, name in enumerate(NAMES)]
     ((attributes, _),) = page.all("img", "drawn")
@@ -59,7 +59,7 @@ def test_the_section_names_the_numbers_and_draws_no_name():
     assert any("too many classes to show counts" in text for text in many.texts("p"))
 
 
-def test_table_of_classes():
+def test_per_class_table_values_and_dashes():
     html = per_class_table(NAMES, per_class(MATRIX))
     rows = re.findall(r"<tr>(.*?)</tr>", html)
     cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
@@ -72,7 +72,7 @@ def test_table_of_classes():
     assert "A dash means that" in html
 
 
-def test_mistakes_come_with_the_most_confident_first():
+def test_mistakes_are_sorted_by_confidence():
     pictures = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((4, 8, 8, 3), np.uint8)
     labels = np.array([0, 1, 2, 0])
     probabilities = np.array([[0.2, 0.6, 0.2], [0.0, 1.0, 0.0], [0.9, 0.05, 0.05], [0.1, 0.1, 0.8]])

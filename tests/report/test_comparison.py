@@ -1,4 +1,4 @@
-"""Groups side by side: means and deviations that are right, curves that are what was logged, names that are only text."""
+"""Comparing groups: means and deviations, curves of the logged metrics, and escaped names."""
 
 import statistics
 
@@ -55,19 +55,19 @@ def test_accuracies_are_means_and_deviations_of_finished_runs(tmp_path):
     assert texts[3][1:] == ["pretrained", "67.5", "60.0", "1"]
 
 
-def test_without_accuracies_it_says_so():
+def test_a_note_replaces_missing_accuracies():
     groups = [group("one", run("a", finished=False))]
     assert "No run has accuracies" in comparison.accuracy(groups)
     assert comparison.columns_of(groups) == []
 
 
-def test_other_images_are_said():
+def test_groups_on_different_images_get_a_note():
     said = "The groups use different images"
     assert said not in comparison.accuracy(GROUPS)
     assert said in comparison.accuracy([GROUPS[0], group("two", run("e"), data="folder:x")])
 
 
-def test_settings_that_differ(tmp_path):
+def test_only_differing_settings_are_shown(tmp_path):
     rows = page(tmp_path, comparison.settings(GROUPS)).table("result")
     assert [[text for text, _ in row] for row in rows[1:]] == [
         ["method.temperature", "0.1", "0.5"],
@@ -76,7 +76,7 @@ def test_settings_that_differ(tmp_path):
     assert "only the seeds differ" in comparison.settings(GROUPS[:1])
 
 
-def test_curves_are_what_was_logged():
+def test_curves_equal_the_logged_metrics():
     (axes,) = comparison.curve_figure(GROUPS, "knn20").axes
     # Three runs and their mean, and a single run.
     assert len(axes.lines) == 5
@@ -84,7 +84,7 @@ def test_curves_are_what_was_logged():
     assert axes.lines[4].get_color() != axes.lines[0].get_color()
     np.testing.assert_allclose(axes.lines[1].get_ydata(), 25.0)
     mean_x, mean_y = axes.lines[3].get_data()
-    # One run has come to the third epoch only.
+    # One run has reached only the third epoch.
     np.testing.assert_allclose(mean_x, [1, 2, 3])
     np.testing.assert_allclose(mean_y, 100 * statistics.mean([0.5, 0.25, 0.125]))
     assert comparison.curve_figure(GROUPS, "knn1") is None
@@ -101,11 +101,11 @@ def test_long_curves_are_thinned_to_means():
     np.testing.assert_allclose(x, np.arange(CURVE_POINTS) * 3 + 1)
 
 
-def test_marks_are_all_different():
+def test_all_groups_have_different_marks():
     assert len({str(comparison._mark(place)) for place in range(comparison.MOST_GROUPS)}) == comparison.MOST_GROUPS
 
 
-def test_names_are_text_in_the_legend_and_not_in_the_figure(tmp_path):
+def test_names_are_escaped_in_the_legend_and_absent_from_the_figure(tmp_path):
     found = page(tmp_path, comparison.curves(GROUPS) + comparison.speed(GROUPS))
     assert not found.all("script")
     # Two figures, of loss and kNN at 20, below the legend.
@@ -119,7 +119,7 @@ def test_names_are_text_in_the_legend_and_not_in_the_figure(tmp_path):
     assert "No metrics were logged" in comparison.curves([group("e", Run(name="e", metrics=[], result=None))])
 
 
-def test_speed_is_of_medians_and_of_finished_runs(tmp_path):
+def test_speed_uses_medians_and_time_uses_finished_runs(tmp_path):
     rows = page(tmp_path, comparison.speed(GROUPS)).table("result")
     first = [text.replace("\u00a0", " ") for text, _ in rows[1]]
     rates = [100.0, 50.0, 25.0]
@@ -133,5 +133,5 @@ def test_speed_is_of_medians_and_of_finished_runs(tmp_path):
 
 
 @pytest.mark.parametrize(("numbers", "said"), [([], ""), ([1234.5], "1,234.5"), ([1.0, 3.0], "2.0\u00a0±\u00a01.4")])
-def test_spread(numbers, said):
+def test_spread_as_text(numbers, said):
     assert comparison.spread(numbers, 1) == said

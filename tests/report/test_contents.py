@@ -1,4 +1,4 @@
-"""What a report is made of must fit together."""
+"""The consistency checks of a report's contents."""
 
 import jaxtyping
 import numpy as np
@@ -22,8 +22,8 @@ from sslax.report import Report
         ({"embedding": np.eye(2), "embedding_labels": np.array([0, -1]), "classes": ("a",)}, "has -1 to 0"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(fields, message, monkeypatch):
-    # The shapes in the annotations are checked in the tests only; a user meets these messages.
+def test_inconsistent_contents_raise(fields, message, monkeypatch):
+    # Only the tests check the annotated shapes; a user sees these messages instead.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         Report(title="run", summary="A run.", **fields)

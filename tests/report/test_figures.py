@@ -1,4 +1,4 @@
-"""The curves: what they draw is what was logged."""
+"""The curves show the logged metrics."""
 
 import math
 
@@ -10,7 +10,7 @@ from sslax.report.figures import CURVE_POINTS
 from tests.report.pages import RESULT, metrics, watched
 
 
-def test_series_takes_the_last_of_a_step_and_only_finite_numbers():
+def test_series_keeps_the_last_line_of_a_step_and_finite_numbers():
     lines = [
         {"step": 1, "epoch": 0.5, "loss": 9.0},
         {"step": 2, "epoch": 1.0, "loss": float("nan")},
@@ -23,7 +23,7 @@ def test_series_takes_the_last_of_a_step_and_only_finite_numbers():
     assert losses.tolist() == [4.0, 3.0]
 
 
-def test_loss_curve_is_what_was_logged():
+def test_loss_curve_equals_the_logged_losses():
     figure = figures.loss_figure(metrics(30))
     loss, rate = figure.axes
     x, y = loss.lines[0].get_data()
@@ -46,7 +46,7 @@ def test_a_long_curve_is_averaged_within_its_range():
     assert (band.min(), band.max()) == (values.min(), values.max())
 
 
-def test_knn_curves_with_their_references():
+def test_knn_curves_and_their_reference_lines():
     figure = figures.knn_figure(metrics(), RESULT)
     (axes,) = figure.axes
     lines = {line.get_label(): line for line in axes.lines}
@@ -64,7 +64,7 @@ def test_knn_curves_with_their_references():
     assert figures.knn_figure([{"step": 1, "epoch": 1.0, "loss": 1.0}], RESULT) is None
 
 
-_CHANCE = "loss of outputs that say nothing"
+_CHANCE = "loss of outputs without information"
 
 
 def _losses(values, chance, **more):
@@ -76,7 +76,7 @@ def _dotted(axes):
 
 
 @pytest.mark.parametrize("lr", [{}, {"lr": 0.1}])
-def test_chance_is_drawn_in_the_loss_and_named(lr):
+def test_chance_loss_is_drawn_and_labelled(lr):
     figure = figures.loss_figure(_losses([6.0, 4.0, 2.0], 5.0, **lr))
     assert _dotted(figure.axes[0]) == {_CHANCE: 5.0}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [_CHANCE]
@@ -95,13 +95,13 @@ def test_chance_is_drawn_in_the_loss_and_named(lr):
         ([10.0, 20.0], math.nan, False),
         ([10.0, 20.0], math.inf, False),
         ([-1.0, -0.9], 0.0, False),
-        # Stuck at it, with next to no range of its own.
+        # A loss that is stuck at the chance loss, with almost no range.
         ([11.0901, 11.0902], 11.0904, True),
         ([11.0904, 11.0904], 11.0904, True),
         ([0.0, 0.0], 0.0, True),
     ],
 )
-def test_chance_is_left_out_where_it_would_squeeze_the_curve(losses, chance, drawn):
+def test_chance_loss_is_left_out_if_it_would_compress_the_curve(losses, chance, drawn):
     figure = figures.loss_figure(_losses(losses, chance))
     assert bool(_dotted(figure.axes[0])) == bool(figure.legends) == drawn
     low, high = figure.axes[0].get_ylim()
@@ -109,7 +109,7 @@ def test_chance_is_left_out_where_it_would_squeeze_the_curve(losses, chance, dra
     assert images.encode(figure)
 
 
-def test_entropy_and_kl_below_the_entropy_of_nothing_said():
+def test_entropy_and_kl_are_drawn_with_ln_k():
     lines = watched(metrics())
     figure = figures.entropy_figure(lines)
     (axes,) = figure.axes
@@ -131,7 +131,7 @@ def test_entropy_without_kl_or_chance_and_kl_without_entropy():
 
 
 @pytest.mark.parametrize("kl", [0.0, -1e-7, 1e-12])
-def test_collapsed_entropy_and_kl_are_on_the_page(kl):
+def test_collapsed_entropy_and_kl_are_inside_the_axes(kl):
     lines = [{"epoch": i, "target_entropy": 0.0, "kl": kl} for i in range(3)]
     figure = figures.entropy_figure(lines)
     assert figure.axes[0].get_ylim()[0] <= kl < figure.axes[0].get_ylim()[1]
@@ -139,7 +139,7 @@ def test_collapsed_entropy_and_kl_are_on_the_page(kl):
 
 
 @pytest.mark.parametrize(("values", "top"), [([0.0, 0.0], 1.1), ([0.2, 0.9], 1.1), ([0.5, 2.0], 2.16)])
-def test_feature_spread_is_drawn_from_zero_and_held_against_one(values, top):
+def test_feature_spread_is_drawn_from_zero_with_a_line_at_one(values, top):
     figure = figures.feature_std_figure([{"epoch": i, "feature_std": v} for i, v in enumerate(values)])
     (axes,) = figure.axes
     assert axes.get_title("left") == "Feature spread"
@@ -150,7 +150,7 @@ def test_feature_spread_is_drawn_from_zero_and_held_against_one(values, top):
     assert figures.feature_std_figure(metrics()) is None
 
 
-def test_validation_accuracy_and_where_the_weights_were_kept():
+def test_validation_accuracy_with_a_line_at_the_kept_weights():
     lines = [
         {"step": 10, "epoch": 1.0, "validation": 0.5, "best": True},
         {"step": 20, "epoch": 2.0, "validation": 0.75, "best": True},

@@ -1,4 +1,4 @@
-"""The report page: read back as a browser would, with hostile text, missing parts, and failures while it is drawn."""
+"""The report page, parsed as by a browser: hostile text, missing parts, and failures while drawing."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ def full(tmp_path_factory):
     return write(tmp_path_factory.mktemp("full"), **full_report())
 
 
-def test_page_stands_alone(full):
+def test_the_page_is_self_contained(full):
     addresses = [(t, a[name]) for t, a, _ in full.elements for name in ("src", "href", "srcset", "data") if name in a]
     assert len(addresses) == 1 + 5 + 12 + 9
     for tag, address in addresses:
@@ -48,7 +48,7 @@ def test_everything_is_shown(full):
     assert not any(re.search(r"\bno\b|not (measured|drawn)", text.lower()) for text in full.texts("p"))
 
 
-def test_config_is_dotted(full):
+def test_configuration_fields_have_dotted_names(full):
     pairs = re.findall(r'<tr><th scope="row">([^<]*)</th><td>([^<]*)</td></tr>', full.source)
     assert pairs == [
         ("seed", "3"),
@@ -60,11 +60,11 @@ def test_config_is_dotted(full):
     ]
 
 
-def test_views_are_shown_pixel_by_pixel(full):
+def test_small_views_are_stored_without_loss(full):
     views = full_report()["views"]
     images = full.all("img", "view")
     assert len(images) == 12 + 9
-    # A view a line: the array's columns come first.
+    # One row per view: the pictures come column by column of the array.
     for (attributes, _), (column, row) in zip(images[:12], itertools.product(range(3), range(4)), strict=True):
         np.testing.assert_array_equal(decode(attributes["src"]), views[row, column])
         assert "crisp" in attributes["class"]
@@ -73,13 +73,13 @@ def test_views_are_shown_pixel_by_pixel(full):
     assert "pixelated" in re.search(r"\.crisp \{(.*?)\}", full.source).group(1)
 
 
-def test_too_many_views_are_cut_and_said(tmp_path):
+def test_too_many_views_are_cut_with_a_note(tmp_path):
     page = write(tmp_path, views=np.zeros((30, 1, 4, 4, 3), np.uint8), view_names=("image",))
     assert len(page.all("img", "view")) == 12
     assert any("The first 12 of 30 images" in text for text in page.texts("p"))
 
 
-def test_table_numbers_and_bold(full):
+def test_accuracies_are_rounded_and_the_best_are_bold(full):
     assert full.table("result") == [
         [
             ("features", False),
@@ -87,7 +87,7 @@ def test_table_numbers_and_bold(full):
             ("kNN, k\u00a0=\u00a020", False),
             ("linear probe", False),
         ],
-        # 97.218 and 97.222 % read the same, so both are the best.
+        # 97.218 and 97.222 % are shown as the same number, so both are bold.
         [("raw pixels", False), ("98.6", True), ("97.2", False), ("97.2", True)],
         [("untrained network", False), ("94.2", False), ("92.5", False), ("94.4", False)],
         [("SimCLR", False), ("98.1", False), ("97.8", True), ("97.2", True)],
@@ -98,7 +98,7 @@ def test_table_numbers_and_bold(full):
     assert "tabular-nums" in full.source
 
 
-def test_table_with_holes_and_other_columns(tmp_path):
+def test_table_with_missing_values_and_unknown_columns(tmp_path):
     result = {
         "pretrained": {"knn1": 1.0, "fine-tuned": 0.5},
         "raw_pixels": {"knn1": float("nan")},
@@ -112,7 +112,7 @@ def test_table_with_holes_and_other_columns(tmp_path):
     ]
 
 
-def test_what_is_missing_is_left_out_and_said(tmp_path):
+def test_an_empty_report_says_what_is_missing(tmp_path):
     page = write(tmp_path)
     assert not page.all("img")
     assert not page.all("table")
@@ -141,13 +141,13 @@ def test_what_is_missing_is_left_out_and_said(tmp_path):
             "1 logged loss is not finite",
         ),
         ({"embedding": np.ones((3, 2))}, "not coloured by class"),
-        ({"embedding": np.ones((3, 2))}, "no images to show"),
+        ({"embedding": np.ones((3, 2))}, "There are no images"),
         ({"embedding": np.zeros((0, 2))}, "No features were projected"),
         ({"result": {"pretrained": {}}}, "Accuracies were not measured"),
         ({"views": np.zeros((0, 0, 8, 8, 3), np.uint8)}, "No views were kept"),
     ],
 )
-def test_each_missing_part_is_said(tmp_path, fields, said):
+def test_each_missing_part_is_mentioned(tmp_path, fields, said):
     assert sum(said in text for text in write(tmp_path, **fields).texts("p")) == 1
 
 
@@ -159,7 +159,7 @@ def test_many_classes_have_no_legend(tmp_path):
     assert any(f"There are {MOST_MARKS + 1} classes" in text for text in page.texts("p"))
 
 
-def test_hostile_text_is_text(tmp_path):
+def test_hostile_text_is_escaped(tmp_path):
     bad = itertools.count()
     used = []
 
@@ -195,14 +195,14 @@ def test_hostile_text_is_text(tmp_path):
         assert attributes.get("src", "data:").startswith("data:")
     assert [a["alt"] for a, _ in page.all("img", "view")] == [*names, *heads]
     shown = "".join(text for tag, _, text in page.elements if tag == "html")
-    # The name of a metric that nobody draws.
+    # The name of a metric that is not drawn.
     never_shown = next(name for name in page_metrics[0] if name not in ("epoch", "loss"))
     for text in used:
         # In a list the value is JSON, with its quotes escaped.
         assert (text in shown or text.replace('"', '\\"') in shown) == (text != never_shown), text
 
 
-def test_text_that_is_no_unicode(tmp_path):
+def test_text_that_is_not_unicode_is_escaped(tmp_path):
     page = write(tmp_path, title="caf\udce9\x00\x1b[31m", notes=("tab\tand\nline",))
     assert page.texts("h1") == ["caf\\udce9\ufffd\ufffd[31m"]
     assert "tab\tand\nline" in page.texts("p")
@@ -230,7 +230,7 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
         write_report(tmp_path / "nowhere" / "report.html", Report(title="run", summary="A run."))
 
 
-def test_size_of_a_page_of_photographs(tmp_path):
+def test_a_page_of_photographs_is_small_enough_to_mail(tmp_path):
     # Smooth colours with the noise of a camera: neither flat nor impossible to compress.
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:224, :224] / 224
@@ -249,7 +249,7 @@ def test_size_of_a_page_of_photographs(tmp_path):
         metrics=[{"step": s, "epoch": s / 100, "loss": loss} for s, loss in zip(steps.tolist(), losses, strict=True)],
         embedding=rng.uniform(size=(n, 2)),
         embedding_labels=np.arange(n) % 40,
-        # The same photographs many times without the memory.
+        # Many copies of one photograph without using memory.
         thumbnails=np.broadcast_to(photos[0], (n, *photos.shape[1:])),
         classes=tuple(map(str, range(40))),
     )

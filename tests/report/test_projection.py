@@ -1,4 +1,4 @@
-"""Features in the plane: finite whatever comes, reproducible, and neighbours stay neighbours."""
+"""Projection to two dimensions: finite, reproducible, and neighbours stay close."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def _hostile_features():
     yield np.concatenate([np.ones((29, 4)), np.full((1, 4), -1e308)])
 
 
-def test_project_2d_is_finite_whatever_comes():
+def test_project_2d_is_finite_for_extreme_features():
     for features in _hostile_features():
         projected = project_2d(features)
         assert projected.shape == (len(features), 2)
@@ -26,7 +26,7 @@ def test_project_2d_is_finite_whatever_comes():
 def test_project_2d_of_constant_and_of_few_points():
     assert not project_2d(np.full((30, 5), 0.1, np.float32)).any()
     assert not project_2d(np.ones((1, 5))).any()
-    # Few points keep their distances, up to a scale, where two dimensions are enough for them.
+    # Few points in two dimensions keep their distances, up to a scale.
     square = np.array([[0, 0, 5], [0, 1, 5], [1, 0, 5], [1, 1, 5]], np.float32)
     projected = project_2d(square)
     distances = np.linalg.norm(projected[:, None] - projected[None], axis=-1)
@@ -44,7 +44,7 @@ def test_project_2d_keeps_neighbours_and_is_reproducible():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_project_2d_refuses_what_is_not_finite(value):
+def test_project_2d_refuses_non_finite_features(value):
     features = np.ones((10, 3))
     features[4, 1] = value
     with pytest.raises(ValueError, match="not finite"):

@@ -1,4 +1,4 @@
-"""The map of the features: every point in its colour, and images that do not overlap."""
+"""The map of the features: points in their class colours, and images that do not overlap."""
 
 import itertools
 
@@ -11,14 +11,14 @@ from sslax.report.style import COLORS
 from tests.report.pages import full_report
 
 
-def test_marks_are_all_different():
+def test_all_class_marks_are_different():
     marks = {scatter.class_mark(i)[:2] for i in range(MOST_MARKS)}
     assert len(marks) == MOST_MARKS
     assert len({scatter.class_mark(i)[2] for i in range(MOST_MARKS)}) == MOST_MARKS // len(COLORS)
     assert scatter.class_mark(MOST_MARKS) == scatter.class_mark(0)
 
 
-def test_scatter_has_every_point_in_its_colour_and_thumbnails_apart():
+def test_every_point_has_its_class_colour_and_thumbnails_do_not_overlap():
     fields = full_report()
     embedding, labels, thumbnails = fields["embedding"], fields["embedding_labels"], fields["thumbnails"]
     (axes,) = scatter.embedding_figure(embedding, labels, thumbnails).axes

@@ -1,4 +1,4 @@
-"""The sections that not every run has: alarms, attention, and the curves of the collapse watch."""
+"""The optional sections: alarms, attention, and the curves of the collapse watch."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ import pytest
 from tests.report.pages import decode, full_report, metrics, watched, write
 
 
-def test_alarms_stand_at_the_top_after_the_summary(tmp_path):
+def test_alarms_follow_the_summary_at_the_top(tmp_path):
     page = write(tmp_path, **full_report())
     header = re.search("<header>.*</header>", page.source, re.DOTALL).group()
     places = [header.index(text) for text in ("SimCLR on digits.", 'role="alert"', "Outputs are", "Features", "Held")]
@@ -20,7 +20,7 @@ def test_alarms_stand_at_the_top_after_the_summary(tmp_path):
     assert text == "Collapse watchOutputs are uniform.Features are constant."
 
 
-def test_alarms_can_be_read_in_the_light_and_in_the_dark(tmp_path):
+def test_alarms_have_enough_contrast_in_light_and_dark_mode(tmp_path):
     page = write(tmp_path, alarms=("Outputs are uniform.",))
     (css,) = page.texts("style")
     light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
@@ -32,14 +32,14 @@ def test_alarms_can_be_read_in_the_light_and_in_the_dark(tmp_path):
         linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
         return linear @ np.array([0.2126, 0.7152, 0.0722])
 
-    # The contrast that WCAG 2 asks of text, 4.5, and of what is drawn, 3.
+    # The contrasts that WCAG 2 requires: 4.5 for text, 3 for graphics.
     for scheme in (light, dark):
         for front, back, least in (("ink", "alarm-page", 4.5), ("alarm", "alarm-page", 4.5), ("alarm", "page", 3)):
             one, other = sorted((luminance(scheme, front), luminance(scheme, back)))
             assert (other + 0.05) / (one + 0.05) >= least, (front, back)
 
 
-def test_attention_is_shown_a_head_a_row(tmp_path):
+def test_attention_has_one_row_per_head(tmp_path):
     fields = full_report()
     page = write(tmp_path, attention=fields["attention"], attention_names=fields["attention_names"])
     assert page.texts("h2").index("Attention of the [CLS] token") == page.texts("h2").index("What the network saw") + 1
@@ -52,7 +52,7 @@ def test_attention_is_shown_a_head_a_row(tmp_path):
     assert page.texts("p").count(caption) == 1
 
 
-def test_too_many_images_of_attention_are_cut_and_said(tmp_path):
+def test_too_many_attention_images_are_cut_with_a_note(tmp_path):
     page = write(tmp_path, attention=np.zeros((13, 2, 64, 64, 3), np.uint8), attention_names=("image", "head 1"))
     assert len(page.all("img", "view")) == 2 * 12
     assert any(text.endswith("The first 12 of 13 images are shown.") for text in page.texts("p"))
@@ -66,13 +66,13 @@ def test_too_many_images_of_attention_are_cut_and_said(tmp_path):
         {"attention": np.zeros((2, 0, 64, 64, 3), np.uint8)},
     ],
 )
-def test_without_attention_or_alarms_nothing_is_said_of_them(tmp_path, fields):
+def test_missing_attention_and_alarms_are_not_mentioned(tmp_path, fields):
     body = write(tmp_path, **fields).source.split("</style>")[1]
     assert body == write(tmp_path).source.split("</style>")[1]
     assert not re.search(r"attention|alert|collapse", body.lower())
 
 
-def test_what_the_collapse_watch_logged_is_drawn_and_explained(tmp_path):
+def test_collapse_metrics_are_drawn_and_explained(tmp_path):
     page = write(tmp_path, metrics=watched(metrics()))
     assert [a["alt"].split(" over")[0] for a, _ in page.all("img", "drawn")] == [
         "Curve of the loss",

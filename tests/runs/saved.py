@@ -1,4 +1,4 @@
-"""A run with checkpoints that took no training, and what a run in its folder would go on from."""
+"""A run whose checkpoints need no training, and the state from which a run in its folder would resume."""
 
 import jax
 
@@ -14,13 +14,13 @@ STEPS = (4, 8, 12)
 
 
 def moved(state, step):
-    """Another state of the same shapes."""
+    """A different state with the same shapes."""
     scaled = jax.tree.map(lambda x: jax.device_put(x * step, x.sharding), state.params)
     return state._replace(step=state.step + step, params=scaled)
 
 
 def make(path):
-    """A finished run of three checkpoints whose weights took no training: its folder, configuration, build and first state."""
+    """Make a finished run with three checkpoints of untrained weights; returns folder, configuration, build and first state."""
     config, data = tiny.config(), tiny.dataset()
     run = RunDir(path, to_dict(config))
     run.begin(facts(data))
@@ -36,7 +36,7 @@ def make(path):
 
 
 def goes_on(path, made, told=None):
-    """The state that the run in `path` would go on from."""
+    """The state from which the run in `path` would resume."""
     _, config, built, state = made
     run = RunDir(path, to_dict(config))
     checkpoints = Checkpoints(run.checkpoints)
@@ -47,5 +47,5 @@ def goes_on(path, made, told=None):
 
 
 def data_file(step):
-    """The file of a checkpoint that holds most of its numbers."""
+    """The largest data file of a checkpoint."""
     return max((step / "state" / "ocdbt.process_0" / "d").iterdir(), key=lambda file: file.stat().st_size)

@@ -1,4 +1,4 @@
-"""What can happen to a checkpoint's files: a run goes on from an older one and says so, or stops with one sentence."""
+"""Damaged checkpoints: a run resumes from an older checkpoint and says so, or stops with one sentence."""
 
 import json
 import pathlib
@@ -27,7 +27,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def copied(made, tmp_path):
-    """A copy of that run, to be damaged."""
+    """A copy of that run, which a test may damage."""
     return pathlib.Path(shutil.copytree(made[0], tmp_path / "run"))
 
 
@@ -56,14 +56,14 @@ def every_file(change):
 
 
 def saved_unnamed(step):
-    """In its place one item without a name, as orbax saves by default."""
+    """Replace the checkpoint by one unnamed item, which is orbax's default layout."""
     shutil.rmtree(step)
     with ocp.CheckpointManager(step.parent) as manager:
         manager.save(int(step.name), args=ocp.args.StandardSave({"step": np.full((), 12), "params": np.ones(3)}))
 
 
 def of_another_orbax(step):
-    """Files that are what was written, by a program that writes other ones."""
+    """Intact files in the format of a different program."""
     (step / "state" / "manifest.ocdbt").unlink()
     (step / "state" / "_METADATA").write_text("{}")
     content = json.loads((step / "digest.json").read_text())
@@ -120,34 +120,34 @@ def a_file_in_its_place(step):
     step.write_text("no folder")
 
 
-NOT_WRITTEN = " is not what was written"
-# What is done to the newest checkpoint, and words of what is said of it.
+CHANGED = " has changed since it was written"
+# For each kind of damage to the newest checkpoint: the function that does it, and words that the message must contain.
 DAMAGE = {
-    "data truncated": (lambda step: truncate(data_file(step)), NOT_WRITTEN),
+    "data truncated": (lambda step: truncate(data_file(step)), CHANGED),
     "data missing": (lambda step: data_file(step).unlink(), "is missing"),
-    "data zeroed": (lambda step: zero(data_file(step)), NOT_WRITTEN),
-    "data empty": (lambda step: empty(data_file(step)), NOT_WRITTEN),
-    "a bit flipped": (lambda step: rewrite(flip)(data_file(step)), NOT_WRITTEN),
+    "data zeroed": (lambda step: zero(data_file(step)), CHANGED),
+    "data empty": (lambda step: empty(data_file(step)), CHANGED),
+    "a bit flipped": (lambda step: rewrite(flip)(data_file(step)), CHANGED),
     "manifest missing": (lambda step: (step / "state" / "manifest.ocdbt").unlink(), "manifest.ocdbt is missing"),
-    "manifest zeroed": (lambda step: zero(step / "state" / "manifest.ocdbt"), f"manifest.ocdbt{NOT_WRITTEN}"),
-    "tree truncated": (lambda step: truncate(step / "state" / "_METADATA"), f"state/_METADATA{NOT_WRITTEN}"),
+    "manifest zeroed": (lambda step: zero(step / "state" / "manifest.ocdbt"), f"manifest.ocdbt{CHANGED}"),
+    "tree truncated": (lambda step: truncate(step / "state" / "_METADATA"), f"state/_METADATA{CHANGED}"),
     "tree missing": (lambda step: (step / "state" / "_METADATA").unlink(), "state/_METADATA is missing"),
-    "tree garbled": (lambda step: garble(step / "state" / "_METADATA"), f"state/_METADATA{NOT_WRITTEN}"),
+    "tree garbled": (lambda step: garble(step / "state" / "_METADATA"), f"state/_METADATA{CHANGED}"),
     "digest missing": (lambda step: (step / "digest.json").unlink(), "it has no digest.json"),
-    "digest truncated": (lambda step: truncate(step / "digest.json"), f"its digest.json{NOT_WRITTEN}"),
-    "digest zeroed": (lambda step: zero(step / "digest.json"), f"its digest.json{NOT_WRITTEN}"),
-    "digest garbled": (lambda step: garble(step / "digest.json"), f"its digest.json{NOT_WRITTEN}"),
-    "digest of other things": (digest(lambda content: [1, 2]), f"its digest.json{NOT_WRITTEN}"),
-    "digest changed": (digest(another_sum), NOT_WRITTEN),
+    "digest truncated": (lambda step: truncate(step / "digest.json"), f"its digest.json{CHANGED}"),
+    "digest zeroed": (lambda step: zero(step / "digest.json"), f"its digest.json{CHANGED}"),
+    "digest garbled": (lambda step: garble(step / "digest.json"), f"its digest.json{CHANGED}"),
+    "digest of other things": (digest(lambda content: [1, 2]), f"its digest.json{CHANGED}"),
+    "digest changed": (digest(another_sum), CHANGED),
     "state missing": (lambda step: shutil.rmtree(step / "state"), "is missing"),
-    "every file zeroed": (every_file(zero), NOT_WRITTEN),
-    "every file truncated": (every_file(truncate), NOT_WRITTEN),
-    "every file empty": (every_file(empty), NOT_WRITTEN),
+    "every file zeroed": (every_file(zero), CHANGED),
+    "every file truncated": (every_file(truncate), CHANGED),
+    "every file empty": (every_file(empty), CHANGED),
     "copied half": (copied_half, "is missing"),
     "an empty folder": (lambda step: (shutil.rmtree(step), step.mkdir()), "it has no digest.json"),
-    "a file in its place": (a_file_in_its_place, "it is no folder"),
+    "a file in its place": (a_file_in_its_place, "it is not a folder"),
     "arrays of another step": (from_another_step, "its state/"),
-    "another step's folder": (under_another_number, "it is of step 4"),
+    "another step's folder": (under_another_number, "it has the state of step 4"),
     "the layout of one unnamed item": (saved_unnamed, "another version wrote it"),
     "what orbax cannot read": (of_another_orbax, "orbax says"),
     "another version's fields": (digest(without_a_field), "it lacks ['state']['faults'].total"),
@@ -155,7 +155,7 @@ DAMAGE = {
         lambda step: another_configuration(
             step, network=tiny.NetworkConfig(name="patch-resnet", width=8, patch_size=2)
         ),
-        "this configuration's float32 [",
+        "but this configuration needs float32 [",
     ),
     "another optimiser": (
         lambda step: another_configuration(step, optim=tiny.OptimizerConfig(name="sgd", warmup_epochs=1.0)),
@@ -165,7 +165,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_the_one_before_is_taken(case, made, copied):
+def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_is_used(case, made, copied):
     damage, words = DAMAGE[case]
     damage(copied / "checkpoints" / "12")
     told = []
@@ -179,7 +179,7 @@ def test_the_one_before_is_taken(case, made, copied):
     assert "\n" not in sentence
     assert told[1:] == [{"resumed_at": 8}]
     assert [line["step"] for line in RunDir(copied, to_dict(made[1])).metrics()] == [4, 8]
-    # It is out of the way of the run, and is not said again.
+    # It has been moved away, and a second resume does not mention it.
     assert (copied / "checkpoints" / "damaged" / "12").exists()
     told = []
     assert int(goes_on(copied, made, told).step) == 8
@@ -187,18 +187,18 @@ def test_the_one_before_is_taken(case, made, copied):
 
 
 @pytest.mark.parametrize("case", ["a bit flipped", "digest missing", "another width"])
-def test_loading_takes_the_one_before_and_warns(case, copied):
+def test_loading_uses_the_previous_checkpoint_and_warns(case, copied):
     damage, words = DAMAGE[case]
     damage(copied / "checkpoints" / "12")
-    with pytest.warns(DamagedCheckpoint, match=r"damaged: step 12 \(.*; this is the one of step 8") as warned:
+    with pytest.warns(DamagedCheckpoint, match=r"damaged: step 12 \(.*; the checkpoint of step 8 was loaded") as warned:
         network = sslax.load(copied)
     assert words in str(warned[0].message)
     assert int(network.state.step) == 8
-    # Nothing is moved by who only reads.
+    # Loading moves nothing.
     assert (copied / "checkpoints" / "12").exists()
 
 
-# What is in the way of nobody.
+# Files and folders beside the checkpoints that must not disturb a run.
 HARMLESS = {
     "a file": lambda folder: (folder / "notes.txt").write_text("mine"),
     "a folder": lambda folder: (folder / "old").mkdir(),
@@ -210,14 +210,14 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("case", HARMLESS)
-def test_other_things_in_the_folder(case, made, copied):
+def test_other_files_in_the_folder_are_ignored(case, made, copied):
     HARMLESS[case](copied / "checkpoints")
     told = []
     assert int(goes_on(copied, made, told).step) == 12
     assert told == [{"resumed_at": 12}]
 
 
-def test_two_of_three_damaged(made, copied):
+def test_with_two_of_three_damaged_the_oldest_is_used(made, copied):
     for step in ("8", "12"):
         zero(data_file(copied / "checkpoints" / step))
     told = []
@@ -225,19 +225,19 @@ def test_two_of_three_damaged(made, copied):
     assert [sentence.split(" is ")[0][-2:].strip() for sentence in told[0]["passed_over"]] == ["12", "8"]
 
 
-def test_none_left_is_one_sentence(made, copied):
+def test_all_damaged_is_one_sentence_and_changes_nothing(made, copied):
     for step in STEPS:
         truncate(data_file(copied / "checkpoints" / str(step)))
     for attempt in (lambda: sslax.load(copied), lambda: goes_on(copied, made)):
         with pytest.raises(InputError, match=r"holds no checkpoint that can be used: step 12 \(.*; step 4 ") as raised:
             attempt()
         assert "\n" not in str(raised.value)
-    # Nothing was moved, and nothing of the metrics is lost.
+    # No checkpoint was moved, and no line of metrics was lost.
     assert {path.name for path in (copied / "checkpoints").iterdir()} == {"4", "8", "12"}
     assert len(RunDir(copied, to_dict(made[1])).metrics()) == 3
 
 
-def test_the_folder_is_gone(made, copied):
+def test_a_missing_checkpoints_folder_stops_the_run(made, copied):
     shutil.rmtree(copied / "checkpoints")
     with pytest.raises(
         InputError, match="holds no checkpoint, but the run reached step 12 and wrote its first at step 4"
@@ -247,7 +247,7 @@ def test_the_folder_is_gone(made, copied):
         sslax.load(copied)
 
 
-def test_the_folder_is_a_file(made, copied):
+def test_a_file_in_place_of_the_checkpoints_folder_stops_the_run(made, copied):
     shutil.rmtree(copied / "checkpoints")
     (copied / "checkpoints").write_text("")
     for attempt in (lambda: sslax.load(copied), lambda: goes_on(copied, made)):
@@ -255,7 +255,7 @@ def test_the_folder_is_a_file(made, copied):
             attempt()
 
 
-def test_ended_before_the_first_checkpoint_starts_again_and_says_so(made, tmp_path):
+def test_a_run_that_ended_before_its_first_checkpoint_starts_again_and_says_so(made, tmp_path):
     run = RunDir(tmp_path / "run", to_dict(made[1]))
     run.begin(facts(tiny.dataset()))
     run.append({"step": 2, "loss": 1.0, "seconds": 1.0})
@@ -266,14 +266,14 @@ def test_ended_before_the_first_checkpoint_starts_again_and_says_so(made, tmp_pa
     assert run.metrics() == []
 
 
-def test_the_newest_and_the_best_stay(made, tmp_path):
+def test_the_newest_and_the_best_checkpoints_are_kept(made, tmp_path):
     checkpoints = Checkpoints(tmp_path / "kept", keep=2)
     for step, knn in enumerate([None, 0.5, 0.9, 0.9, None, 0.7, None], 1):
         assert checkpoints.is_best(knn) == (step in (2, 3))
         checkpoints.save(moved(made[3], step), knn=knn)
     assert checkpoints.steps() == [4, 6, 7]
     checkpoints.close()
-    # Opened again, it still knows; a damaged one is no rival.
+    # Reopened, it still knows the best; a damaged checkpoint does not compete.
     checkpoints = Checkpoints(tmp_path / "kept", keep=1)
     assert not checkpoints.is_best(0.9)
     assert checkpoints.is_best(0.91)

@@ -1,4 +1,4 @@
-"""Checkpoints that may not be read: tried by this file in a process of its own, as the user nobody."""
+"""Checkpoints without read permission. This file runs itself in a process of the user nobody."""
 
 import json
 import os
@@ -28,10 +28,10 @@ FORBIDDEN = {
 }
 
 
-def test_what_may_not_be_read():
+def test_loading_skips_unreadable_checkpoints_and_resuming_stops_with_an_error():
     if os.getuid() != 0:
         pytest.skip("permissions are tried as the user nobody, which only root can become")
-    # Not in pytest's own folder, which is root's alone.
+    # Not in pytest's folder, which only root can read.
     with tempfile.TemporaryDirectory() as place:
         place = pathlib.Path(place)
         place.chmod(0o755)
@@ -47,21 +47,21 @@ def test_what_may_not_be_read():
     said = json.loads(tried.stdout)
     for case in ("a folder", "a file", "the digest"):
         assert said[case]["load"] == 8, said[case]
-        # It may not be moved either, and the run does not go on beside it.
+        # The checkpoint cannot be moved either, so the run does not resume.
         assert "is damaged (permission denied) and cannot be moved out of the way" in said[case]["resume"]
     for attempt in ("load", "resume"):
         assert "cannot be used for checkpoints: Permission denied" in said["all"][attempt]
 
 
 def as_nobody(folders):
-    """What loading and going on come to in each folder for a user without rights, as JSON."""
+    """Load and resume each folder as a user without permissions; print the outcomes as JSON."""
     config = tiny.config()
     built = build(config, tiny.dataset(), devices=jax.devices()[:1])
     made = (None, config, built, start_state(config, built))
     attempts = {"load": lambda folder: sslax.load(folder).state, "resume": lambda folder: goes_on(folder, made)}
     warnings.simplefilter("ignore", DamagedCheckpoint)
     for attempt in attempts.values():
-        # All that has to be imported is, while it may.
+        # Import everything while this process still has its permissions.
         attempt(folders[0].with_name("whole"))
     os.setgroups([])
     os.setgid(65534)

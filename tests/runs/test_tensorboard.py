@@ -1,4 +1,4 @@
-"""Scalars for TensorBoard: what metrics.jsonl says, each step once, however often the run was stopped."""
+"""TensorBoard scalars equal metrics.jsonl, and have each step once even if the run was stopped."""
 
 import dataclasses
 import json
@@ -16,14 +16,14 @@ CONFIG = tiny.config(tensorboard=True)
 
 
 def read(folder):
-    """(step, name) -> value, from the files of records that TensorBoard reads; nothing may stand there twice."""
+    """Read the event files: a dict from (step, name) to value. Fails if an entry occurs twice."""
     from tensorboardX.proto.event_pb2 import Event
 
     found = {}
     for path in folder.glob("events.*"):
         data, at = path.read_bytes(), 0
         while at < len(data):
-            # A record is its length, a checksum, the event, a checksum.
+            # A record has the length, a checksum, the event, and a checksum.
             (length,) = struct.unpack_from("<Q", data, at)
             event = Event.FromString(data[at + 12 : at + 12 + length])
             at += 16 + length
@@ -54,7 +54,7 @@ def train(run, lines, resumed_at=None):
             follow(each)
 
 
-def test_a_run_that_was_killed_and_went_on_has_each_step_once(run):
+def test_a_killed_and_resumed_run_has_each_step_once(run):
     (run.path / "tensorboard").mkdir()
     (run.path / "tensorboard" / "notes.txt").write_text("mine")
     train(run, [line(1), line(2), line(3)])
@@ -66,12 +66,12 @@ def test_a_run_that_was_killed_and_went_on_has_each_step_once(run):
     assert found[4, "knn20"] == 0.5
     assert {name for step, name in found if step == 4} == {"epoch", "loss", "seconds", "knn20"}
     assert (run.path / "tensorboard" / "notes.txt").exists()
-    # Killed before its first checkpoint, it begins again.
+    # Killed before its first checkpoint: the run starts again.
     train(run, [line(1)])
     assert {step for step, _ in read(run.path / "tensorboard")} == {1}
 
 
-def test_a_run_that_is_done_is_written_whole(run):
+def test_all_metrics_of_a_finished_run_are_written(run):
     for step in (1, 2):
         run.append(line(step))
     write_scalars(run)
@@ -79,25 +79,25 @@ def test_a_run_that_is_done_is_written_whole(run):
     assert {step for step, _ in read(run.path / "tensorboard")} == {1, 2}
 
 
-def test_it_makes_no_other_run():
+def test_the_tensorboard_flag_does_not_change_the_stored_configuration():
     plain = dataclasses.replace(CONFIG, tensorboard=False)
     assert not differences(to_dict(plain), to_dict(CONFIG))
     assert config_from(json.loads(json.dumps(to_dict(CONFIG)))) == plain
 
 
-def test_without_it_nothing_is_written(run):
+def test_without_the_flag_nothing_is_written(run):
     with scalars(dataclasses.replace(CONFIG, tensorboard=False), run, print) as follow:
         assert follow is print
     assert not (run.path / "tensorboard").exists()
 
 
-def test_where_it_cannot_be_written(run):
+def test_an_unwritable_folder_is_an_input_error(run):
     (run.path / "tensorboard").write_text("a file")
     with pytest.raises(InputError, match=r"tensorboard: .* cannot be written to: "):
         write_scalars(run)
 
 
-def test_where_the_package_is_missing(monkeypatch):
+def test_a_missing_package_is_an_input_error(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"tensorboard is True.*pip install \"tensorboardX>=2.6\""):
         check(CONFIG)

@@ -1,7 +1,7 @@
-"""Tiny runs in float64, in a process of their own: `python -m tests.training.devices FOLDER METHOD[:DEVICES[:fsdp]] …`.
+"""Tiny runs in float64, in a separate process: `python -m tests.training.devices FOLDER METHOD[:DEVICES[:fsdp]] …`.
 
-Each run's folder is FOLDER/METHOD-DEVICES[-fsdp]. Views, schedules and what observers see stay float32; parameters,
-networks and losses do not. Views are the same to the last bit whatever the devices: their digest is printed.
+Each run's folder is FOLDER/METHOD-DEVICES[-fsdp]. Views, schedules and the inputs of observers stay float32; parameters,
+networks and losses are float64. Views are bitwise equal for any number of devices; their digest is printed.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from tests import tiny
 
 
 def wide(tree):
-    """The tree with its floating-point arrays in float64."""
+    """The tree with floating-point arrays cast to float64."""
     return jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
 def build_wide(config, data, devices):
-    """`build`, but for parameters, networks and losses of float64."""
+    """`build`, with parameters, networks and losses in float64."""
     built = build(config, data, devices=devices)
     setup = Setup(built.backbone.clone(dtype=jnp.float64), built.steps, built.steps_per_epoch, built.mesh)
     method = METHODS[config.method.NAME](config.method, setup)
@@ -45,7 +45,7 @@ def build_wide(config, data, devices):
 
 
 def digest_of_views(built, data):
-    """Of the views of a batch that is spread over the devices."""
+    """The hash of the views of a batch that is sharded over the devices."""
     rows, everywhere = (jax.NamedSharding(built.mesh, jax.P(*axes)) for axes in (("data",), ()))
     images, aspects = (
         jax.make_array_from_callback(x[:16].shape, rows, x[:16].__getitem__)
@@ -59,9 +59,9 @@ def digest_of_views(built, data):
 
 
 def train(folder, spec, epochs, term_at):
-    """One run; at step `term_at` the last process asks to stop, and then it goes on."""
+    """One run; at step `term_at` the last process requests a stop, and the run is resumed."""
     name, devices, *rest = [*spec.split(":"), str(jax.device_count())][: max(2, spec.count(":") + 1)]
-    # Channels that eight devices divide.
+    # Numbers of channels that are divisible by eight devices.
     network = dataclasses.replace(tiny.config(name).network, width=8)
     lengths = {"epochs": epochs, "eval_every": epochs, "log_every": 1}
     config = tiny.config(name, network=network, online_probe=True, fsdp="fsdp" in rest, **lengths)
@@ -97,7 +97,7 @@ def main():
     parser.add_argument("--coordinator")
     parser.add_argument("--process", type=int)
     options = parser.parse_args()
-    # In a network this tiny everything is small.
+    # In a network this tiny, every array is small.
     sharding.SMALL = 32
     if options.coordinator:
         processes.connect(DistributedConfig(options.coordinator, 2, options.process))

@@ -1,4 +1,4 @@
-"""A batch in micro-batches is the whole batch, where nothing crosses it; what changes where something does is said."""
+"""Micro-batches equal the whole batch if images are independent; a note names the changes if they are not."""
 
 import dataclasses
 
@@ -14,12 +14,12 @@ from sslax.runs import RunDir
 from sslax.training import accumulation_note, build, fit, loss_and_gradient
 from tests import tiny
 
-# Stochastic depth draws by the row, and a micro-batch has other rows.
+# Stochastic depth draws per row, and a micro-batch has other rows.
 VIT = dataclasses.replace(tiny.NETWORKS["dino"], drop_path=0.0)
 
 
 def taken(name, accumulate, *, devices=1, **options):
-    """Loss, output and gradient of 16 gray and slightly noisy views at the start, with a centre that has left its own."""
+    """Loss, output and gradient of 16 gray and slightly noisy views at the initial state, with a centre that is not 0."""
     config = tiny.config(name, **({"network": VIT} if name == "dino" else {}))
     b = build(config, tiny.dataset(), devices=jax.devices()[:devices])
     params, aux = jax.jit(b.method.init, static_argnums=1)(jax.random.key(0), b.image_shape)
@@ -49,23 +49,23 @@ def test_dino_on_a_vit_is_exact(whole, options):
     (loss, output), gradient = taken("dino", 4, **options)
     np.testing.assert_allclose(loss, whole[0][0], rtol=1e-5)
     close(gradient, whole[1])
-    # The centre moves once, by the mean of the whole batch; features come in the batch's order.
+    # The centre is updated once, with the mean of the whole batch; features are in the order of the batch.
     close(output.aux["center"], whole[0][1].aux["center"])
     close(output.features, whole[0][1].features)
     close(output.metrics["kl"], whole[0][1].metrics["kl"])
 
 
-def test_batch_statistics_are_of_the_micro_batches_one_after_the_other():
+def test_batch_statistics_are_updated_with_each_micro_batch():
     (_, output), _ = taken("byol", 2)
     means = output.aux["online"]["encoder"]["stem_norm"]["mean"]
     b = build(tiny.config("byol"), tiny.dataset(), devices=jax.devices()[:1])
     params, _ = jax.jit(b.method.init, static_argnums=1)(jax.random.key(0), b.image_shape)
     gray = (0.5 * params["encoder"]["stem_conv"]["kernel"]).sum((0, 1, 2))
-    # Two views of two micro-batches move them from 0 four times.
+    # Two views of two micro-batches update them four times, starting from 0.
     np.testing.assert_allclose(means, (1 - 0.9**4) * gray, atol=0.01)
 
 
-def test_micro_batches_draw_by_keys_of_their_own():
+def test_micro_batches_have_their_own_keys():
     def loss(params, aux, batch, key, step):
         drawn = jax.random.uniform(key)
         return params * drawn, Output(aux, {"drawn": drawn}, batch.views)
@@ -103,7 +103,7 @@ def test_runs_of_both_feeds_accumulate(feed, tmp_path, monkeypatch):
         ("dino", {"sinkhorn": 3}, "the targets that Sinkhorn-Knopp assigns come from each micro-batch of 4 images"),
     ],
 )
-def test_what_changes_is_said(name, options, said):
+def test_the_note_names_the_changes(name, options, said):
     config = tiny.config(name, accumulate=4, method=dataclasses.replace(tiny.OPTIONS[name], **options))
     b = build(config, tiny.dataset(), devices=jax.devices()[:1])
     note = accumulation_note(config, b.method, b.image_shape)
@@ -120,7 +120,7 @@ def test_numbers_that_do_not_divide():
         check_against_data(tiny.config(accumulate=4), images=64, canvas=8, devices=8)
 
 
-def test_accumulation_makes_another_run_and_rematerialisation_does_not():
+def test_accumulation_changes_the_run_and_rematerialisation_does_not():
     fields = to_dict(tiny.config())
     assert differences(fields, to_dict(tiny.config(accumulate=2))) == ["accumulate: 1 there, 2 here"]
     assert to_dict(tiny.config(remat=True, dry_run=True)) == fields

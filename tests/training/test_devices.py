@@ -1,4 +1,4 @@
-"""Any number of devices and processes gives one device's answer; the slow ones are `python -m pytest -m slow`."""
+"""Any number of devices and processes gives one device's results; run slow tests with `python -m pytest -m slow`."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def begin(folder, devices, *arguments):
-    """`tests.training.devices` in a process that has so many devices."""
+    """`tests.training.devices` in a process with this number of devices."""
     environment = os.environ | {
         "JAX_ENABLE_X64": "1",
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
@@ -43,7 +43,7 @@ def begin_two(folder, *arguments):
 
 
 def ended(process):
-    """What a process said."""
+    """The output of a process."""
     said, errors = process.communicate(timeout=900)
     assert process.returncode == 0, errors[-3000:]
     return said
@@ -54,11 +54,11 @@ def lines(folder):
 
 
 def compare(one, other):
-    """The losses of two runs, to 1e-10, and what their features are worth."""
+    """Compare the losses of two runs, to 1e-10, and the accuracies of their features."""
     assert [line["step"] for line in one] == [line["step"] for line in other]
     np.testing.assert_allclose([line["loss"] for line in other], [line["loss"] for line in one], rtol=0, atol=1e-10)
     assert other[-1]["knn1"] == one[-1]["knn1"]
-    # The probe sees features of float32.
+    # The probe uses float32 features.
     np.testing.assert_allclose(other[-1]["probe_loss"], one[-1]["probe_loss"], rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""More epochs on a run that is there: it goes on, says what becomes of the schedule, and is a run like any other."""
+"""More epochs for an existing run: it resumes, reports the change of the schedule, and behaves like any other run."""
 
 import json
 import signal
@@ -44,7 +44,7 @@ def test_a_finished_run_is_extended(tmp_path, capsys):
     run = RunDir(path, to_dict(config(2)), extendable=True)
     assert run.extends == 1
     assert run.result() is None
-    # Nothing is written by asking.
+    # Reading `extends` writes nothing.
     assert json.loads((path / "config.json").read_text())["epochs"] == 1
 
     def stop(line):
@@ -55,14 +55,14 @@ def test_a_finished_run_is_extended(tmp_path, capsys):
 
     with pytest.raises(Interrupted):
         train(path, config(2), follow=stop)
-    # The end of one epoch's cosine; a third into that of two epochs, after two steps of warmup.
+    # The end of the cosine of one epoch; a third into the cosine of two epochs, after two steps of warmup.
     rates = pytest.approx([0, 0.0075], abs=1e-7)
     assert told[:2] == [{"resumed_at": 4}, {"extended": {"epochs": [1, 2], "step": 4, "lr": rates}}]
     network, result = during[0]
     assert int(network.state.step) == 4
     assert result == {"of": "one epoch"}
     assert json.loads((path / "config.json").read_text())["epochs"] == 2
-    # Stopped, it is not taken for done.
+    # A stopped run does not count as finished.
     run = RunDir(path, to_dict(config(2)), extendable=True)
     assert run.result() is None
     assert run.extends is None
@@ -98,7 +98,7 @@ def test_an_unfinished_run_is_extended_and_fewer_epochs_are_not(tmp_path):
         RunDir(tmp_path / "run", to_dict(config(1)), extendable=True)
 
 
-def test_only_epochs_and_only_where_it_may(tmp_path):
+def test_only_epochs_can_be_extended(tmp_path):
     run = RunDir(tmp_path / "run", to_dict(config(1)))
     run.begin({"name": "tiny"})
     with pytest.raises(InputError, match="epochs: 1 there, 2 here"):
@@ -107,7 +107,7 @@ def test_only_epochs_and_only_where_it_may(tmp_path):
         RunDir(tmp_path / "run", to_dict(config(2, log_every=3)), extendable=True)
 
 
-def test_ended_between_the_two_files_it_is_extended_again(tmp_path):
+def test_a_run_killed_between_its_two_files_is_extended_again(tmp_path):
     path = tmp_path / "run"
     run = RunDir(path, to_dict(config(1)))
     run.begin({"name": "tiny"})
@@ -115,7 +115,7 @@ def test_ended_between_the_two_files_it_is_extended_again(tmp_path):
     before = (path / "config.json").read_bytes()
     RunDir(path, to_dict(config(2)), extendable=True).extend(4)
     (path / "config.json").write_bytes(before)
-    # The shorter run is what it was, and the longer one begins anew.
+    # The shorter run is unchanged, and the longer one starts again.
     assert RunDir(path, to_dict(config(1)), extendable=True).result() == {"of": "one epoch"}
     again = RunDir(path, to_dict(config(2)), extendable=True)
     assert again.extends == 1

@@ -1,4 +1,4 @@
-"""Runs on streamed images: the run that was stopped and resumed, the resident run, and the data that has changed."""
+"""Runs on streamed images: stopped and resumed runs, comparison with resident runs, and changed data."""
 
 import dataclasses
 import json
@@ -43,7 +43,7 @@ def straight(config, tmp_path_factory):
     return train(tmp_path_factory.mktemp("runs") / "straight", config)
 
 
-def test_streamed_stopped_and_killed_and_resumed_is_straight(config, straight, tmp_path):
+def test_streamed_stopped_killed_and_resumed_equals_uninterrupted(config, straight, tmp_path):
     class Killed(Exception):
         pass
 
@@ -59,40 +59,40 @@ def test_streamed_stopped_and_killed_and_resumed_is_straight(config, straight, t
     assert [line["step"] for line in lines(run)] == [2, 4, 6, 8, 10, 12]
 
 
-def test_a_stop_in_the_middle_of_an_epoch_goes_on_with_the_next_batch(config, straight, tmp_path):
+def test_a_run_stopped_within_an_epoch_resumes_with_the_next_batch(config, straight, tmp_path):
     def stop(line):
         if line.get("step") == 2:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted, match="step 3 of 12"):
         train(tmp_path / "run", config, follow=stop)
-    # Where the images come from may change between the two: the batches are the same.
+    # The feed may change between the two parts, because the batches are the same.
     state, run = train(tmp_path / "run", dataclasses.replace(config, cache=str(tmp_path / "cache")))
     assert same(state, straight[0])
     assert lines(run) == lines(straight[1])
 
 
-def test_the_resident_run_is_the_streamed_one(config, straight, tmp_path):
+def test_the_resident_run_equals_the_streamed_run(config, straight, tmp_path):
     own = dataclasses.replace(config, feed="resident")
     data = open_images(own)
     assert isinstance(data, Dataset)
     assert feed_of(own, data, build(own, data).mesh) == "resident"
     state, run = train(tmp_path / "run", own)
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(straight[0].params), strict=True):
-        # Two programs: Adam turns the rounding of a nearly zero gradient into a step of its own.
+        # These are two programs: Adam turns rounding differences of a nearly zero gradient into a full step.
         np.testing.assert_allclose(a, b, atol=1e-4)
     for ours, theirs in zip(lines(run), lines(straight[1]), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
 
 
-def test_accuracies_of_a_listed_set_are_those_of_the_same_set_in_memory(config, monkeypatch):
+def test_accuracies_of_a_listed_set_equal_those_of_the_set_in_memory(config, monkeypatch):
     listed, data = open_images(config), open_images(dataclasses.replace(config, feed="resident"))
     assert isinstance(listed, LazyDataset)
     assert measure(raw_pixels, listed) == measure(raw_pixels, data)
     monkeypatch.setattr("sslax.training.quality.MOST", 10)
     read = []
     monkeypatch.setattr(LazySplit, "read", lambda self, index, of=LazySplit.read: read.extend(index) or of(self, index))
-    # Fewer than 20 neighbours are left.
+    # Fewer than 20 neighbours remain.
     assert set(measure(raw_pixels, listed)) == {"knn1"}
     assert len(read) == 20
     assert read[:10] == [0, 7, 14, 21, 28, 35, 42, 49, 56, 63]
@@ -107,12 +107,12 @@ def test_streamed_data_that_has_changed_since_the_run_began(tmp_path):
         train(tmp_path / "run", config)
 
 
-def test_how_images_are_opened(config, tmp_path, monkeypatch):
+def test_the_feed_decides_how_images_are_opened(config, tmp_path, monkeypatch):
     auto = dataclasses.replace(config, feed="auto")
     assert isinstance(open_images(auto), Dataset)
     monkeypatch.setattr("sslax.data.memory.host_memory", lambda: 10_000)
     assert isinstance(open_images(auto), LazyDataset)
-    with pytest.raises(InputError, match=r"canvas is None, .* are streamed, .* --canvas 8, which fits the first"):
+    with pytest.raises(InputError, match=r"canvas is None, .* are streamed and .* --canvas 8, which fits the first"):
         open_images(dataclasses.replace(auto, canvas=None))
     with pytest.raises(
         InputError, match=r"feed is resident, but the images of folder:.* need 0\.0 MiB and only 0\.0 MiB"
@@ -127,14 +127,14 @@ def test_how_images_are_opened(config, tmp_path, monkeypatch):
     assert feed_of(auto, cached, build(auto, cached).mesh) == "streamed"
 
 
-def test_how_files_are_read_belongs_to_a_run(config, tmp_path):
+def test_decoding_options_belong_to_a_run(config, tmp_path):
     run = RunDir(tmp_path / "run", to_dict(config))
     run.begin({"name": "x", "images": 1, "canvas": 8, "classes": []})
     with pytest.raises(InputError, match=r"another configuration .*exif: True there, False here"):
         RunDir(tmp_path / "run", to_dict(dataclasses.replace(config, exif=False)))
     with pytest.raises(InputError, match="background: 255,255,255 there, 0,0,0 here"):
         RunDir(tmp_path / "run", to_dict(dataclasses.replace(config, background="0,0,0")))
-    # A run that was begun before there was a choice goes on, and so does a fine-tuning of it.
+    # A run from before these options existed resumes, and so does its fine-tuning.
     fields = json.loads((tmp_path / "run" / "config.json").read_text())
     del fields["exif"], fields["background"]
     (tmp_path / "run" / "config.json").write_text(json.dumps(fields))
@@ -143,7 +143,7 @@ def test_how_files_are_read_belongs_to_a_run(config, tmp_path):
     RunDir(tmp_path / "run", {"epochs": 3, "pretraining": to_dict(config)})
 
 
-def test_images_are_opened_as_the_configuration_says(config, tmp_path):
+def test_images_are_opened_with_the_configurations_options(config, tmp_path):
     (tmp_path / "a.jpg").write_bytes(encoded(scene(), 6))
     Image.new("RGBA", (20, 10), (0, 0, 0, 0)).save(tmp_path / "b.png")
     for exif, background, cache in ((True, "255,255,255", None), (False, "9,8,7", None), (False, "9,8,7", "cache")):
@@ -153,6 +153,6 @@ def test_images_are_opened_as_the_configuration_says(config, tmp_path):
         assert opened.train.images[1, 0, 0].tolist() == [int(level) for level in background.split(",")]
 
 
-def test_a_run_may_go_on_with_another_feed():
+def test_a_run_can_resume_with_another_feed():
     fields = to_dict(tiny.config(feed="resident", workers=3, cache="here"))
     assert fields == to_dict(tiny.config())

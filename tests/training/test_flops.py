@@ -35,7 +35,7 @@ def xla(function, *args) -> float:
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
-def test_convolutions_and_their_gradients_are_xlas(groups, stride, dilation, padding):
+def test_convolutions_and_their_gradients_equal_xlas_count(groups, stride, dilation, padding):
     def convolve(x, w):
         layout = ("NHWC", "HWIO", "NHWC")
         options = {"feature_group_count": groups, "rhs_dilation": (dilation, 1), "dimension_numbers": layout}
@@ -55,7 +55,7 @@ def test_convolutions_and_their_gradients_are_xlas(groups, stride, dilation, pad
         assert counted(lambda x, w, y: jax.vjp(convolve, x, w)[1](y), x, w, y) == 2 * whole
 
 
-def test_products_are_xlas():
+def test_products_equal_xlas_count():
     def products(x, y):
         return jnp.einsum("nqhc,nkhc->nhqk", x, y), x[0, 0] @ y[0, 0].T
 
@@ -71,7 +71,7 @@ def test_products_are_xlas():
         (lambda x: jax.lax.fori_loop(0, 7, lambda _, c: c @ x, x), 7),
         (lambda x: jax.lax.while_loop(lambda c: c[0] < 8, lambda c: (c[0] + 3, c[1] @ x), (1, x))[1], 3),
         (lambda x: jax.lax.while_loop(lambda c: c[0] < 8, lambda c: (3 + c[0], c[1] @ x), (9, x))[1], 0),
-        # The bound is carried, through a call.
+        # The bound is a carried value, passed through a call.
         (lambda x: jax.jit(lambda n, x: jax.lax.fori_loop(0, n, lambda _, c: c @ x, x))(6, x), 6),
         (lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x), 2),
         (jax.value_and_grad(lambda x: jax.checkpoint(lambda x: jnp.sin(x @ x) @ x)(x).sum()), 2 + 1 + 4),
@@ -80,7 +80,7 @@ def test_products_are_xlas():
     ],
     ids=["jit", "scan", "fori", "while", "no trip", "carried bound", "cond", "remat", "gradient", "unused"],
 )
-def test_what_stands_in_calls_and_loops(function, products):
+def test_products_in_calls_and_loops(function, products):
     assert counted(function, X) == products * PRODUCT
 
 
@@ -101,7 +101,7 @@ def test_custom_gradients():
     assert counted(jax.value_and_grad(lambda x: tripled(x).sum()), X) == 3 * PRODUCT
 
 
-def test_a_device_counts_as_often_as_there_are_devices():
+def test_shard_map_counts_once_per_device():
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     rows = jax.P("data")
     product = lambda x: x @ x.T  # noqa: E731
@@ -128,7 +128,7 @@ def test_a_loop_of_unknown_length():
         counted(lambda x: jax.lax.while_loop(lambda c: c[0] < c[1], moving, (1, 9, x)), X)
 
 
-def test_a_pallas_kernel_counts_once_for_each_cell_of_its_grid():
+def test_a_pallas_kernel_counts_once_per_grid_cell():
     def kernel(x, y, out):
         out[...] = x[...] @ y[...]
 
@@ -138,9 +138,9 @@ def test_a_pallas_kernel_counts_once_for_each_cell_of_its_grid():
     assert counted(call, rows, X) == 3 * PRODUCT
 
 
-def test_fused_attention_is_its_products(monkeypatch):
+def test_fused_attention_counts_its_products(monkeypatch):
     cudnn = "jax._src.cudnn.fused_attention_stablehlo"
-    # The kernel is traced and not run: no GPU is needed but for these checks of its version.
+    # The kernel is only traced, not run; the patches replace the checks of its version, which need a GPU.
     monkeypatch.setattr(f"{cudnn}.check_cudnn_version", lambda: 91000)
     monkeypatch.setattr(f"{cudnn}.check_compute_capability", lambda *_, **__: None)
     q = jax.ShapeDtypeStruct((2, 8, 3, 64), jnp.bfloat16)
@@ -206,7 +206,7 @@ def without_products(jaxpr: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["simclr-digits", "byol-digits", "dino-digits"])
-def test_digits_steps_are_xlas(name):
+def test_digits_steps_equal_xlas_count(name):
     # XLA also counts elementwise operations, up to a tenth in networks so small. The difference to the same program without
     # products is XLA's count of the products alone.
     jaxpr = step(CONFIGS[name], 16)
@@ -214,7 +214,7 @@ def test_digits_steps_are_xlas(name):
     assert count_flops(jaxpr, padding=False) == pytest.approx(products, rel=0.001)
 
 
-def test_resnet_18_is_xlas_and_the_hands():
+def test_resnet_18_equals_xlas_count_and_a_count_by_hand():
     jaxpr = step(CONFIGS["simclr-cifar10"], 8)
     # XLA's count includes elementwise operations, which are below 3 % at these widths.
     assert count_flops(jaxpr, padding=False) == pytest.approx(lowered_flops(jaxpr), rel=0.03)
@@ -225,7 +225,7 @@ def test_resnet_18_is_xlas_and_the_hands():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["simclr-imagenet", "dino-imagenet"])
-def test_vit_s_is_xlas(name):
+def test_vit_s_equals_a_count_by_hand(name):
     jaxpr = step(dataclasses.replace(CONFIGS[name], network=CONFIGS["dino-imagenet"].network), 2)
     assert count_flops(jaxpr, padding=False) == pytest.approx(lowered_flops(jaxpr), rel=0.03)
     if name == "simclr-imagenet":
@@ -234,7 +234,7 @@ def test_vit_s_is_xlas(name):
         assert count_flops(jaxpr) / 2 == pytest.approx(2 * multiply_adds, rel=0.03)
 
 
-def test_recomputation_is_no_model_flops():
+def test_recomputation_does_not_count_as_model_flops():
     config = tiny.config()
     images = tiny.dataset().train.read(np.arange(config.batch_size))
 

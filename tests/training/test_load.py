@@ -1,4 +1,4 @@
-"""A run taken back from its folder, and one made from arrays, give the features that training ended with."""
+"""A run loaded from its folder, and a run on arrays, give the features from the end of training."""
 
 import dataclasses
 import inspect
@@ -19,7 +19,7 @@ from tests import tiny
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run's folder, its configuration, and the features that it ended with."""
+    """A run's folder, its configuration, and its final features."""
     path = tmp_path_factory.mktemp("runs") / "finished"
     config, data = tiny.config(epochs=1), tiny.dataset()
     run = RunDir(path, to_dict(config))
@@ -30,14 +30,14 @@ def finished(tmp_path_factory):
     return path, config, features
 
 
-def test_two_lines_give_the_features(finished):
+def test_two_lines_compute_the_features(finished):
     path, config, features = finished
     network = sslax.load(path)
     images = tiny.dataset().test.images
     np.testing.assert_allclose(network(images), features, atol=1e-5)
     assert network.config == config
     assert network.data["images"] == 64
-    # Floats in [0, 1] are the same images.
+    # Floats in [0, 1] represent the same images.
     np.testing.assert_allclose(network(images.astype(np.float32) / 255), features, atol=1e-5)
     # Images of another size are resized, and need not be square.
     assert network(np.zeros((3, 20, 30, 3), np.uint8)).shape == (3, features.shape[1])
@@ -47,19 +47,19 @@ def test_two_lines_give_the_features(finished):
 
 
 @pytest.mark.parametrize("images", [np.zeros((8, 8, 3)), np.zeros((0, 8, 8, 3)), np.zeros((2, 8, 8, 3), np.int32)])
-def test_what_are_no_images(finished, images):
+def test_invalid_images(finished, images):
     with pytest.raises(ValueError, match="images"):
-        # Past the checker of shapes, which users do not have.
+        # Bypass the shape checker of the tests, which users do not have.
         inspect.unwrap(Loaded.__call__)(sslax.load(finished[0]), images)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_configuration_comes_back_from_its_json(name):
+def test_a_configuration_survives_json(name):
     config = tiny.config(name)
     assert config_from(json.loads(json.dumps(to_dict(config)))) == config
 
 
-def test_folders_that_are_no_finished_run(finished, tmp_path):
+def test_folders_that_are_not_a_finished_run(finished, tmp_path):
     with pytest.raises(InputError, match=r"which is not a run; it must be a folder that sslax pretrain wrote"):
         sslax.load(tmp_path)
     run = RunDir(tmp_path / "begun", to_dict(tiny.config()))
@@ -78,7 +78,7 @@ def test_configurations_of_another_version_or_method():
         config_from({**fields, "method": {"name": "moco"}})
 
 
-def test_ones_own_arrays_and_method_do_what_the_script_does(finished):
+def test_your_own_arrays_and_method_equal_the_command(finished):
     _, config, features = finished
     data = tiny.dataset()
     seen = []
@@ -118,7 +118,7 @@ def test_arrays_that_do_not_fit(changes, said):
         inspect.unwrap(sslax.pretrain)(tiny.config(), **changes)
 
 
-def test_a_run_may_start_from_exported_weights(finished, tmp_path):
+def test_a_run_can_start_from_exported_weights(finished, tmp_path):
     from sslax.export import save_safetensors, to_torch
 
     network = sslax.load(finished[0])

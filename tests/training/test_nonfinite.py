@@ -1,4 +1,4 @@
-"""What is not finite is noticed, told, and never saved; or skipped, counted, and as if it had not been."""
+"""A non-finite loss is detected, reported and never saved; or its step is skipped, counted and has no effect."""
 
 import dataclasses
 import signal
@@ -23,7 +23,7 @@ BAD = 5  # The step whose loss is no number, counted from 0.
 
 
 def built_with(config, data, bad=None):
-    """The run's parts, with a loss that is multiplied at some steps, here by no number."""
+    """The run's parts, with a loss that is multiplied by a factor at some steps, by default NaN."""
     built = build(config, data)
 
     def loss(params, aux, batch, key, step):
@@ -53,7 +53,7 @@ def saved(run):
     return sorted(int(path.name) for path in run.checkpoints.iterdir())
 
 
-def test_it_stops_and_says_where(tmp_path, capsys):
+def test_a_non_finite_loss_stops_the_run_and_names_the_step(tmp_path, capsys):
     run = RunDir(tmp_path / "run", to_dict(config()))
     with pytest.raises(NonFinite) as raised:
         train(tmp_path / "run", config())
@@ -73,8 +73,8 @@ def test_it_stops_and_says_where(tmp_path, capsys):
     assert capsys.readouterr().err == f"stopped: {said}\n"
 
 
-def test_a_bad_state_is_not_saved_when_asked_to_stop(tmp_path, monkeypatch):
-    """Between the bad step and the line that would tell of it."""
+def test_a_non_finite_state_is_not_saved_on_a_stop_request(tmp_path, monkeypatch):
+    """The stop request comes between the bad step and the line that would report it."""
 
     @contextmanager
     def at_the_seventh_step():
@@ -93,7 +93,7 @@ def test_skipped_counted_and_resumed(tmp_path):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(straight._replace(key=None)))
     assert int(straight.faults.total) == 1
     assert [line["skipped"] for line in run.metrics()] == [0, 0, 1, 1]
-    # The line of the step itself: no number, and the optimiser stands where it stood.
+    # The line of the step itself: the loss is not a number, and the optimiser has not advanced.
     assert run.metrics()[2]["loss"] is None
     assert [line["lr"] for line in run.metrics()] == [
         float(build(skipping, tiny.dataset()).schedule(step)) for step in (1, 3, 4, 6)
@@ -110,7 +110,7 @@ def test_skipped_counted_and_resumed(tmp_path):
     assert lines(run) == lines(RunDir(tmp_path / "straight", to_dict(skipping)))
 
 
-def test_a_stopped_run_goes_on_by_skipping(tmp_path):
+def test_a_stopped_run_resumes_with_skip(tmp_path):
     with pytest.raises(NonFinite):
         train(tmp_path / "run", config(log_every=2))
     told = []
@@ -120,8 +120,8 @@ def test_a_stopped_run_goes_on_by_skipping(tmp_path):
     assert [line["step"] for line in run.metrics()] == [2, 4, 6, 8]
 
 
-def test_skipped_steps_leave_the_state_as_it_was():
-    """No number, then an infinite one, then two that train."""
+def test_skipped_steps_do_not_change_the_state():
+    """A NaN loss, then an infinite one, then two steps that train."""
     data, own = tiny.dataset(), config(on_nan="skip")
     built = built_with(own, data, bad={0: jnp.nan, 1: jnp.inf})
     step = make_step(built.method, built.tx, built.mesh, batch_size=16, steps_per_epoch=4)
@@ -133,7 +133,7 @@ def test_skipped_steps_leave_the_state_as_it_was():
         state, _, _ = run(state, images, order, 1)
         assert same(state._replace(step=before.step, faults=before.faults), before)
         assert (int(state.step), *map(int, state.faults)) == (number + 1, number + 1, 0)
-    # The first rate of a warmup is 0.
+    # The first learning rate of a warmup is 0.
     for _ in range(2):
         state, _, _ = run(state, images, order, 1)
     assert (int(state.step), *map(int, state.faults)) == (4, 2, -1)
@@ -154,7 +154,7 @@ def test_runs_of_both_feeds_skip(feed, tmp_path, monkeypatch):
         train(tmp_path / "run", config(on_nan="skip", feed=feed))
 
 
-def test_to_stop_costs_a_few_numbers_in_the_program():
+def test_stop_adds_only_a_few_numbers_to_the_program():
     data, own = tiny.dataset(), config()
     built = build(own, data)
     step = make_step(built.method, built.tx, built.mesh, batch_size=16, steps_per_epoch=4)
@@ -169,7 +169,7 @@ def test_to_stop_costs_a_few_numbers_in_the_program():
 
 
 def told(state, **changes):
-    """What is said of a state, after lines of metrics with these norms of the gradient."""
+    """Call `check_finite` on a state, after lines of metrics with these gradient norms."""
     norms = changes.pop("norms", [1.0] * 10)
     own = config(epochs=100, **changes)
     built = build(own, tiny.dataset())
@@ -203,7 +203,7 @@ def test_the_likely_cause(started):
         assert "there is no checkpoint yet" in str(raised.value)
 
 
-def test_nothing_but_skipped_steps_ends_a_run(started):
+def test_many_consecutive_skipped_steps_end_a_run(started):
     told(at(started, 40 + MOST - 1, 40), on_nan="skip")
     with pytest.raises(
         NonFinite, match=f"The last {MOST} steps were skipped, because every loss or gradient is non-finite .* step 41"
@@ -211,7 +211,7 @@ def test_nothing_but_skipped_steps_ends_a_run(started):
         told(at(started, 40 + MOST, 40), on_nan="skip")
 
 
-def test_weights_that_an_update_made_infinite_are_not_saved(started):
+def test_non_finite_weights_are_not_saved(started):
     check_weights(started, saved=None)
     leaves, tree = jax.tree.flatten(started.params)
     broken = started._replace(params=jax.tree.unflatten(tree, [leaves[0] * jnp.inf, *leaves[1:]]))
@@ -221,7 +221,7 @@ def test_weights_that_an_update_made_infinite_are_not_saved(started):
         check_weights(broken, saved=8)
 
 
-def test_what_was_skipped_does_not_stop_later(started):
+def test_earlier_skipped_steps_do_not_stop_a_run(started):
     after = at(started, 41, 40)
     assert forgiven(after, "skip") is after
     told(forgiven(after, "stop"))

@@ -1,4 +1,4 @@
-"""The online probe: it learns what it is shown, and the network's training does not know of it."""
+"""The online probe: it learns from the features, and does not change the network's training."""
 
 import dataclasses
 import signal
@@ -17,7 +17,7 @@ from tests import tiny
 ON = tiny.config(online_probe=True)
 
 
-def test_it_learns_classes_that_a_line_parts_at_any_scale():
+def test_it_learns_linearly_separable_classes_at_any_scale():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 256)
     centres = 3 * rng.standard_normal((3, 6))
@@ -59,7 +59,7 @@ def run_recorded(path, config, monkeypatch):
     return state, run, texts[0]
 
 
-def test_on_or_off_the_program_is_the_same_and_so_are_the_weights(tmp_path, monkeypatch):
+def test_the_probe_changes_neither_the_program_nor_the_weights(tmp_path, monkeypatch):
     (off, _, off_text), (on, run, on_text) = (
         run_recorded(tmp_path / name, config, monkeypatch) for name, config in (("off", tiny.config()), ("on", ON))
     )
@@ -68,7 +68,7 @@ def test_on_or_off_the_program_is_the_same_and_so_are_the_weights(tmp_path, monk
         np.testing.assert_array_equal(a, b)
     lines = run.metrics()
     assert lines[-1]["probe_loss"] < lines[0]["probe_loss"]
-    # The two classes differ in their mean colour.
+    # The two classes differ in mean colour.
     assert lines[-1]["probe"] > 0.5
     assert all("probe" not in line for line in lines[:-1])
 
@@ -90,7 +90,7 @@ def test_it_is_resumed_with_the_run(tmp_path):
         assert ours == theirs
 
 
-def test_without_labels_there_is_nothing_to_learn(tmp_path):
+def test_without_labels_the_probe_is_an_error(tmp_path):
     data = tiny.dataset(labelled=False)
     with pytest.raises(InputError, match="online_probe is on, but tiny has no labels"):
         fit(ON, build(ON, data), data, RunDir(tmp_path / "run", to_dict(ON)))

@@ -1,4 +1,4 @@
-"""State that is spread over the devices: where it is cut, how much a device holds, and that its checkpoints fit any number."""
+"""State that is sharded over the devices: its shardings, the bytes per device, and checkpoints for any number of devices."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from tests import tiny
 
 
 def state_on(devices, *, fsdp, key=0):
-    """The start of a BYOL run whose heads are wide enough to be cut."""
+    """The initial state of a BYOL run with heads wide enough to be sharded."""
     method = dataclasses.replace(tiny.OPTIONS["byol"], projector_hidden=512, projector_dim=128, predictor_hidden=512)
     network = NetworkConfig(name="patch-resnet", width=32, patch_size=2)
     config = dataclasses.replace(tiny.config("byol"), method=method, network=network, fsdp=fsdp, seed=key)
@@ -39,12 +39,12 @@ def state():
         ((), ()),
     ],
 )
-def test_the_largest_dimension_that_the_devices_divide_is_cut(shape, cut):
+def test_the_largest_divisible_dimension_is_sharded(shape, cut):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     assert spread(jax.ShapeDtypeStruct(shape, jnp.float32), mesh).spec == jax.P(*cut)
 
 
-def test_eight_devices_hold_about_one_copy(state):
+def test_eight_devices_store_about_one_copy(state):
     leaves = jax.tree.leaves((state.params, state.opt_state, state.aux))
     held = dict.fromkeys(jax.devices(), 0)
     for leaf in leaves:
@@ -55,8 +55,8 @@ def test_eight_devices_hold_about_one_copy(state):
     assert max(held.values()) == min(held.values())
 
 
-def test_a_spread_checkpoint_goes_on_anywhere(state, tmp_path):
-    """From eight devices to two, and to one that holds it whole, bit for bit."""
+def test_a_sharded_checkpoint_resumes_on_any_number_of_devices(state, tmp_path):
+    """From eight devices to two, and to one with the whole state, bitwise equal."""
     saved = Checkpoints(tmp_path / "a")
     saved.save(state)
     for devices, fsdp in ((2, True), (1, False)):

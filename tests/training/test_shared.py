@@ -1,4 +1,4 @@
-"""Programs that runs share: what a run comes to does not depend on it, and numbers and seeds compile nothing anew."""
+"""Shared programs: they do not change a run's result, and other numbers and seeds compile nothing again."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ def trained(config, built, folder):
 
 
 def changed(config, **method):
-    """Another seed, and other numbers of the optimiser and the method."""
+    """Change the seed, and numbers of the optimiser and the method."""
     optim = dataclasses.replace(config.optim, lr=3e-3, weight_decay=0.1)
     return dataclasses.replace(
         config, seed=1, optim=optim, method=dataclasses.replace(config.method, **method), log_every=1
@@ -36,8 +36,8 @@ OTHER = {
 }
 
 
-def test_a_run_is_what_it_is_by_itself(name, tmp_path, monkeypatch):
-    """And two that differ in numbers take one compilation."""
+def test_a_run_with_shared_programs_equals_a_run_of_its_own(name, tmp_path, monkeypatch):
+    """Two runs that differ only in numbers share one compilation."""
     shared._programs.cache_clear()
     traced, make_step = [], shared.make_step
     monkeypatch.setattr(shared, "make_step", lambda *args, **sizes: traced.append(1) or make_step(*args, **sizes))
@@ -46,21 +46,21 @@ def test_a_run_is_what_it_is_by_itself(name, tmp_path, monkeypatch):
     first, second = (trained(c, build_shared, tmp_path / f"shared{c.seed}") for c in (config, other))
     alone = trained(other, build, tmp_path / "alone")
     for a, b in zip(jax.tree.leaves(alone.params), jax.tree.leaves(second.params), strict=True):
-        # A number that is an input is rounded where a constant would have been folded; Adam's first steps make more of it.
+        # An input rounds differently from a folded constant, and Adam's first steps amplify the difference.
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
     leaves = zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True)
     assert any(not np.allclose(a, b, atol=1e-3) for a, b in leaves)
     assert len(traced) == 1
 
 
-def test_the_start_is_the_runs_own(name):
+def test_the_initial_state_is_the_runs_own(name):
     config = dataclasses.replace(tiny.config(name), seed=3)
     data = tiny.dataset()
     alone, state = (start_state(config, make(config, data)) for make in (build, build_shared))
     jax.tree.map(np.testing.assert_array_equal, alone.params, state.params)
 
 
-def test_what_is_no_number_is_another_program():
+def test_other_fields_need_another_program():
     config = tiny.config()
     rest = shared._split(config).rest
     assert shared._split(dataclasses.replace(config, seed=9, run_dir="x", log_every=5)).rest == rest

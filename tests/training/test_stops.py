@@ -1,4 +1,4 @@
-"""Asked to stop at the worst moments, and with the disk full: what is there is whole, and the same command goes on."""
+"""Stops at the worst moments, and a full disk: the files stay intact, and the same command resumes."""
 
 import contextlib
 import itertools
@@ -55,7 +55,7 @@ def code_of(path, **options):
 
 
 def once(wrapped, before=lambda: None, after=lambda: None):
-    """`wrapped`, with something that happens before and after its first call."""
+    """Wrap `wrapped` with an action before and after its first call."""
     called = []
 
     def call(*args, **kwargs):
@@ -77,22 +77,22 @@ def interrupt():
 
 @pytest.fixture(autouse=True)
 def ctrl_c():
-    """Ctrl-C as Python has it; where a shell starts the tests in the background it is ignored."""
+    """Python's handler for Ctrl-C; a shell that starts the tests in the background makes it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def test_while_it_compiles(straight, tmp_path):
+def test_a_stop_during_compilation(straight, tmp_path):
     built = build(config(), tiny.dataset())
-    # Its Python runs when it is traced.
+    # Its Python code runs during tracing.
     method = built.method._replace(loss=once(built.method.loss, before=interrupt))
     assert code_of(tmp_path / "run", built=built._replace(method=method)) == terminal.INTERRUPTED
     assert Checkpoints(tmp_path / "run" / "checkpoints").steps() == [1]
     ends_as(straight, tmp_path / "run")
 
 
-def test_while_it_evaluates(straight, tmp_path, monkeypatch, capsys):
+def test_a_stop_during_evaluation(straight, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(loop, "measure", once(loop.measure, before=interrupt))
         assert code_of(tmp_path / "run") == terminal.INTERRUPTED
@@ -102,8 +102,8 @@ def test_while_it_evaluates(straight, tmp_path, monkeypatch, capsys):
     ends_as(straight, tmp_path / "run")
 
 
-def test_while_it_writes_a_checkpoint(straight, tmp_path, monkeypatch):
-    """The first Ctrl-C waits for the write, and the step after it is saved as well."""
+def test_a_stop_while_a_checkpoint_is_written(straight, tmp_path, monkeypatch):
+    """The first Ctrl-C waits for the write to finish, and the step after it is saved too."""
     with monkeypatch.context() as patch:
         patch.setattr(ocp.Checkpointer, "save", once(ocp.Checkpointer.save, before=interrupt))
         with pytest.raises(Interrupted, match="step 5 of 8"):
@@ -112,8 +112,8 @@ def test_while_it_writes_a_checkpoint(straight, tmp_path, monkeypatch):
     ends_as(straight, tmp_path / "run")
 
 
-def test_twice_while_it_writes_a_checkpoint(straight, tmp_path, monkeypatch, capsys):
-    """The second one ends it at once, here with the arrays written and the checkpoint not yet there."""
+def test_two_stops_while_a_checkpoint_is_written(straight, tmp_path, monkeypatch, capsys):
+    """The second Ctrl-C ends it at once, after the arrays are written but before the checkpoint is complete."""
 
     def twice():
         interrupt()
@@ -129,7 +129,7 @@ def test_twice_while_it_writes_a_checkpoint(straight, tmp_path, monkeypatch, cap
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a disk of its own, of one MiB."""
+    """A folder on a separate disk of one MiB."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(
@@ -142,13 +142,13 @@ def small_disk(tmp_path):
 
 
 def fill(file: pathlib.Path):
-    """Take all the room that is left on the disk of `file`."""
+    """Fill the rest of the disk of `file`."""
     with open(file, "ab", buffering=0) as filler, contextlib.suppress(OSError):
         while True:
             filler.write(bytes(4096))
 
 
-def test_a_disk_made_full(straight, small_disk, capsys):
+def test_a_full_disk(straight, small_disk, capsys):
     path, filler = small_disk / "run", small_disk / "filler"
     assert code_of(path, follow=lambda line: fill(filler) if line.get("step") == 6 else None) == terminal.INPUT
     said = capsys.readouterr().err
@@ -157,7 +157,7 @@ def test_a_disk_made_full(straight, small_disk, capsys):
     assert "but the one of step 4 is whole" in said
     assert said.count("\n") == 1
     assert [entry.name for entry in (path / "checkpoints").iterdir()] == ["4"]
-    # Still full: a sentence again, and nothing is lost.
+    # The disk is still full: the error is one sentence again, and nothing is lost.
     fill(filler)
     assert code_of(path) == terminal.INPUT
     assert "cannot be written: No space left on device" in capsys.readouterr().err
@@ -165,7 +165,7 @@ def test_a_disk_made_full(straight, small_disk, capsys):
     ends_as(straight, path)
 
 
-def test_a_line_of_metrics_is_written_whole_or_not(small_disk):
+def test_a_line_of_metrics_is_written_completely_or_not_at_all(small_disk):
     run = RunDir(small_disk / "run", to_dict(config()))
     run.begin({"name": "tiny"})
     steps = itertools.count()
@@ -181,7 +181,7 @@ def test_a_line_of_metrics_is_written_whole_or_not(small_disk):
     assert text.count("\n") == len(run.metrics()) == next(steps) - 1
 
 
-def test_a_full_disk_elsewhere_is_a_sentence_too(capsys):
+def test_a_full_disk_elsewhere_gives_one_sentence(capsys):
     def write():
         raise OSError(28, os.strerror(28), "report.html")
 
@@ -209,8 +209,8 @@ terminal.run_script(script)
 """
 
 
-def test_a_request_that_python_loses_is_made_again():
-    """Raised where an object is cleared away, an exception is dropped."""
+def test_a_stop_request_that_python_loses_is_repeated():
+    """Python drops an exception that is raised while an object is deallocated."""
     ended = subprocess.run(
         [sys.executable, "-c", LOST], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
     )
@@ -219,7 +219,7 @@ def test_a_request_that_python_loses_is_made_again():
     assert ended.stderr.endswith("Asked to end. Run the same command again to go on from the last checkpoint.\n")
 
 
-def test_what_is_said_when_a_run_goes_on(capsys):
+def test_messages_of_a_resumed_run(capsys):
     with terminal.training_progress(100, 10) as show:
         show({"passed_over": ["The checkpoint of step 8 is damaged (it has [brackets])."]})
         show({"resumed_at": 4})

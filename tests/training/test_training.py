@@ -1,4 +1,4 @@
-"""A run stopped and resumed is the run that never stopped; N devices give one device's answer."""
+"""A stopped and resumed run equals an uninterrupted run; N devices give one device's results."""
 
 import dataclasses
 import signal
@@ -47,8 +47,8 @@ def test_run_trains_and_writes_its_metrics(straight):
 
 
 @pytest.mark.parametrize(("at", "number"), [(4, signal.SIGINT), (6, signal.SIGTERM)])
-def test_stopped_and_resumed_is_straight(straight, tmp_path, at, number):
-    """Stopped at an epoch's end (4) and in the middle of one (6)."""
+def test_stopped_and_resumed_equals_uninterrupted(straight, tmp_path, at, number):
+    """Stop at the end of an epoch (4) and in the middle of one (6)."""
 
     def stop(line):
         if line.get("step") == at:
@@ -67,7 +67,7 @@ def test_stopped_and_resumed_is_straight(straight, tmp_path, at, number):
         assert ours == theirs
 
 
-def test_seconds_go_on_where_the_run_stopped(tmp_path):
+def test_seconds_continue_after_a_stop(tmp_path):
     run = RunDir(tmp_path / "run", to_dict(tiny.config()))
     run.begin(facts(tiny.dataset()))
     run.append({"step": 0, "seconds": 1000.0})
@@ -75,7 +75,7 @@ def test_seconds_go_on_where_the_run_stopped(tmp_path):
     assert run.metrics()[-1]["seconds"] > 1000
 
 
-def test_killed_run_goes_on_from_its_last_checkpoint(straight, tmp_path):
+def test_killed_run_resumes_from_its_last_checkpoint(straight, tmp_path):
     class Killed(Exception):
         pass
 
@@ -94,7 +94,7 @@ def test_killed_run_goes_on_from_its_last_checkpoint(straight, tmp_path):
     assert [line["step"] for line in run.metrics()] == [2, 4, 6, 8, 10, 12]
 
 
-def test_signal_handlers_are_put_back(tmp_path):
+def test_signal_handlers_are_restored(tmp_path):
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     during = []
@@ -105,13 +105,13 @@ def test_signal_handlers_are_put_back(tmp_path):
 
 
 def compiled(caplog, name):
-    """How many programs of this name jax said that it compiles."""
+    """The number of programs with this name that jax logged as compiled."""
     return sum(f"Compiling jit({name})" in record.getMessage() for record in caplog.records)
 
 
-def test_one_program_takes_any_number_of_steps(tmp_path, caplog):
-    """Calls of 3 and 1 steps, as lines of metrics and the epoch cut them, beside one step a call."""
-    # Not Adam, which turns the rounding of a nearly zero gradient into a step of its own.
+def test_one_program_runs_any_number_of_steps(tmp_path, caplog):
+    """Compare calls of 3 and 1 steps, as lines of metrics and epochs divide them, with one step per call."""
+    # Not Adam, which turns rounding differences of a nearly zero gradient into a full step.
     optimizer = tiny.OptimizerConfig(name="sgd", lr=0.1, warmup_epochs=1.0)
     runs = []
     for count in (1, 3):
@@ -130,7 +130,7 @@ def test_one_program_takes_any_number_of_steps(tmp_path, caplog):
         assert (a["step"], a["loss"]) == (b["step"], pytest.approx(b["loss"], rel=1e-4))
 
 
-def test_orders_are_permutations_of_their_own():
+def test_each_epoch_has_its_own_permutation():
     key = jax.random.key(0)
     orders = [np.asarray(epoch_order(key, epoch, 50)) for epoch in (0, 0, 1)]
     np.testing.assert_array_equal(orders[0], orders[1])
@@ -156,7 +156,7 @@ def test_unlabelled_images_train_without_knn(tmp_path):
     assert all("knn1" not in line for line in run.metrics())
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+def test_a_nan_loss_stops_the_run(tmp_path):
     config = tiny.config(optim=tiny.OptimizerConfig(name="sgd", lr=1e30, warmup_epochs=0.0, momentum=0.0), log_every=1)
     with pytest.raises(NonFinite, match="loss or its gradient is non-finite at step 2"):
         train(tmp_path / "run", config)
@@ -170,7 +170,7 @@ def test_other_configuration_in_the_folder(straight, tmp_path):
         RunDir(tmp_path / "run", to_dict(other))
 
 
-def test_a_field_that_did_not_exist_when_the_run_began_had_its_default(tmp_path):
+def test_a_field_added_after_the_run_started_has_its_default(tmp_path):
     fields = to_dict(tiny.config())
     older = {name: value for name, value in fields.items() if name != "accumulate"}
     older["method"] = {name: value for name, value in fields["method"].items() if name != "projector_layers"}
@@ -180,14 +180,14 @@ def test_a_field_that_did_not_exist_when_the_run_began_had_its_default(tmp_path)
         RunDir(tmp_path / "run", to_dict(tiny.config(accumulate=2)))
 
 
-def test_folder_of_other_things_is_no_run(tmp_path):
+def test_a_folder_of_other_files_is_not_a_run(tmp_path):
     (tmp_path / "thesis.tex").write_text("...")
     with pytest.raises(InputError, match="holds files but no run"):
         RunDir(tmp_path, to_dict(tiny.config()))
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_data_that_has_changed_since_the_run_began(straight, tmp_path):
+def test_data_that_changed_since_the_run_started(straight, tmp_path):
     config = tiny.config()
     RunDir(tmp_path / "run", to_dict(config)).begin(facts(tiny.dataset()))
     with pytest.raises(InputError, match=r"changed since this run began \(images: 64 there, 48 here\)"):

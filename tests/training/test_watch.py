@@ -1,4 +1,4 @@
-"""The collapse watch: what each mode looks like, what no mode looks like, and what a run does about it."""
+"""The collapse watch: metrics with and without each mode of collapse, and the reaction of a run."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,7 @@ from tests import tiny
 
 LN_K = float(np.log(256))
 HEALTHY = {"loss": 3.0, "feature_std": 0.3, "projection_std": 0.8, "chance_loss": LN_K}
+TERMS = {"loss": 3.0, "feature_std": 0.3, "projection_std": 0.8, "variance": 0.2, "off_diagonal": 0.01}
 DINO = {"loss": 3.0, "feature_std": 0.3, "target_entropy": 2.5, "kl": 0.5, "target_largest": 0.1, "chance_loss": LN_K}
 
 
@@ -30,6 +31,9 @@ def lines(numbers, steps=range(10, 310, 10), **changes):
         (lines(HEALTHY, feature_std=1e-4), "constant features", "features of all images are nearly the same"),
         (lines(HEALTHY, projection_std=1e-4), "constant features", "projections of all images are nearly the same"),
         (lines(HEALTHY, loss=LN_K + 1e-4), "loss stuck", "5.545"),
+        (lines(HEALTHY, negative_cosine=0.97), "constant features", "another image's projection is 0.97,"),
+        (lines(TERMS, variance=0.95), "constant features", "the variance term is 0.95;"),
+        (lines(TERMS, off_diagonal=0.5), "redundant dimensions", "correlation of two dimensions is 0.5;"),
     ],
 )
 def test_each_mode_is_named(numbers, mode, said):
@@ -44,19 +48,21 @@ def test_each_mode_is_named(numbers, mode, said):
     [
         lines(HEALTHY),
         lines(DINO),
+        lines(TERMS),
+        lines(HEALTHY, negative_cosine=0.3),
         lines(HEALTHY, target_largest=0.02, prototype_usage=0.99),
         lines(HEALTHY, neighbour_share=0.3),
-        # Sharp targets of many dimensions are what DINO wants.
+        # Sharp targets over many dimensions are normal for DINO.
         lines(DINO, target_entropy=0.01),
-        # A uniform target that still tells images apart: the start of every run.
+        # A nearly uniform target that still distinguishes images is normal at the start of a run.
         lines(DINO, target_entropy=LN_K - 0.05, kl=0.3),
-        # Learned by a squared distance, no entropy of the targets says anything.
+        # With a squared distance as loss, the entropy of the targets is meaningless.
         [{k: v for k, v in line.items() if k != "chance_loss"} for line in lines(DINO, target_entropy=LN_K, kl=0.0)],
-        # One line of it is none of a hundred steps of it.
+        # A single line is not a sign over a hundred steps.
         [*lines(HEALTHY)[:-1], {"step": 300, **HEALTHY, "feature_std": 0.0}],
         lines(HEALTHY, steps=range(10, 90, 10), feature_std=0.0),
         lines(HEALTHY, steps=[300], feature_std=0.0),
-        # Nothing is known of methods that log neither.
+        # Methods that log neither metric give no alarm.
         lines({"loss": 1.0}),
         [],
     ],
@@ -65,13 +71,13 @@ def test_no_mode_is_named(numbers):
     assert collapse(numbers, warmup_steps=100) is None
 
 
-def test_outputs_may_be_alike_in_the_warmup():
-    numbers = lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4)
-    assert collapse(numbers, warmup_steps=250) is None
-    assert collapse(numbers, warmup_steps=150) is not None
+def test_uniform_outputs_are_allowed_during_warmup():
+    for numbers in (lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4), lines(TERMS, variance=0.95)):
+        assert collapse(numbers, warmup_steps=250) is None
+        assert collapse(numbers, warmup_steps=150) is not None
 
 
-def test_what_is_observed_is_what_the_functions_say():
+def test_observe_equals_the_evaluation_functions():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(32, 8)) * np.arange(1, 9), jnp.float32)
     seen = observe(x, rank=True)
@@ -83,7 +89,7 @@ def test_what_is_observed_is_what_the_functions_say():
     assert all(np.isfinite(v) for v in observe(jnp.zeros((4, 3)), rank=True).values())
 
 
-def test_the_watch_speaks_once_also_after_a_stop():
+def test_the_watch_raises_one_alarm_even_after_a_stop():
     first = Watch([], warmup_steps=0)
     flat = jnp.ones((8, 4))
     alarms, written = [], []
@@ -94,7 +100,7 @@ def test_the_watch_speaks_once_also_after_a_stop():
         written.append(line | ({"collapse": alarm.mode} if alarm else {}))
     assert [i for i, alarm in enumerate(alarms) if alarm] == [9]
     assert Watch(written, warmup_steps=0)({"step": 310, "loss": 1.0}, flat) is None
-    # Stopped before the window was full, it goes on counting where it was.
+    # Stopped before the window is full, it continues to count after the stop.
     assert Watch(written[:9], warmup_steps=0)({"step": 100, "loss": 1.0}, flat) is not None
 
 
@@ -106,19 +112,19 @@ def run(path, config):
 
 @pytest.fixture
 def touchy(monkeypatch):
-    """A watch that takes any features for constant ones, after four steps."""
+    """A watch that treats all features as constant, after four steps."""
     monkeypatch.setattr(watch, "WINDOW", 4)
     monkeypatch.setattr(watch, "CONSTANT", dict.fromkeys(watch.CONSTANT, 1e3))
 
 
-def test_a_collapsed_run_says_so_and_goes_on(touchy, tmp_path):
+def test_a_collapsed_run_warns_and_continues(touchy, tmp_path):
     state, folder = run(tmp_path / "run", tiny.config(log_every=1))
     assert int(state.step) == 12
     named = [line for line in folder.metrics() if "collapse" in line]
     assert [(line["step"], line["collapse"]) for line in named] == [(4, "constant features")]
 
 
-def test_a_collapsed_run_stops_where_that_is_wanted(touchy, tmp_path):
+def test_a_collapsed_run_stops_with_on_collapse_stop(touchy, tmp_path):
     config = tiny.config(log_every=1, on_collapse="stop")
     for _ in range(2):
         with pytest.raises(Collapsed, match="Stopped at step 4: constant features; the features of all images"):
@@ -130,6 +136,6 @@ def test_a_collapsed_run_stops_where_that_is_wanted(touchy, tmp_path):
     assert terminal.exit_code(stop) == 3
 
 
-def test_nobody_watches_where_that_is_wanted(touchy, tmp_path):
+def test_on_collapse_ignore_disables_the_watch(touchy, tmp_path):
     _, folder = run(tmp_path / "run", tiny.config(log_every=1, on_collapse="ignore", epochs=1))
     assert all("feature_std" not in line for line in folder.metrics())

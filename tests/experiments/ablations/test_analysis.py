@@ -1,4 +1,4 @@
-"""What a table concludes: intervals, verdicts and ranks against what they are by hand."""
+"""The statistics of a table: intervals, verdicts and ranks against values computed by hand."""
 
 import math
 
@@ -21,7 +21,7 @@ def runs(*figures, **more):
     return {str(seed): {"pretrained": {"linear": f, "knn20": 0.5}, **more} for seed, f in enumerate(figures)}
 
 
-def test_interval_is_students():
+def test_interval_is_students_t():
     differences = [1.0, 2.0, 4.0]
     low, high = interval(differences)
     expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
@@ -55,15 +55,15 @@ def test_differences_are_paired_by_seed():
     np.testing.assert_allclose([first.mean, first.spread], [60, 10])
     np.testing.assert_allclose(second.change, -4 / 3)
     assert second.paper_change == -1.5
-    # A spread of ten points in each column does not hide what each pair shows.
+    # A spread of ten points in each column does not hide the paired difference.
     assert second.low < -1 < second.high < 0.2
     assert second.last == {"loss": 2.0}
-    # Without the third seed both differences are alike, and the interval is a point, which is not to be believed.
+    # Without the third seed both differences are equal, and the interval would be a single point, which is not credible.
     del saved["simclr/base"]["2"]
     assert analyse(table(base, cold), "digits", saved)[1].verdict == FEW
 
 
-def test_what_failed_collapsed_or_was_not_run():
+def test_failed_collapsed_and_missing_runs():
     base, cold = Setting("base", baseline=True), Setting("cold", CHANGES, paper_sign=-1)
     colours = Setting("colours", {"method.temperature": 0.2}, photographs=True)
     saved = {
@@ -73,7 +73,7 @@ def test_what_failed_collapsed_or_was_not_run():
     saved[COLD]["1"] = {"non_finite": "at step 3"}
     _, row, missing = analyse(table(base, cold, colours), "digits", saved)
     assert (row.failed, row.collapsed, row.values) == (1, {"uniform output": 1}, (10.0,))
-    # One pair has no interval.
+    # A single pair has no interval.
     assert row.verdict == FEW
     assert not missing.applies
     del saved[COLD]
@@ -104,13 +104,13 @@ def test_ranks_are_spearmans_within_a_group():
     assert ranks(analyse(table(*settings[:3]), "digits", saved)) == []
 
 
-def test_the_papers_best_beside_ours():
+def test_the_papers_best_row_compared_with_ours():
     base, cold = Setting("base", paper=60.0, baseline=True), Setting("cold", CHANGES, paper=62.0)
     saved = {"simclr/base": runs(0.5, 0.7, 0.6), COLD: {"2": runs(0.59)["0"], "0": runs(0.48)["0"]}}
     found = best(analyse(table(base, cold), "digits", saved))
     assert (found.papers.setting, found.other.setting) == (cold, base)
     assert (found.place, found.of, found.pairs) == (2, 2, 2)
-    # Seeds 0 and 2, which both have.
+    # Both rows have seeds 0 and 2.
     np.testing.assert_allclose([found.ahead, found.low, found.high], [-1.5, *interval([-2.0, -1.0])])
     del saved[COLD]
     assert best(analyse(table(base, cold), "digits", saved)) is None

@@ -1,4 +1,4 @@
-"""A table of tiny runs: done once, gone on with where it stopped, shared out, saved, shown."""
+"""A table of tiny runs: run once, resumed after a stop, sharded, saved and shown."""
 
 import dataclasses
 import json
@@ -52,13 +52,13 @@ def lines(folder):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """The folder of a table that was run whole, and what is saved of it."""
+    """The folder of a complete table, and its saved data."""
     folder = tmp_path_factory.mktemp("table")
     assert exit_code(lambda: run_table(TABLE, options(folder, publish=str(folder / "published")))) == DONE
     return folder, json.loads((folder / "published" / "tiny-digits.json").read_text())
 
 
-def test_what_is_saved(done):
+def test_the_saved_data(done):
     folder, summary = done
     assert (folder / "tiny-digits.json").read_text() == (folder / "published" / "tiny-digits.json").read_text()
     assert len(summary["runs"]) == 2
@@ -67,11 +67,11 @@ def test_what_is_saved(done):
     assert base["0"]["curves"]["step"] == [1, 2, 3, 4]
     assert base["0"]["last"]["loss"] == pytest.approx(base["0"]["curves"]["loss"][-1], rel=1e-4)
     assert summary["base"]["simclr"]["epochs"] == 2
-    # The weights are not kept.
+    # The weights are not stored.
     assert not list(folder.rglob("checkpoints"))
 
 
-def test_what_is_done_is_not_done_again(done, monkeypatch, capsys):
+def test_finished_runs_are_not_repeated(done, monkeypatch, capsys):
     folder, _ = done
     monkeypatch.setattr(engine, "fit", None)
     before = lines(folder)
@@ -83,8 +83,8 @@ def test_what_is_done_is_not_done_again(done, monkeypatch, capsys):
     assert "For comparison: raw pixels" in said
 
 
-def test_it_goes_on_where_it_stopped(done, tmp_path, monkeypatch):
-    """Ctrl-C between two steps: what comes out is what came out of the run that was left alone."""
+def test_a_stopped_table_is_resumed(done, tmp_path, monkeypatch):
+    """Ctrl-C between two steps: the result equals that of the uninterrupted run."""
     _, summary = done
     fit = engine.fit
 
@@ -105,7 +105,7 @@ def test_it_goes_on_where_it_stopped(done, tmp_path, monkeypatch):
         assert again[1]["0"][features] == summary["runs"][again[0]]["0"][features]
 
 
-def test_shards_are_all_of_it_once():
+def test_shards_cover_every_run_once():
     runs = grid(TABLE, SCALES["digits"], Options(seeds=5))
     parts = [share(runs, f"{i}/3") for i in (1, 2, 3)]
     assert [run for part in parts for run in part] == runs
@@ -115,7 +115,7 @@ def test_shards_are_all_of_it_once():
             share(runs, wrong)
 
 
-def test_some_rows_alone(done, capsys):
+def test_selected_rows_only(done, capsys):
     folder, _ = done
     scale = SCALES["digits"]
     runs = grid(TABLE, scale, Options(seeds=2))
@@ -123,10 +123,12 @@ def test_some_rows_alone(done, capsys):
     assert "temperature" in slug
     assert chosen(TABLE, scale, runs, []) == runs
     assert exit_code(lambda: run_table(TABLE, options(folder, only=("warm",)))) == INPUT
-    assert "only is warm, which is no row; it must be one of base, cold, the head's outputs." in capsys.readouterr().err
+    assert (
+        "only is warm, which is not a row; it must be one of base, cold, the head's outputs." in capsys.readouterr().err
+    )
 
 
-def test_what_is_not_finite_is_told(tmp_path, monkeypatch, capsys):
+def test_non_finite_runs_are_reported(tmp_path, monkeypatch, capsys):
     def broken(config, built, data, run):
         run.begin(facts(data))
         raise NonFinite("the loss is NaN at step 3")
@@ -145,7 +147,7 @@ def test_what_is_not_finite_is_told(tmp_path, monkeypatch, capsys):
         ({"data": "folder:nowhere"}, "data='folder:nowhere': there is no such folder"),
     ],
 )
-def test_bad_input_is_one_sentence(tmp_path, capsys, wrong, said):
+def test_bad_input_gives_one_sentence(tmp_path, capsys, wrong, said):
     assert exit_code(lambda: run_table(TABLE, options(tmp_path, **wrong))) == INPUT
     assert said in capsys.readouterr().err
 
@@ -157,7 +159,7 @@ def test_a_run_with_other_epochs_is_not_mixed_in(done, capsys):
 
 
 @pytest.mark.parametrize("figure", ["dots", "lines", "heatmap", "curves"])
-def test_figures_show_what_is_saved(done, figure):
+def test_figures_show_the_saved_data(done, figure):
     drawn = Table(**{**vars(TABLE), "figure": figure, "x": "x"})
     numbered = [Setting(**{**vars(s), "at": (place + 1,)}) for place, s in enumerate(settings("digits"))]
     if figure == "lines":

@@ -1,4 +1,4 @@
-"""The page on ablations is what is published of the tables, number by number."""
+"""The page on ablations matches the published tables, number by number."""
 
 import json
 import pathlib
@@ -22,17 +22,17 @@ def published():
     return page.read(RESULTS)
 
 
-def test_the_page_is_written_from_the_results(published):
+def test_the_page_matches_the_results(published):
     assert page.write(published, "ablations") == PAGE.read_text(encoding="utf-8")
 
 
-def test_the_figures_are_those_of_the_results(published):
+def test_the_figures_match_the_results(published):
     drawings = page.drawings(published)
     assert {path.name for path in (PAGE.parent / "ablations").iterdir()} == set(drawings)
     for name, image in drawings.items():
         assert f"(ablations/{name})" in PAGE.read_text(encoding="utf-8")
         stored = (PAGE.parent / "ablations" / name).read_bytes()
-        # Another matplotlib draws other bytes of the same figure.
+        # Another matplotlib version writes different bytes for the same figure.
         if f"matplotlib {matplotlib.__version__}<".encode() in stored:
             assert stored == image
 
@@ -56,7 +56,7 @@ def test_other_results_give_another_page(published, tmp_path):
     assert (tmp_path / "other" / f"{name}-{scale}.svg").exists()
 
 
-def test_what_is_no_summary_is_told(tmp_path, capsys):
+def test_other_files_are_reported(tmp_path, capsys):
     assert exit_code(lambda: page.run(page.Options(str(tmp_path)))) == INPUT
     assert "which has no tables" in capsys.readouterr().err
     (tmp_path / "byol_decay-digits.json").write_text('{"table": "another"}')

@@ -1,4 +1,4 @@
-"""Work side by side: each item once, on cores of its own, and an end that is told."""
+"""Parallel work: each item runs once, on its own cores, and failures are reported."""
 
 import os
 import signal
@@ -27,20 +27,20 @@ def die(item):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is not shared out")
-def test_each_item_is_done_once_on_cores_of_its_own():
+def test_each_item_runs_once_on_its_own_cores():
     found = dict(side_by_side(cores_of, range(6), 2))
     assert set(found) == set(range(6))
     one, *others = sorted(set(map(frozenset, found.values())), key=min)
     assert all(not one & other for other in others)
 
 
-def test_what_an_item_raises_is_raised_here():
+def test_an_items_exception_reaches_the_caller():
     with pytest.raises(InputError, match="item is 1"):
         list(side_by_side(refuse, [0, 1, 2], 2))
 
 
 def stop_when_asked(item):
-    """As a run does: it takes the signal itself, saves, and says that it was stopped."""
+    """Like a run: it handles the signal itself, saves, and reports that it was stopped."""
     asked = []
     signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
     if item == 0:
@@ -50,14 +50,14 @@ def stop_when_asked(item):
     raise Interrupted("Stopped at step 4.")
 
 
-def test_who_is_stopped_begins_nothing_else():
-    """One was stopped; the other is asked to, saves, and neither takes what is left."""
+def test_a_stopped_process_starts_no_further_item():
+    """One process was stopped; the other is asked to stop and saves; neither starts another item."""
     begun = time.monotonic()
     with pytest.raises(Interrupted, match="Stopped at step 3"):
         list(side_by_side(stop_when_asked, range(6), 2))
     assert time.monotonic() - begun < 60
 
 
-def test_a_process_that_dies_is_told():
+def test_a_dead_process_is_reported():
     with pytest.raises(Interrupted, match="has ended by itself, with code -9"):
         list(side_by_side(die, [0], 1))

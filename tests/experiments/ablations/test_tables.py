@@ -1,4 +1,4 @@
-"""The tables as they are written: every row is a configuration that can run, beside the figure that the paper has."""
+"""The definitions of the tables: every row is a valid configuration with the paper's figure."""
 
 import dataclasses
 import re
@@ -25,7 +25,7 @@ def test_every_row_is_a_configuration_that_can_run(table, scale):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_each_group_has_one_baseline_and_rows_of_their_own(table, scale):
+def test_each_group_has_one_baseline_and_unique_rows(table, scale):
     rows = applicable(table, SCALES[scale])
     for group in {row.group for row in rows}:
         own = [row for row in rows if row.group == group]
@@ -35,21 +35,21 @@ def test_each_group_has_one_baseline_and_rows_of_their_own(table, scale):
         assert len(set(trained)) == len(trained)
 
 
-def test_what_a_table_says_has_no_figure_of_ours(table):
-    """Its claim and source may quote the paper; a discussion stands beside the figures and repeats none."""
+def test_discussions_contain_no_figures_of_ours(table):
+    """Claim and source may quote the paper's figures; the discussion must not repeat any figures of the table."""
     for text in table.discussion.values():
         assert not re.findall(r"\d+\.\d", re.sub(r"arXiv:\S+", "", text))
 
 
-def test_rows_that_need_colours_are_left_out_of_gray_digits(table):
+def test_rows_that_need_colours_are_skipped_for_gray_digits(table):
     rows = table.settings("digits")
     assert applicable(table, SCALES["digits"]) == [row for row in rows if not row.photographs]
     assert applicable(table, SCALES["cifar10"]) == table.settings("cifar10")
 
 
-@pytest.mark.parametrize("name", ["simclr", "byol", "dino"])
-def test_flags_are_the_scripts(name):
-    """A row's changes as they stand on the page, given to the script, are the same configuration."""
+@pytest.mark.parametrize("name", SCALES["digits"].configs)
+def test_flags_equal_the_commands(name):
+    """A row's flags from the page, passed to the command, give the same configuration."""
     base = SCALES["digits"].configs[name]
     for table in TABLES.values():
         for row in table.settings("digits"):
@@ -57,7 +57,7 @@ def test_flags_are_the_scripts(name):
                 assert parse(["base", *flags(row).split()], {"base": base})[1] == changed(base, row.changes)
 
 
-def test_a_change_that_changes_nothing_is_in_no_folder():
+def test_changes_without_effect_do_not_change_the_folder():
     base = SCALES["digits"].configs["simclr"]
     same = Setting("as it is", {"method.temperature": base.method.temperature})
     assert slug(same, base) == "simclr/base"
@@ -67,7 +67,7 @@ def test_a_change_that_changes_nothing_is_in_no_folder():
         changed(base, {"method.no_field": 1})
 
 
-def test_lengths_and_images_are_those_of_the_options():
+def test_options_set_lengths_and_images():
     table = TABLES["dino_center"]
     runs = grid(table, SCALES["digits"], Options(epochs=3, seeds=2, data="folder:elsewhere"))
     assert len(runs) == 8

@@ -1,4 +1,4 @@
-"""Weights to and from PyTorch's names: there and back bit for bit, the original code's features, torch's own layers; files."""
+"""Conversion to and from PyTorch's names: exact round trips, features of the original code and of torch's layers, files."""
 
 import errno
 import functools
@@ -30,7 +30,7 @@ def shapes(backbone, side=32):
 
 
 def weights(backbone):
-    """Random trees in place of the initial ones, in which zeros and ones would hide a swap."""
+    """Random weights. In initial weights, zeros and ones could hide a swap."""
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(0.15, 0.45, leaf.shape), jnp.float32), shapes(backbone))
 
@@ -50,7 +50,7 @@ def sentence(call, *args, **options):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_there_and_back_is_bit_identical(name, tmp_path):
+def test_export_and_import_are_bit_identical(name, tmp_path):
     backbone = BACKBONES[name]
     trees = weights(backbone)
     tensors = to_torch(backbone, *trees)
@@ -67,7 +67,7 @@ def test_there_and_back_is_bit_identical(name, tmp_path):
         np.testing.assert_array_equal(actual, wanted, err_msg=jax.tree_util.keystr(place))
 
 
-def test_what_is_returned_shares_no_memory():
+def test_returned_arrays_share_no_memory():
     backbone = BACKBONES["patch-resnet"]
     tensors = to_torch(backbone, *weights(backbone))
     params, _ = load(backbone, tensors)
@@ -76,7 +76,7 @@ def test_what_is_returned_shares_no_memory():
     np.testing.assert_array_equal(params["stem_norm"]["scale"], scale)
 
 
-def test_names_are_torchvisions_and_dinos():
+def test_names_equal_torchvisions_and_dinos():
     small = to_torch(BACKBONES["small-bottleneck"], *weights(BACKBONES["small-bottleneck"]))
     assert small["layer2.1.conv3.weight"].shape == (16, 4, 1, 1)
     assert {name for name in small if name.startswith("layer1.0.downsample")} == {
@@ -138,7 +138,7 @@ def test_torchs_own_layers_give_the_same_features(make):
     F = torch.nn.functional
     backbone = make(width=4)
     params, statistics = weights(backbone)
-    # At random scales every block would double the variance: features small enough for an absolute tolerance.
+    # With random scales every block would double the variance. Smaller scales keep the features within an absolute tolerance.
     params = jax.tree.map(lambda leaf: leaf / leaf.shape[2] ** 0.5 if leaf.ndim == 4 else leaf, params)
     state = {name: torch.tensor(array) for name, array in to_torch(backbone, params, statistics).items()}
 
@@ -147,7 +147,7 @@ def test_torchs_own_layers_give_the_same_features(make):
         return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
 
     def norm(x, name):
-        # A strict load, without `num_batches_tracked`, by the layer itself.
+        # The layer loads strictly, without `num_batches_tracked`.
         layer = torch.nn.BatchNorm2d(x.shape[1]).eval()
         layer.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
         return layer(x)
@@ -156,7 +156,7 @@ def test_torchs_own_layers_give_the_same_features(make):
         convs = 2 if make is resnet18 else 3
         y = x
         for i in range(1, convs + 1):
-            # In a bottleneck the 3x3 convolution has the stride, otherwise the first one.
+            # In a bottleneck the 3x3 convolution has the stride; in other blocks the first convolution has it.
             y = norm(conv(y, f"{name}.conv{i}", stride if i == convs - 1 else 1), f"{name}.bn{i}")
             y = F.relu(y) if i < convs else y
         if f"{name}.downsample.0.weight" in state:
@@ -176,7 +176,7 @@ def test_torchs_own_layers_give_the_same_features(make):
     np.testing.assert_allclose(features, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_another_architecture_is_told_by_the_first_few_tensors():
+def test_another_architecture_is_reported_by_its_first_tensors():
     backbone = BACKBONES["patch-resnet"]
     tensors = to_torch(BACKBONES["small-bottleneck"], *weights(BACKBONES["small-bottleneck"]))
     assert sentence(load, backbone, tensors) == (
@@ -191,16 +191,21 @@ def test_another_architecture_is_told_by_the_first_few_tensors():
     assert "ResNet: missing layer1.0.conv1.weight, bn1.running_var; build" in sentence(load, backbone, tensors)
 
 
-def test_two_networks_in_one_file_are_told():
+def test_the_network_that_fits_is_taken_and_two_are_an_error():
     tensors = to_torch(BACKBONES["vit"], *weights(BACKBONES["vit"]))
-    text = sentence(load, BACKBONES["vit"], tensors | {"module.norm.bias": tensors["norm.bias"]})
+    student = {f"student.module.backbone.{name}": array for name, array in tensors.items()}
+    other = {f"teacher.backbone.{name}": array + 1 for name, array in tensors.items()}
+    del other["teacher.backbone.norm.bias"]
+    params, _ = load(BACKBONES["vit"], student | other | {"teacher.dino_head.mlp.0.weight": np.zeros((2, 2))})
+    np.testing.assert_array_equal(params["norm"]["bias"], tensors["norm.bias"])
+    text = sentence(load, BACKBONES["vit"], student | {f"encoder_q.{name}": a for name, a in tensors.items()})
     assert text == (
-        "tensors hold both norm.bias and module.norm.bias, which are the same name without their prefixes; "
+        "tensors hold 2 networks that fit, with the prefixes 'student.module.backbone.' and 'encoder_q.'; "
         "give the tensors of a single network."
     )
 
 
-def test_positions_of_another_grid_tell_the_right_image_size():
+def test_positions_of_another_grid_report_their_image_size():
     vit = BACKBONES["vit"]
     tensors = to_torch(vit, *weights(vit))
     assert sentence(load, vit.clone(image_size=16), tensors) == (
@@ -208,14 +213,14 @@ def test_positions_of_another_grid_tell_the_right_image_size():
         "a grid of 2 x 2, for image_size=8 at patch_size=4; build the backbone with the options of the network "
         "that they come from."
     )
-    # Another size of patches alone: the file's own is in the sentence.
+    # Only the patch size differs: the message has the file's patch size.
     assert "for image_size=8 at patch_size=4" in sentence(load, vit.clone(patch_size=2), tensors)
     assert "grid" not in sentence(load, vit, tensors | {"pos_embed": np.zeros((1, 4, 8), np.float32)})
     assert "grid" not in sentence(load, vit, tensors | {"pos_embed": np.zeros((1, 0, 8), np.float32)})
     assert "grid" not in sentence(load, vit, tensors | {"cls_token": np.zeros((1, 1, 9), np.float32)})
 
 
-def test_trees_of_another_backbone_are_told():
+def test_trees_of_another_backbone_are_input_errors():
     vit, resnet = BACKBONES["vit"], BACKBONES["patch-resnet"]
     params, statistics = weights(resnet)
     assert "params and batch_stats are not those of this ResNet: missing " in sentence(to_torch, resnet, params, {})
@@ -225,14 +230,14 @@ def test_trees_of_another_backbone_are_told():
     text = sentence(from_torch, vit, {}, like_params=other, like_stats={})
     assert text.startswith("like_params and like_stats are not those of this ViT: of another shape pos_embed")
     assert text.endswith("; they must have the structure that networks.init gives for it.")
-    # Patches of 2 x 2 pixels would have twelve channels: the rows alone would not tell.
+    # The number of rows alone cannot reveal this: 2 x 2 patches with twelve channels would give the same.
     assert "pos_embed" in sentence(to_torch, vit.clone(patch_size=2), weights(vit)[0], {})
     text = sentence(to_torch, object(), {}, {})
     assert text == "backbone is of type object; it must be a ResNet or a ViT, because only these have names in torch."
 
 
 @pytest.mark.parametrize("norm", ["group", "none"])
-def test_resnets_without_batch_norm_have_no_names(norm):
+def test_resnets_without_batch_norm_are_input_errors(norm):
     resnet = BACKBONES["patch-resnet"].clone(norm=norm)
     wanted = f"network.norm is {norm}; it must be batch, because only ResNets with BatchNorm have names in torch."
     assert sentence(to_torch, resnet, *weights(resnet)) == wanted
@@ -245,7 +250,7 @@ def stored(path, dtype, shape, data):
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
-def test_files_hold_what_was_given(tmp_path):
+def test_a_file_returns_the_saved_arrays(tmp_path):
     path = tmp_path / "x.safetensors"
     turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
     tensors = {"turned": turned, "count": np.array(3), "mask": np.array([True, False]), "half": np.float16([0.5, 2])}
@@ -264,7 +269,7 @@ def test_files_hold_what_was_given(tmp_path):
     assert os.listdir(tmp_path) == ["x.safetensors"]
 
 
-def test_files_that_cannot_be_read_are_told(tmp_path):
+def test_unreadable_files_are_input_errors(tmp_path):
     path = tmp_path / "x.safetensors"
     assert sentence(load_safetensors, path) == f"{path} cannot be read: No such file or directory."
     assert sentence(load_safetensors, tmp_path) == f"{tmp_path} cannot be read: Is a directory."
@@ -286,7 +291,7 @@ def test_files_that_cannot_be_read_are_told(tmp_path):
     assert sentence(load_safetensors, path).startswith(start)
 
 
-def test_files_that_cannot_be_written_leave_what_was_there(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "x.safetensors"
     save_safetensors(path, {"x": np.ones(2, np.float32)}, {})
     before = path.read_bytes()

@@ -1,18 +1,8 @@
-"""The typed configuration of a run, and the checks that run before anything is compiled.
-
-Every field is a command-line flag. The flag's name follows the nesting: `--optim.lr`, `--method.views.size`. The named
-configurations are in `sslax/recipes`; each method defines its own options in its file in `sslax/methods`.
-"""
+"""The typed configuration of a run."""
 
 import dataclasses
-import importlib.util
 from typing import Any, ClassVar, Literal, Protocol
 
-from sslax import processes
-from sslax.augment import view_sizes
-from sslax.checks import parse_colour
-from sslax.errors import InputError
-from sslax.networks import heads_of, patch_side
 from sslax.processes import DistributedConfig
 
 
@@ -30,7 +20,17 @@ class NetworkConfig:
     """The backbone."""
 
     name: Literal[
-        "resnet18", "resnet34", "resnet50", "patch-resnet", "vit-tiny", "vit-small", "vit-base", "vit-micro"
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "patch-resnet",
+        "vit-tiny",
+        "vit-small",
+        "vit-base",
+        "vit-large",
+        "vit-huge",
+        "vit-giant",
+        "vit-micro",
     ] = "resnet18"
     """Backbone; patch-resnet and vit-micro are small networks for CPUs."""
     stem: Literal["auto", "imagenet", "small", "patch"] = "auto"
@@ -56,6 +56,19 @@ class NetworkConfig:
     otherwise to 1."""
     stem_relu: bool = True
     """Apply a ReLU after the norm of a ResNet's stem; lightly's benchmark on CIFAR-10 does not."""
+    registers: int = 0
+    """Extra learned tokens of a ViT, as in DINOv2 and DINOv3; with registers, [CLS] has no position."""
+    layer_scale: float | None = None
+    """Initial value of a learned factor on each residual branch of a ViT, 1e-5 in DINOv2 and DINOv3; None for no factor."""
+    mlp: Literal["gelu", "swiglu"] | None = None
+    """MLP of a ViT's blocks; None uses the one that belongs to the name: swiglu for vit-giant, gelu for the others."""
+    qkv_bias: bool = True
+    """Bias of queries, keys and values of a ViT; some DINOv3 models have none."""
+    norm_epsilon: float = 1e-6
+    """Epsilon of a ViT's LayerNorms; 1e-5 in DINOv3."""
+    positions: Literal["dino", "size", "antialiased", "rope"] = "dino"
+    """Positions of a ViT: learned and resized for other view sizes as in DINO's code (dino), to the exact grid (size), or as
+    in timm and DINOv2 (antialiased); or rotary, as in DINOv3 (rope)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +85,8 @@ class OptimizerConfig:
     """How the batch size scales the learning rate: none, linear (lr·batch/256) or sqrt (lr·√batch)."""
     warmup_epochs: float = 10.0
     """Epochs of linear warmup."""
+    start_lr: float = 0.0
+    """Learning rate that the warmup starts from; not scaled by the batch."""
     end_lr: float = 0.0
     """Learning rate at the end of the cosine; not scaled by the batch size."""
     warmup: Literal["step", "dino"] = "step"
@@ -89,6 +104,10 @@ class OptimizerConfig:
     """Momentum of SGD and LARS; b1 of AdamW."""
     lr_after_momentum: bool = False
     """LARS only: multiply by the learning rate after the momentum (BYOL) instead of before it (SimCLR)."""
+    trust_coefficient: float = 1e-3
+    """LARS only: η, the length of a step relative to the parameters, at a learning rate of 1."""
+    clip_trust: bool = False
+    """LARS only: use the lower of the learning rate and the tensor's own rate, as LARC does, instead of their product."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,166 +196,3 @@ class Config:
     """Shard the parameters, the optimiser state and the method's state over the devices instead of keeping a copy on each;
     for networks that do not fit otherwise."""
     distributed: DistributedConfig = DistributedConfig()
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """The configuration as JSON values (tuples become lists), with the method's name.
-
-    It leaves out the fields that you may change when you resume a run:
-
-    - `run_dir`, because you may move a run, and `dry_run`, which trains nothing;
-    - `tensorboard`, `knn` and `keep_checkpoints`, which do not affect training;
-    - `feed`, `workers`, `cache`, `remat`, `fsdp` and `distributed`, which adapt the same training to another machine;
-    - `on_nan`, so that a run that stopped can resume with `skip`;
-    - `compilation_cache` and `deterministic`, which change only how XLA compiles the same step.
-    """
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(v) for key, v in value.items()}
-        return [plain(v) for v in value] if isinstance(value, list | tuple) else value
-
-    fields = plain(dataclasses.asdict(config))
-    own = (
-        "run_dir",
-        "dry_run",
-        "tensorboard",
-        "keep_checkpoints",
-        "on_nan",
-        "feed",
-        "workers",
-        "cache",
-        "remat",
-        "knn",
-        "compilation_cache",
-        "deterministic",
-    )
-    for name in (*own, "fsdp", "distributed"):
-        del fields[name]
-    fields["method"] = {"name": config.method.NAME, **fields["method"]}
-    return fields
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """The differences between two configurations from `to_dict`, as text: "optim.lr: 0.1 there, 0.3 here"."""
-    found = []
-    for key in sorted({*old, *new}):
-        before, now = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(now, dict):
-            found += differences(before, now, f"{prefix}{key}.")
-        elif before != now:
-            found.append(f"{prefix}{key}: {before} there, {now} here")
-    return found
-
-
-def _at_least(name: str, value: float, lowest: float) -> None:
-    if not value >= lowest:
-        raise InputError(f"{name} is {value}; it must be at least {lowest}.")
-
-
-def check(config: Config) -> None:
-    """Raise InputError for the first value that cannot work. The check needs neither data nor devices."""
-    _at_least("epochs", config.epochs, 1)
-    _at_least("batch_size", config.batch_size, 2)
-    _at_least("accumulate", config.accumulate, 1)
-    if config.batch_size % config.accumulate:
-        raise InputError(f"accumulate is {config.accumulate}; it must divide batch_size, which is {config.batch_size}.")
-    _at_least("log_every", config.log_every, 1)
-    _at_least("eval_every", config.eval_every, 0)
-    _at_least("checkpoint_every", config.checkpoint_every, 1)
-    _at_least("keep_checkpoints", config.keep_checkpoints, 1)
-    _at_least("workers", config.workers, 0)
-    _at_least("seed", config.seed, 0)
-    _at_least("split_seed", config.split_seed, 0)
-    parse_colour("background", config.background)
-    optional = {name: getattr(config, name) for name in ("limit", "canvas", "steps_per_call")}
-    optional |= {f"network.{name}": getattr(config.network, name) for name in ("width", "depth", "patch_size")}
-    for name, value in optional.items():
-        if value is not None:
-            _at_least(name, value, 1)
-    for k in config.knn:
-        if k not in (1, 20, 200):
-            raise InputError(f"knn has {k}; every number of neighbours must be 1, 20 or 200.")
-    optim = config.optim
-    if not 0 < optim.lr < float("inf"):
-        raise InputError(f"optim.lr is {optim.lr}; it must be a finite number above 0.")
-    if optim.bias_lr is not None and not 0 < optim.bias_lr < float("inf"):
-        raise InputError(f"optim.bias_lr is {optim.bias_lr}; it must be a finite number above 0.")
-    _at_least("optim.weight_decay", optim.weight_decay, 0)
-    _at_least("optim.warmup_epochs", optim.warmup_epochs, 0)
-    _at_least("optim.end_lr", optim.end_lr, 0)
-    if optim.end_weight_decay is not None:
-        _at_least("optim.end_weight_decay", optim.end_weight_decay, 0)
-        if optim.name != "adamw":
-            raise InputError(
-                f"optim.end_weight_decay is {optim.end_weight_decay}; it must be None, because {optim.name} has no schedule "
-                "of the weight decay; only adamw has one."
-            )
-    if optim.warmup_epochs > config.epochs:
-        raise InputError(
-            f"optim.warmup_epochs is {optim.warmup_epochs:g}; it must be at most epochs, which is {config.epochs}."
-        )
-    if not 0 <= optim.momentum < 1:
-        raise InputError(f"optim.momentum is {optim.momentum}; it must lie in [0, 1).")
-    if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
-        raise InputError('tensorboard is True, which needs tensorboardX; run pip install "tensorboardX>=2.6".')
-    if config.compilation_cache == "":
-        raise InputError("compilation_cache is empty; it must be a folder, or off.")
-    config.method.check(config)
-    _check_network(config)
-    processes.check(config.distributed)
-    if config.dry_run and (config.distributed.auto or config.distributed.coordinator):
-        raise InputError("dry_run is True, which runs in a single process; leave out the flags of distributed.")
-
-
-def _check_network(config: Config) -> None:
-    network = config.network
-    if not 0 <= network.drop_path < 1:
-        raise InputError(f"network.drop_path is {network.drop_path}; it must lie in [0, 1).")
-    heads = heads_of(network.name)
-    if heads and network.norm != "batch":
-        raise InputError(
-            f"network.norm is {network.norm}, which is of ResNets; {network.name} has LayerNorms, so it must be left at batch."
-        )
-    if network.norm == "group" and network.initial != "release":
-        raise InputError(
-            f"network.initial is {network.initial}; with network.norm group, which standardises the weights, it must be "
-            "release."
-        )
-    if heads and (network.width or heads) % heads:
-        raise InputError(f"network.width is {network.width}; it must be a multiple of {network.name}'s {heads} heads.")
-    patch = patch_side(network.name, stem=network.stem, patch_size=network.patch_size)
-    for size in view_sizes(config.method.views):
-        if patch and size % patch:
-            name = "size" if size == config.method.views.size else "local_size"
-            raise InputError(f"network.patch_size is {patch}; it must divide method.views.{name}, which is {size}.")
-
-
-def check_against_data(config: Config, *, images: int, canvas: int, devices: int) -> None:
-    """Raise InputError if the configuration does not fit the data or the devices.
-
-    Args:
-      config: a configuration that passed `check`.
-      images: number of training images.
-      canvas: side of the images in memory, in pixels.
-      devices: number of devices that share a batch.
-    """
-    if images < config.batch_size:
-        raise InputError(
-            f"batch_size is {config.batch_size}, but {config.data} has {images} training images; "
-            f"it must be at most {images}."
-        )
-    if config.batch_size % devices:
-        raise InputError(f"batch_size is {config.batch_size}; it must be a multiple of the {devices} devices.")
-    if config.batch_size // config.accumulate % devices:
-        raise InputError(
-            f"accumulate is {config.accumulate}; the micro-batches of {config.batch_size // config.accumulate} images must be "
-            f"a multiple of the {devices} devices."
-        )
-    for name in ("size", "local_size"):
-        size = getattr(config.method.views, name, 0)
-        if size > canvas:
-            raise InputError(
-                f"method.views.{name} is {size}, but the images are {canvas} pixels in memory; "
-                f"it must be at most {canvas}, or canvas must be larger."
-            )

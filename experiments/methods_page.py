@@ -1,0 +1,256 @@
+"""Writes docs/methods.md, how the methods differ and what they cost: `python -m experiments.methods_page`.
+
+The properties are data below; the figures come from the lines that `experiments.methods` wrote.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tyro
+
+from experiments.benchmarks.tables import table
+from sslax.cli import terminal
+from sslax.errors import InputError
+from sslax.files import expanded, write_atomically
+from sslax.methods import METHODS
+
+
+@dataclasses.dataclass(frozen=True)
+class Properties:
+    """How a method works, in the words of its table.
+
+    Attributes:
+      name: the method's own name.
+      paper: first author, year and arXiv number.
+      loss: the loss in one formula.
+      negatives: which negatives it has.
+      target: the network that makes the targets.
+      stop: where the gradient stops.
+      batch: what the batch size changes.
+      prevents: what prevents collapse.
+    """
+
+    name: str
+    paper: str
+    loss: str
+    negatives: str
+    target: str
+    stop: str
+    batch: str
+    prevents: str
+
+
+PROPERTIES = {
+    "simclr": Properties(
+        "SimCLR",
+        "Chen 2020, 2002.05709",
+        "−log softmax of cos(z₁, z₂)/τ over the other 2n−1 views",
+        "all other views of the batch",
+        "none",
+        "nowhere",
+        "larger is better: more negatives",
+        "negatives",
+    ),
+    "byol": Properties(
+        "BYOL",
+        "Grill 2020, 2006.07733",
+        "2 − 2 cos(p₁, t₂), both directions",
+        "none",
+        "moving average",
+        "target",
+        "small batches work, with BatchNorm in the heads",
+        "predictor and moving average",
+    ),
+    "dino": Properties(
+        "DINO",
+        "Caron 2021, 2104.14294",
+        "cross-entropy of softmax(s/τₛ) to softmax((t−c)/τₜ), over crops",
+        "none",
+        "moving average",
+        "teacher",
+        "small batches work",
+        "centring and sharpening",
+    ),
+    "simsiam": Properties(
+        "SimSiam",
+        "Chen & He 2021, 2011.10566",
+        "−cos(p₁, z₂)/2, both directions",
+        "none",
+        "the network itself",
+        "projection",
+        "small batches work, with BatchNorm in the heads",
+        "predictor and stop-gradient",
+    ),
+    "barlow-twins": Properties(
+        "Barlow Twins",
+        "Zbontar 2021, 2103.03230",
+        "Σ(1−cᵢᵢ)² + λ Σ cᵢⱼ², c the cross-correlation",
+        "none",
+        "none",
+        "nowhere",
+        "moderate: correlations are estimated over the batch",
+        "decorrelated features",
+    ),
+    "vicreg": Properties(
+        "VICReg",
+        "Bardes 2022, 2105.04906",
+        "λ mean(z₁−z₂)² + μ hinge(1−std) + ν Σ cov²/d",
+        "none",
+        "none",
+        "nowhere",
+        "moderate: variances are estimated over the batch",
+        "variance and covariance terms",
+    ),
+    "moco-v3": Properties(
+        "MoCo v3",
+        "Chen 2021, 2104.02057",
+        "2τ · −log softmax of cos(q₁, k₂)/τ over the n keys, both directions",
+        "the other keys of the batch, optionally a queue",
+        "moving average",
+        "keys",
+        "larger is better: more negatives, unless a queue holds them",
+        "negatives",
+    ),
+    "swav": Properties(
+        "SwAV",
+        "Caron 2020, 2006.09882",
+        "cross-entropy of softmax(zC/τ) to the other crop's code",
+        "none",
+        "the network itself",
+        "codes",
+        "fewer images than prototypes need a queue",
+        "codes that use all prototypes alike (Sinkhorn-Knopp)",
+    ),
+    "nnclr": Properties(
+        "NNCLR",
+        "Dwibedi 2021, 2104.14548",
+        "−log softmax of cos(nn(z₁), p₂)/τ over the n predictions, both directions",
+        "the other predictions of the batch",
+        "nearest neighbour in a queue",
+        "neighbour",
+        "depends less on it than SimCLR",
+        "negatives",
+    ),
+}
+
+HEAD = """# The methods beside each other
+
+All methods share the backbone, the data and the training loop; they differ in the loss and in what prevents collapse, the
+state in which all images have the same features. z₁ and z₂ are the projections of two views of an image, p the predictions, t
+and k the outputs of a target network, n the batch size. `sslax configs` lists the recipes of each method, and
+[recipes.md](recipes.md) compares each with its source.
+
+To choose: SimCLR and MoCo v3 are the simplest to train and need large batches. BYOL, SimSiam, Barlow Twins and VICReg work with
+small batches and have no negatives. DINO and SwAV also use small crops (multi-crop); DINO is made for ViTs. NNCLR uses
+neighbours as positives and depends less on colour distortions.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The page on the methods."""
+
+    results: tuple[str, ...] = ("results/methods-digits-cpu.jsonl", "results/methods-cifar10-cpu.jsonl")
+    """Files that `experiments.methods` wrote."""
+    page: str = "docs/methods.md"
+    """The page."""
+
+
+def properties_table() -> str:
+    """The properties of all methods."""
+    columns = (
+        "method",
+        "loss",
+        "negatives",
+        "target network",
+        "stop-gradient on",
+        "batch size",
+        "what prevents collapse",
+    )
+    rows = []
+    for name in METHODS:
+        p = PROPERTIES[name]
+        link = f"[{p.name}](https://arxiv.org/abs/{p.paper.split()[-1]})"
+        rows.append((link, p.loss, p.negatives, p.target, p.stop, p.batch, p.prevents))
+    return table(columns, rows).replace("---:", "---")
+
+
+def figures_table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Cost and accuracy of all methods in one file."""
+    first = next(line for line in lines if line["method"] == "simclr")
+    columns = ("method", "ms per step", "time", "memory", "epochs", "kNN k=20", "untrained", "linear", "untrained")
+    rows = []
+    for line in lines:
+        memory = (x["state_bytes"] + (x["temporary_bytes"] or 0) for x in (line, first))
+        ours, simclr = memory
+        accuracies = [
+            f"{100 * line[which][figure]:.1f}" for figure in ("knn20", "linear") for which in ("trained", "untrained")
+        ]
+        rows.append(
+            (
+                PROPERTIES[line["method"]].name,
+                f"{1000 * line['step_seconds']:.0f}",
+                f"{line['step_seconds'] / first['step_seconds']:.2f}",
+                f"{ours / simclr:.2f}",
+                str(line["epochs"]),
+                *accuracies,
+            )
+        )
+    return table(columns, rows)
+
+
+def section(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The figures of one file with what they were measured on."""
+    first = lines[0]
+    raw = first["raw_pixels"]
+    seeds = sorted({line["method"] for line in lines})
+    assert len(seeds) == len(lines), "one line for each method"
+    versions = f"jax {first['versions']['jax']}, optax {first['versions']['optax']}"
+    return (
+        f"### {first['data']}: {first['images']:,} training images\n\n"
+        f"`{first['command']}`\n\n"
+        f"{first['cores']} CPU cores, {versions}, one seed. Raw pixels: kNN {100 * raw['knn20']:.1f}, "
+        f"linear {100 * raw['linear']:.1f}.\n\n{figures_table(lines)}\n"
+    )
+
+
+def page(results: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    """The whole page."""
+    if missing := METHODS.keys() - PROPERTIES.keys():
+        raise InputError(f"experiments/methods_page.py has no properties of {', '.join(sorted(missing))}.")
+    parts = [HEAD, properties_table() + "\n"]
+    if results:
+        parts += [
+            "## The same time for each\n",
+            "Each method trains on the same images with the same network (a patch-resnet of width 32), AdamW at 3e-3 and "
+            f"{results[0][0]['budget']:.0f} to {results[-1][0]['budget']:.0f} seconds of steps; no option is tuned for this. "
+            '"time" and "memory" are those of a step relative to SimCLR\'s; memory is the state and the temporary arrays of '
+            'the compiled step. "untrained" is the network at its start, which differs between methods only by its seed. '
+            "Small runs on small images do not rank the methods; they show that each learns, and what it costs.\n",
+            *map(section, results),
+        ]
+    return "\n".join(parts)
+
+
+def run(options: Options) -> None:
+    """Write the page."""
+    results = []
+    for name in options.results:
+        path = expanded(name)
+        if path.exists():
+            results.append([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+    write_atomically(pathlib.Path(options.page), page(results).encode())
+    terminal.say(f"The page is {options.page}.")
+
+
+def main() -> None:
+    """The command line."""
+    options = tyro.cli(Options, prog="python -m experiments.methods_page")
+    terminal.run_script(lambda: run(options))
+
+
+if __name__ == "__main__":
+    main()
