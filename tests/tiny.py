@@ -8,7 +8,7 @@ import numpy as np
 from sslax.augment import BYOLViews, DINOViews, SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data import Dataset, Split
-from sslax.methods import BYOL, DINO, METHODS, BarlowTwins, SimCLR, SimSiam, VICReg
+from sslax.methods import BYOL, DINO, METHODS, NNCLR, BarlowTwins, MoCoV3, SimCLR, SimSiam, SwAV, VICReg
 from sslax.networks import build_backbone
 
 SIZE = 8
@@ -28,6 +28,30 @@ OPTIONS = {
     "simsiam": SimSiam(views=SimCLRViews.small(SIZE), projector_hidden=16, projector_dim=8, predictor_hidden=4),
     "barlow-twins": BarlowTwins(views=BYOLViews.small(SIZE), projector_hidden=16, projector_dim=8, projector_layers=2),
     "vicreg": VICReg(views=BYOLViews.small(SIZE), projector_hidden=16, projector_dim=8, projector_layers=2),
+    "moco-v3": MoCoV3(
+        views=BYOLViews.small(SIZE),
+        projector_hidden=16,
+        projector_dim=8,
+        predictor_hidden=16,
+        temperature=0.5,
+        queue=32,
+    ),
+    "swav": SwAV(
+        views=DINOViews.small(SIZE, local_crops=1),
+        projector_hidden=16,
+        projector_dim=8,
+        prototypes=12,
+        queue=32,
+        queue_start_epoch=0,
+    ),
+    "nnclr": NNCLR(
+        views=BYOLViews.small(SIZE),
+        projector_hidden=16,
+        projector_dim=8,
+        projector_layers=2,
+        predictor_hidden=16,
+        queue=32,
+    ),
 }
 # DINO on the network of its paper, the others on one with BatchNorm.
 NETWORKS = {"dino": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2)}

@@ -214,6 +214,23 @@ class DINOViews:
         """For images of 32 pixels: local crops with half the side, and no blur."""
         return cls(size=size, local_size=size // 2, local_crops=local_crops, blur=(0.0, 0.0, 0.0))
 
+    @classmethod
+    def swav(cls) -> "DINOViews":
+        """SwAV's crops for ImageNet (`src/multicropdataset.py` of its release): SimCLR's colours in torchvision's way."""
+        return cls(
+            global_area=(0.14, 1.0),
+            local_area=(0.05, 0.14),
+            local_crops=6,
+            interpolation="bilinear",
+            brightness=0.8,
+            contrast=0.8,
+            saturation=0.8,
+            hue=0.2,
+            blur=(0.5, 0.5, 0.5),
+            solarize=(0.0, 0.0),
+            std=(0.228, 0.224, 0.225),
+        )
+
     def branches(self) -> dict[str, Branch]:
         """The ops of each crop, the global ones first."""
         kernel = 2 * math.ceil(3 * self.blur_sigma[1]) + 1

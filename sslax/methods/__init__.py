@@ -4,14 +4,24 @@ from collections.abc import Callable
 from typing import Any
 
 from sslax.methods.barlow_twins import BarlowTwins, barlow_twins
-from sslax.methods.base import Batch, Method, Output, Setup, attention_with, embed_with, project_with, spread
+from sslax.methods.base import (
+    Batch,
+    Method,
+    Output,
+    Setup,
+    attention_with,
+    embed_with,
+    on_backbone,
+    project_with,
+    spread,
+)
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
-from sslax.methods.moco_v3 import MoCoV3
-from sslax.methods.nnclr import NNCLR
+from sslax.methods.moco_v3 import MoCoV3, moco_v3
+from sslax.methods.nnclr import NNCLR, nnclr
 from sslax.methods.simclr import SimCLR, simclr
 from sslax.methods.simsiam import SimSiam, simsiam
-from sslax.methods.swav import SwAV
+from sslax.methods.swav import SwAV, swav
 from sslax.methods.vicreg import VICReg, vicreg
 
 __all__ = [
@@ -34,10 +44,14 @@ __all__ = [
     "byol",
     "dino",
     "embed_with",
+    "moco_v3",
+    "nnclr",
+    "on_backbone",
     "project_with",
     "simclr",
     "simsiam",
     "spread",
+    "swav",
     "vicreg",
 ]
 
@@ -48,4 +62,7 @@ METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     SimSiam.NAME: simsiam,
     BarlowTwins.NAME: barlow_twins,
     VICReg.NAME: vicreg,
+    MoCoV3.NAME: moco_v3,
+    SwAV.NAME: swav,
+    NNCLR.NAME: nnclr,
 }

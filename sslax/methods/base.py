@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from sslax import optim
-from sslax.augment import eval_view
+from sslax.augment import eval_view, make_views
 from sslax.errors import InputError
 from sslax.evaluation import feature_std
 from sslax.networks import ViT, forward, init
@@ -180,6 +180,25 @@ def attention_with(
     return attention
 
 
+def on_backbone(
+    encoder: Any, recipe: Any, evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]], **own: Any
+) -> Method:
+    """A method that trains `encoder`, with views, embeddings and attention maps by the recipe.
+
+    Args:
+      encoder: the backbone, as it is evaluated.
+      recipe: of the views.
+      evaluated: (params, aux) -> the backbone's parameters and BatchNorm statistics.
+      own: the other fields of `Method`.
+    """
+
+    def views(key, images, aspects=None):
+        return make_views(key, images, recipe, aspects=aspects)
+
+    embed, attention = embed_with(encoder, recipe, evaluated), attention_with(encoder, recipe, evaluated)
+    return Method(views=views, embed=embed, attention=attention, evaluated=evaluated, **own)
+
+
 def _evaluation_views(
     recipe: Any, images: UInt8[Array, "n h w 3"] | Float[Array, "n h w 3"], aspects: Float[Array, " n"] | None
 ) -> Float[Array, "n s s 3"]:
@@ -217,3 +236,15 @@ def check_sizes(options: Any, **least: int) -> None:
 def spread(outputs: Float[Array, "n d"]) -> Float[Array, ""]:
     """`feature_std` times √d, without gradient: 1 for directions spread uniformly over the sphere, 0 for constant outputs."""
     return jax.lax.stop_gradient(feature_std(outputs.astype(jnp.float32)) * outputs.shape[-1] ** 0.5)
+
+
+def prototype_use(codes: Float[Array, "... k"]) -> dict[str, Float[Array, ""]]:
+    """How alike the prototypes are used, by the mean of a batch's codes, whose rows sum to 1.
+
+    Returns:
+      `target_largest`, the largest share of the batch that one prototype has; `prototype_usage`, the exponential of the mean
+      code's entropy over K: 1 where all are used alike, 1/K where one takes all.
+    """
+    mean = codes.mean(axis=tuple(range(codes.ndim - 1)))
+    usage = jnp.exp(jax.scipy.special.entr(mean).sum()) / len(mean)
+    return {"target_largest": mean.max(), "prototype_usage": usage}

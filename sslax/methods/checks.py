@@ -22,8 +22,8 @@ def check_options(
     positive: Sequence[str] = (),
     shares: Sequence[str] = (),
 ) -> None:
-    """Raise InputError on options of a method that cannot work. Views, loss_scale and fields of a Literal type are always
-    checked.
+    """Raise InputError on options of a method that cannot work. Views, loss_scale, queue and fields of a Literal type are
+    always checked.
 
     Args:
       options: a method's options, a dataclass.
@@ -48,9 +48,6 @@ def check_options(
     for name, lowest in least.items():
         if not getattr(options, name) >= lowest:
             raise InputError(f"method.{name} is {getattr(options, name)}; it must be at least {lowest}.")
-
-
-def check_queue(queue: int, batch_size: int) -> None:
-    """Raise InputError on a queue that is shorter than a batch: the batch would not fit, and nothing older would be kept."""
-    if queue < batch_size:
-        raise InputError(f"method.queue is {queue}; it must be at least batch_size, which is {batch_size}.")
+    # A batch would not fit, and nothing older would be kept.
+    if 0 < (queue := getattr(options, "queue", 0)) < config.batch_size:
+        raise InputError(f"method.queue is {queue}; it must be at least batch_size, which is {config.batch_size}.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from sslax.augment import SimCLRViews, check_views, make_views
@@ -29,6 +29,7 @@ from sslax.methods.base import (
     scale_gradient,
     spread,
 )
+from sslax.methods.contrast import over_devices
 from sslax.methods.stack import apply_stack, init_stack, interleave
 from sslax.networks import SimCLRProjector, initial_of
 
@@ -149,10 +150,4 @@ def contrast(z1: Float[Array, "n z"], z2: Float[Array, "n z"], options: SimCLR, 
     if options.loss == "margin":
         return margin_triplet(z1, z2, margin=options.margin, normalize=options.normalize, semi_hard=options.semi_hard)
     loss = functools.partial(nt_xent, temperature=options.temperature, normalize=options.normalize)
-    if mesh.size == 1:
-        return loss(z1, z2)
-    # XLA's partitioner would gather the embeddings once per row block; with shard_map they are gathered once.
-    rows = PartitionSpec(mesh.axis_names)
-    return jax.shard_map(
-        functools.partial(loss, axis_name=mesh.axis_names), mesh=mesh, in_specs=(rows, rows), out_specs=rows
-    )(z1, z2)
+    return over_devices(loss, mesh, z1, z2)

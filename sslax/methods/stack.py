@@ -70,7 +70,7 @@ def apply_to_crops(
     networks: Stack,
     params: Mapping[str, PyTree],
     statistics: Mapping[str, PyTree],
-    resolutions: Sequence[Float[Array, "n c _ _ 3"]],
+    resolutions: Sequence[Float[Array, "n _ _ _ 3"]],
     *,
     key: Key[Array, ""] | None = None,
     separate: bool = False,
@@ -101,10 +101,20 @@ def apply_to_crops(
     return {name: jnp.moveaxis(y, 1, 0) for name, y in outputs.items()}, new
 
 
-def crops_by_size(views: Sequence[Float[Array, "n _ _ 3"]], *, large: int = 2) -> list[Float[Array, "n c _ _ 3"]]:
+def crops_by_size(views: Sequence[Float[Array, "n _ _ 3"]], *, large: int = 2) -> list[Float[Array, "n _ _ _ 3"]]:
     """Multi-crop views grouped by resolution: the first `large` of them, then the rest, if any."""
     groups = (views[:large], views[large:])
     return [jnp.stack(group, axis=1) for group in groups if group]
+
+
+def target_of(
+    networks: Stack, params: Mapping[str, PyTree], statistics: Mapping[str, PyTree]
+) -> dict[str, dict[str, PyTree]]:
+    """A target, {"params", "statistics"}, of these networks that starts as a copy of the online ones."""
+    return {
+        "params": {name: params[name] for name in networks},
+        "statistics": {name: statistics[name] for name in networks},
+    }
 
 
 def moving_average(

@@ -14,7 +14,7 @@ from sslax.recipes.byol import BYOL_DIGITS
 # MoCo v3 for a first look, with the views, network and optimiser of byol-digits.
 MOCO_V3_DIGITS = dataclasses.replace(
     BYOL_DIGITS,
-    epochs=75,
+    epochs=50,
     method=MoCoV3(
         views=BYOL_DIGITS.method.views, projector_hidden=256, projector_dim=64, predictor_hidden=256, temperature=0.2
     ),

@@ -14,7 +14,7 @@ from sslax.recipes.byol import BYOL_DIGITS
 # NNCLR for a first look, with the views, network and optimiser of byol-digits.
 NNCLR_DIGITS = dataclasses.replace(
     BYOL_DIGITS,
-    epochs=75,
+    epochs=50,
     method=NNCLR(
         views=BYOL_DIGITS.method.views, projector_hidden=256, projector_dim=64, predictor_hidden=256, queue=1024
     ),

@@ -12,11 +12,15 @@ from sslax.recipes.dino import DINO_DIGITS
 
 # sslax pretrain swav-digits
 #
-# SwAV for a first look: the network and optimiser of byol-digits, the crops of dino-digits.
+# SwAV for a first look: the network and optimiser of byol-digits, the crops of dino-digits. The release's ε of .05 leaves the
+# codes of so few epochs uniform: with it 75 epochs of batches of 256 reached kNN k=20 75.2.
 SWAV_DIGITS = dataclasses.replace(
     BYOL_DIGITS,
-    epochs=75,
-    method=SwAV(views=DINO_DIGITS.method.views, projector_hidden=256, projector_dim=64, prototypes=64),
+    epochs=40,
+    batch_size=128,
+    eval_every=20,
+    checkpoint_every=20,
+    method=SwAV(views=DINO_DIGITS.method.views, projector_hidden=256, projector_dim=64, prototypes=64, epsilon=0.02),
 )
 
 # `SwaVTransform` of lightly at half its strength, without blur: two crops of 32 pixels.

@@ -7,6 +7,7 @@ equal parts is the mean of their gradients. These parts depend on the batch:
   moving average is linear in its input, so this equals the centre of the whole batch exactly.
 - BatchNorm: its statistics are those of the micro-batch, and each micro-batch updates the running statistics in turn.
 - Negatives, and targets assigned over the batch (`Method.crosses`), come from the micro-batch only.
+- A queue takes the rows of one micro-batch after the other, so a later one meets those of an earlier one.
 - Stochastic depth draws different masks than for the whole batch, from the same distribution.
 
 Views are made before the batch is split, so they do not depend on the number of micro-batches.

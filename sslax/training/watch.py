@@ -15,7 +15,14 @@ from jaxtyping import Array, Float
 
 from sslax.evaluation import effective_rank, feature_std
 
-Mode = Literal["uniform output", "one dimension dominating", "constant features", "redundant dimensions", "loss stuck"]
+Mode = Literal[
+    "uniform output",
+    "one dimension dominating",
+    "constant features",
+    "redundant dimensions",
+    "one neighbour",
+    "loss stuck",
+]
 
 # A sign must hold in every line over this many steps, and in at least this many lines.
 WINDOW, LINES = 100, 3
@@ -26,7 +33,7 @@ least .2 and .7."""
 FLAT = 0.02
 """Share of ln K: with a target entropy within FLAT · ln K of ln K and a KL below a tenth of that, the output is uniform."""
 DOMINANT = 0.9
-"""Share of the target in one dimension above which that dimension dominates."""
+"""Share of the target in one dimension, or of a batch with one nearest neighbour, above which it dominates."""
 STUCK = 0.002
 """Share of the chance loss: a loss this close to the chance loss counts as stuck."""
 # The singular values of more rows would take longer than a step.
@@ -119,12 +126,7 @@ def collapse(lines: Sequence[Mapping[str, Any]], *, warmup_steps: int) -> Alarm 
         return len(recent) >= LINES and all(sign(line) for line in recent)
 
     if always(lambda line: line.get("target_largest", 0) > DOMINANT):
-        return Alarm(
-            "one dimension dominating",
-            f"one dimension has {last['target_largest']:.1%} of the target's probability; the target's entropy is "
-            f"{last['target_entropy']:.2g} and the KL {last['kl']:.2g}. Centring the teacher's output prevents this: use "
-            "method.centering and a method.center_momentum of 0.9 to 0.99.",
-        )
+        return Alarm("one dimension dominating", _dominant(last))
     if settled and always(_flat):
         return Alarm(
             "uniform output",
@@ -143,6 +145,12 @@ def collapse(lines: Sequence[Mapping[str, Any]], *, warmup_steps: int) -> Alarm 
                 "1. A predictor and a slowly moving target (decay 0.99 or more), BatchNorm in the heads, a lower optim.lr and "
                 "a longer warmup prevent this.",
             )
+    if always(lambda line: line.get("neighbour_share", 0) > DOMINANT):
+        return Alarm(
+            "one neighbour",
+            f"{last['neighbour_share']:.1%} of the batch have the same nearest neighbour in the queue, so all images have the "
+            "same positive. BatchNorm in the heads, a longer queue, a lower optim.lr and a longer warmup prevent this.",
+        )
     if settled and always(_stuck):
         return Alarm(
             "loss stuck",
@@ -150,6 +158,19 @@ def collapse(lines: Sequence[Mapping[str, Any]], *, warmup_steps: int) -> Alarm 
             "warmup, or views that overlap more.",
         )
     return None
+
+
+def _dominant(line: Mapping[str, Any]) -> str:
+    if "prototype_usage" in line:
+        return (
+            f"one prototype has {line['target_largest']:.1%} of the assignments. Sinkhorn-Knopp, which assigns all prototypes "
+            "equally often, prevents this: use a method.sinkhorn_iterations of 3."
+        )
+    return (
+        f"one dimension has {line['target_largest']:.1%} of the target's probability; the target's entropy is "
+        f"{line['target_entropy']:.2g} and the KL {line['kl']:.2g}. Centring the teacher's output prevents this: use "
+        "method.centering and a method.center_momentum of 0.9 to 0.99."
+    )
 
 
 def _stuck(line: Mapping[str, Any]) -> bool:

@@ -70,7 +70,7 @@ def train(config, data, params, aux, run_key, steps):
             if config.optim.bias_lr is not None and p.ndim < 2:
                 own *= config.optim.bias_lr / config.optim.lr
             new[name] = p if frozen else optimizer(config.optim, p, g, memory[name], own, decay)
-        params = jax.tree.unflatten(jax.tree.structure(params), new.values())
+        params = method.normalized(jax.tree.unflatten(jax.tree.structure(params), new.values()))
 
         ema = method.ema(step, total)
         aux = method.after_update(params, aux, ema)
@@ -178,6 +178,9 @@ class Plain:
 
     def constant(self, name):
         return False
+
+    def normalized(self, params):
+        return params
 
     def ema(self, step, total):
         return None

@@ -117,6 +117,7 @@ def test_no_gradient_reaches_aux(name):
         # The new aux, too: a gradient must not come back through the moving averages.
         return value + sum(jnp.sum(x) for x in jax.tree.leaves(output.aux.get("center", ())))
 
-    by_params, by_aux = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, aux)
+    by_params, by_aux = jax.jit(jax.grad(loss, argnums=(0, 1), allow_int=True))(params, aux)
     assert float(optax.tree.norm(by_params)) > 0
-    assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(by_aux))
+    # A whole number, as the place in a queue, has none.
+    assert all(g.dtype == jax.dtypes.float0 or (np.asarray(g) == 0).all() for g in jax.tree.leaves(by_aux))

@@ -98,6 +98,8 @@ def test_runs_of_both_feeds_accumulate(feed, tmp_path, monkeypatch):
         ("simclr", {}, "the negatives of an image and BatchNorm's statistics (with 4 updates of the running"),
         ("byol", {}, "16: BatchNorm's statistics (with 4 updates of the running averages per step) come from"),
         ("dino", {}, None),
+        ("moco-v3", {}, "the negatives of an image, the keys that enter the queue at once and BatchNorm's statistics"),
+        ("swav", {"sinkhorn_iterations": 0, "queue": 0}, "16: BatchNorm's statistics (with 4 updates of the running"),
         ("dino", {"sinkhorn": 3}, "the targets that Sinkhorn-Knopp assigns come from each micro-batch of 4 images"),
     ],
 )

@@ -33,6 +33,8 @@ def lines(numbers, steps=range(10, 310, 10), **changes):
     [
         (lines(DINO, target_entropy=0.001, kl=1e-5, target_largest=0.999), "one dimension dominating", "centering"),
         (lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4, loss=LN_K), "uniform output", "teacher_temperature"),
+        (lines(HEALTHY, target_largest=0.95, prototype_usage=0.02), "one dimension dominating", "sinkhorn_iterations"),
+        (lines(HEALTHY, neighbour_share=0.97), "one neighbour", "97.0% of the batch"),
         (lines(HEALTHY, feature_std=1e-4), "constant features", "features of all images are nearly the same"),
         (lines(HEALTHY, projection_std=1e-4), "constant features", "projections of all images are nearly the same"),
         (lines(HEALTHY, loss=LN_K + 1e-4), "loss stuck", "5.545"),
@@ -54,6 +56,8 @@ def test_each_mode_is_named(numbers, mode, said):
         lines(HEALTHY),
         lines(DINO),
         lines(TERMS),
+        lines(HEALTHY, target_largest=0.02, prototype_usage=0.99),
+        lines(HEALTHY, neighbour_share=0.3),
         # Sharp targets over many dimensions are normal for DINO.
         lines(DINO, target_entropy=0.01),
         # A nearly uniform target that still distinguishes images is normal at the start of a run.
