@@ -7,7 +7,7 @@ from tests import compilation
 
 # Set before jax starts: several devices, so that sharding is tested on a machine without accelerators.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = f"{compilation.FLAGS} {os.environ.get('XLA_FLAGS', '')}"
+os.environ["XLA_FLAGS"] = f"{compilation.flags(8)} {os.environ.get('XLA_FLAGS', '')}"
 
 import hypothesis
 import jax
@@ -21,7 +21,7 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compiled programs are cached, for the other test process and for the next run.
-jax.config.update("jax_compilation_cache_dir", str(_ROOT / ".cache" / "jax"))
+jax.config.update("jax_compilation_cache_dir", str(compilation.CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 # The default number of examples of a property test: few and the same in every run, or, with `--hypothesis-profile soak`,
@@ -43,10 +43,16 @@ install_import_hook(
 _LONG = (
     "test_devices",
     "test_methods",
-    "test_adding_a_method",
+    "test_pretrain",
+    "test_reference",
+    "test_source_options",
+    "test_collectives",
+    "test_flops",
     "test_engine",
     "test_evaluate",
-    "test_soak",
+    "test_nonfinite",
+    "test_extension",
+    "test_stops",
     "test_training",
 )
 

@@ -1,6 +1,7 @@
 """A run small enough to train in a test: noise images of two classes, and a network with a few thousand parameters."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -8,8 +9,12 @@ import numpy as np
 from sslax.augment import BYOLViews, DINOViews, SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data import Dataset, Split
+from sslax.evaluation import linear_probe
 from sslax.methods import BYOL, DINO, METHODS, NNCLR, BarlowTwins, MoCoV3, SimCLR, SimSiam, SwAV, VICReg
 from sslax.networks import build_backbone
+from sslax.training import Built, Embedder, Programs, build, compile_steps, compile_update, make_step, make_update
+from sslax.training.nonfinite import guarded
+from sslax.training.state import initial_state
 
 SIZE = 8
 
@@ -86,6 +91,27 @@ def dataset(n: int = 64, labelled: bool = True) -> Dataset:
     return Dataset("tiny", split(n), split(32), ("a", "b") if labelled else (), ())
 
 
+@functools.cache
+def built(config: Config) -> Built:
+    """`build` for `dataset()`, with programs: runs of one configuration are then traced and compiled once."""
+    return with_programs(config, build(config, dataset()))
+
+
+def with_programs(config: Config, built: Built) -> Built:
+    """What `fit` would compile for itself in every run, which takes longer than to train so little."""
+    assert (config.accumulate, config.steps_per_call, config.fsdp) == (1, None, False)
+    take = make_step(
+        built.method, built.tx, built.mesh, batch_size=config.batch_size, steps_per_epoch=built.steps_per_epoch
+    )
+    programs = Programs(
+        initial_state(built.method, built.tx, built.image_shape, built.mesh),
+        compile_steps(guarded(take, config.on_nan), built.mesh),
+        compile_update(guarded(make_update(built.method, built.tx), config.on_nan), built.mesh),
+        Embedder(built.method, built.mesh),
+    )
+    return built._replace(programs=programs)
+
+
 def backbone(name: str):
     """The network that `config(name)` trains, without its stochastic depth."""
     network = config(name).network
@@ -97,6 +123,18 @@ def backbone(name: str):
         patch_size=network.patch_size,
         drop_path=0.0,
     )
+
+
+def views(method, n: int = 16):
+    """Noise in the place of a method's views, which take as long to compile as its loss."""
+    shapes = jax.eval_shape(method.views, jax.random.key(1), dataset().train.images[:n])
+    rng = np.random.default_rng(0)
+    return jax.device_put(jax.tree.map(lambda x: rng.random(x.shape, np.float32), shapes))
+
+
+def short_probe(*arguments, **options):
+    """`linear_probe` in its place where its figures do not matter: its thousands of steps outlast a tiny run."""
+    return linear_probe(*arguments, **options | {"steps": 20})
 
 
 def start(method, seed: int = 0):

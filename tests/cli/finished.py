@@ -30,9 +30,10 @@ def make(path, name="simclr", **changes):
     rng = np.random.default_rng(0)
 
     def noise(x):
+        if not np.issubdtype(x.dtype, np.floating):
+            return x
         # Positive, because some leaves are variances.
-        moved = x + rng.uniform(0, 0.2, x.shape).astype(x.dtype) if np.issubdtype(x.dtype, np.floating) else x
-        return jax.device_put(moved, x.sharding)
+        return jax.device_put(np.asarray(x) + rng.uniform(0, 0.2, x.shape).astype(x.dtype), x.sharding)
 
     state = state._replace(params=jax.tree.map(noise, state.params), aux=jax.tree.map(noise, state.aux))
     checkpoints = Checkpoints(run.checkpoints)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -15,10 +14,9 @@ from PIL import Image
 import sslax
 from sslax.cli import embed, search, terminal
 from sslax.data import open_dataset
+from tests import compilation
 from tests.cli import finished
 from tests.data.photographs import encoded, scene
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -313,14 +311,13 @@ def test_a_full_disk_is_one_sentence_and_the_work_can_resume(run_dir, tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["f.npz"]
 
 
-def test_ctrl_c_in_a_separate_process_saves_and_resumes(run_dir, tmp_path):
+def test_ctrl_c_in_a_separate_process_saves_and_resumes(run_dir, tmp_path, monkeypatch, capsys):
     # Enough images that the signal arrives before the last one.
     folder = photos(tmp_path / "photos", count=1, shape=(160, 160))
     for name in ("cat", "dog"):
         for i in range(1, 1000):
             os.link(folder / name / "000.png", folder / name / f"{i:03d}.png")
-    environment = {**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax")}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment = compilation.environment()
     command = [sys.executable, "-m", "sslax", "embed", str(run_dir), "--data", f"folder:{folder}"]
     command += ["--out", str(tmp_path / "f.npz")]
     # A test suite started in the background ignores SIGINT, and child processes would inherit that.
@@ -341,7 +338,8 @@ def test_ctrl_c_in_a_separate_process_saves_and_resumes(run_dir, tmp_path):
     assert "Traceback" not in said
     assert not (tmp_path / "f.npz").exists()
     done = len(list(tmp_path.glob("f.npz.partial/chunk-*.npy")))
-    again = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=120)
-    assert again.returncode == 0, again.stderr
-    assert f"Going on after {500 * done:,} of 2,000 images." in again.stdout
+    # As many images at a time as that process took.
+    monkeypatch.undo()
+    assert run(run_dir, tmp_path / "f.npz", data=f"folder:{folder}") == terminal.DONE
+    assert f"Going on after {500 * done:,} of 2,000 images." in capsys.readouterr().out
     assert contents(tmp_path / "f.npz")["features"].shape[0] == 2000

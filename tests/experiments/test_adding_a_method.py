@@ -1,5 +1,6 @@
 """docs/adding-a-method.md, followed literally: the page's program trains on digits, stops and resumes."""
 
+import importlib.util
 import json
 import pathlib
 import re
@@ -8,8 +9,13 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "adding-a-method.md"
+from sslax.cli import terminal
+from sslax.cli.pretrain import pretrain
+from sslax.methods import METHODS
+from sslax.training import quality
+from tests import compilation, tiny
+
+PAGE = compilation.ROOT / "docs" / "adding-a-method.md"
 FLAGS = ["--epochs", "2", "--network.width", "4", "--eval-every", "0", "--optim.warmup-epochs", "1", "--log-every", "5"]
 
 
@@ -21,29 +27,23 @@ def program(tmp_path_factory):
     return path
 
 
-def run(program, *flags):
-    return subprocess.run(
-        [sys.executable, str(program), *flags],
-        cwd=program.parent,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(pathlib.Path.home()),
-            "PYTHONPATH": str(ROOT),
-            "JAX_PLATFORMS": "cpu",
-            # Otherwise two thirds of the time goes to optimising programs that run for only ten steps.
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
-            "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@pytest.fixture
+def configs(program, monkeypatch):
+    """The page's configurations. Its method stays in the table until the test ends."""
+    monkeypatch.setitem(METHODS, "dcl", None)
+    monkeypatch.chdir(program.parent)
+    monkeypatch.setattr(quality, "linear_probe", tiny.short_probe)
+    spec = importlib.util.spec_from_file_location("dcl", program)
+    module = importlib.util.module_from_spec(spec)
+    # The command line reads the types of the options from the module of this name.
+    monkeypatch.setitem(sys.modules, "dcl", module)
+    spec.loader.exec_module(module)
+    return module.CONFIGS
 
 
-def test_the_pages_method_trains_and_resumes(program):
-    first = run(program, *FLAGS)
-    assert first.returncode == 0, first.stderr
-    folder = program.parent / "runs" / "dcl-digits"
+def test_the_pages_method_trains_and_resumes(configs, capsys):
+    assert terminal.exit_code(lambda: pretrain(FLAGS, configs)) == terminal.DONE
+    folder = pathlib.Path("runs/dcl-digits")
     config = json.loads((folder / "config.json").read_text())
     assert config["method"]["name"] == "dcl"
     assert set(json.loads((folder / "result.json").read_text())) == {"raw_pixels", "untrained", "pretrained"}
@@ -55,13 +55,21 @@ def test_the_pages_method_trains_and_resumes(program):
 
     # As if it had died just before its end: finished steps are not repeated.
     (folder / "result.json").unlink()
-    again = run(program, *FLAGS)
-    assert again.returncode == 0, again.stderr
-    assert "Going on from step 10 of 10" in again.stdout
+    assert terminal.exit_code(lambda: pretrain(FLAGS, configs)) == terminal.DONE
+    assert "Going on from step 10 of 10" in capsys.readouterr().out
 
 
 def test_a_wrong_flag_gives_one_sentence(program):
-    wrong = run(program, "--method.views.flip", "2", "--run-dir", "other")
+    """The script in a separate process."""
+    wrong = subprocess.run(
+        [sys.executable, str(program), "--method.views.flip", "2", "--run-dir", "other"],
+        cwd=program.parent,
+        env=compilation.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert wrong.returncode == 2
     assert "method.views.flip is 2.0; it must be a probability in [0, 1]." in wrong.stderr
     assert "Traceback" not in wrong.stderr

@@ -1,7 +1,6 @@
 """A run killed while it writes a checkpoint gives the same result as an uninterrupted run; a difference is detected."""
 
 import json
-import pathlib
 
 import jax
 import pytest
@@ -10,15 +9,14 @@ import sslax
 from experiments import soak
 from sslax.cli import terminal
 from sslax.runs.checkpoints import Checkpoints
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests import compilation
 
 
 @pytest.mark.slow
 def test_one_run_killed_and_resumed(tmp_path, monkeypatch, capsys):
     # One device and unoptimised programs, for both runs.
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+    for name, value in compilation.environment().items():
+        monkeypatch.setenv(name, value)
     out = tmp_path / "soak"
     assert soak.run(soak.Options(runs=1, kills=1, out=str(out)))
     summary = json.loads((out / "soak.json").read_text())

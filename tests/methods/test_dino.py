@@ -62,7 +62,7 @@ def test_without_centring_the_centre_is_not_used():
             devices=jax.devices()[:1],
         )
         params, aux = tiny.start(b.method)
-        views = jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
+        views = tiny.views(b.method)
         fill = [{**aux, "center": jnp.linspace(0, x, 24)} for x in (0.0, 1.0)]
         function = jax.jit(b.method.loss)
         return [float(function(params, aux, Batch(views), jax.random.key(2), 0)[0]) for aux in fill]

@@ -37,7 +37,7 @@ def built(devices=1, **options):
 
 @pytest.fixture(scope="module")
 def views():
-    return jax.jit(built().method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
+    return tiny.views(built().method)
 
 
 @pytest.fixture(scope="module", params=VARIANTS)

@@ -37,7 +37,7 @@ def start():
     """Parameters, statistics and views that all options share."""
     b = built()
     params, aux = tiny.start(b.method)
-    return params, aux, jax.jit(b.method.views)(jax.random.key(1), tiny.dataset().train.images[:16])
+    return params, aux, tiny.views(b.method)
 
 
 def evaluated(b, start):
@@ -51,7 +51,12 @@ def evaluated(b, start):
 
 def projections(start):
     """The head's outputs in training, of both views in one batch."""
-    params, aux, (view1, view2) = start
+    return _projections(*start)
+
+
+@jax.jit
+def _projections(params, aux, views):
+    view1, view2 = views
     x = jnp.stack([view1, view2], axis=1).reshape(-1, *view1.shape[1:])
     h, _ = forward(tiny.backbone("simclr"), params["encoder"], aux["encoder"], x, train=True)
     head = SimCLRProjector(layers=2, features=8)

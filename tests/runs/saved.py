@@ -1,6 +1,7 @@
 """A run whose checkpoints need no training, and the state from which a run in its folder would resume."""
 
 import jax
+import numpy as np
 
 from sslax.config import to_dict
 from sslax.runs import RunDir
@@ -15,7 +16,7 @@ STEPS = (4, 8, 12)
 
 def moved(state, step):
     """A different state with the same shapes."""
-    scaled = jax.tree.map(lambda x: jax.device_put(x * step, x.sharding), state.params)
+    scaled = jax.tree.map(lambda x: jax.device_put(np.asarray(x) * np.float32(step), x.sharding), state.params)
     return state._replace(step=state.step + step, params=scaled)
 
 

@@ -15,10 +15,8 @@ import pytest
 import sslax
 from sslax.errors import InputError
 from sslax.training import DamagedCheckpoint, build, start_state
-from tests import tiny
+from tests import compilation, tiny
 from tests.runs.saved import data_file, goes_on, make
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 FORBIDDEN = {
     "a folder": lambda folder: (folder / "12").chmod(0),
@@ -31,6 +29,7 @@ FORBIDDEN = {
 def test_loading_skips_unreadable_checkpoints_and_resuming_stops_with_an_error():
     if os.getuid() != 0:
         pytest.skip("permissions are tried as the user nobody, which only root can become")
+    here = {"cwd": compilation.ROOT, "env": compilation.environment()}
     # Not in pytest's folder, which only root can read.
     with tempfile.TemporaryDirectory() as place:
         place = pathlib.Path(place)
@@ -40,9 +39,8 @@ def test_loading_skips_unreadable_checkpoints_and_resuming_stops_with_an_error()
             shutil.copytree(place / "whole", place / case)
         for case, forbid in FORBIDDEN.items():
             forbid(place / case / "checkpoints")
-        environment = {**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax")}
         command = [sys.executable, "-m", "tests.runs.test_permissions", *(str(place / case) for case in FORBIDDEN)]
-        tried = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        tried = subprocess.run(command, **here, capture_output=True, text=True, check=False)
     assert tried.returncode == 0, tried.stderr
     said = json.loads(tried.stdout)
     for case in ("a folder", "a file", "the digest"):

@@ -1,8 +1,6 @@
 """Any number of devices and processes gives one device's results; run slow tests with `python -m pytest -m slow`."""
 
 import json
-import os
-import pathlib
 import re
 import socket
 import subprocess
@@ -16,22 +14,15 @@ from sslax.config import OptimizerConfig
 from sslax.data.feed import epoch_order, resident
 from sslax.methods import METHODS
 from sslax.training import build, compile_steps, make_step, start_state
-from tests import tiny
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests import compilation, tiny
 
 
 def begin(folder, devices, *arguments):
     """`tests.training.devices` in a process with this number of devices."""
-    environment = os.environ | {
-        "JAX_ENABLE_X64": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.0",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0",
-    }
+    environment = compilation.environment(devices, JAX_ENABLE_X64="1")
     command = [sys.executable, "-m", "tests.training.devices", str(folder), *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+    return subprocess.Popen(command, cwd=compilation.ROOT, env=environment, **pipes)
 
 
 def begin_two(folder, *arguments):

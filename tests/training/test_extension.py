@@ -10,7 +10,7 @@ from sslax.cli import terminal
 from sslax.config import to_dict
 from sslax.errors import InputError
 from sslax.runs import RunDir
-from sslax.training import Interrupted, build, fit
+from sslax.training import Interrupted, fit
 from tests import tiny
 from tests.training.test_training import same
 
@@ -22,8 +22,7 @@ def config(epochs, **changes):
 
 def train(path, config, follow=lambda line: None):
     run = RunDir(path, to_dict(config), extendable=True)
-    data = tiny.dataset()
-    return fit(config, build(config, data), data, run, follow=follow), run
+    return fit(config, tiny.built(config), tiny.dataset(), run, follow=follow), run
 
 
 def lines(run):

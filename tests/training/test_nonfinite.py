@@ -1,6 +1,7 @@
 """A non-finite loss is detected, reported and never saved; or its step is skipped, counted and has no effect."""
 
 import dataclasses
+import functools
 import signal
 from contextlib import contextmanager
 
@@ -35,10 +36,16 @@ def built_with(config, data, bad=None):
     return built._replace(method=built.method._replace(loss=loss))
 
 
+@functools.cache
+def failing(config):
+    """The parts of a run whose loss is no number at step BAD, and its programs."""
+    return tiny.with_programs(config, built_with(config, tiny.dataset()))
+
+
 def train(path, config, follow=lambda line: None):
     data = tiny.dataset()
     run = RunDir(path, to_dict(config))
-    return fit(config, built_with(config, data), data, run, follow=follow), run
+    return fit(config, failing(config), data, run, follow=follow), run
 
 
 def config(**changes):
@@ -150,8 +157,9 @@ def test_runs_of_both_feeds_skip(feed, tmp_path, monkeypatch):
         raise Reached(on_nan)
 
     monkeypatch.setattr(loop, "guarded", reached)
+    own, data = config(on_nan="skip", feed=feed), tiny.dataset()
     with pytest.raises(Reached, match="skip"):
-        train(tmp_path / "run", config(on_nan="skip", feed=feed))
+        fit(own, build(own, data), data, RunDir(tmp_path / "run", to_dict(own)))
 
 
 def test_stop_adds_only_a_few_numbers_to_the_program():

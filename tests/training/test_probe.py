@@ -78,7 +78,7 @@ def test_it_is_resumed_with_the_run(tmp_path):
         if line.get("step") == 6:
             signal.raise_signal(signal.SIGINT)
 
-    data, built = tiny.dataset(), build(ON, tiny.dataset())
+    data, built = tiny.dataset(), tiny.built(ON)
     straight = RunDir(tmp_path / "straight", to_dict(ON))
     fit(ON, built, data, straight)
     with pytest.raises(Interrupted):

@@ -29,7 +29,7 @@ def config():
 
 def train(path, follow=lambda line: None, built=None):
     run, data = RunDir(path, to_dict(config())), tiny.dataset()
-    return fit(config(), built or build(config(), data), data, run, follow=follow), run
+    return fit(config(), built or tiny.built(config()), data, run, follow=follow), run
 
 
 def lines(run):

@@ -18,10 +18,9 @@ from tests import tiny
 
 
 def train(path, config, follow=lambda line: None, data=None):
-    data = data or tiny.dataset()
     run = RunDir(path, to_dict(config))
-    built = build(config, data)
-    return fit(config, built, data, run, follow=follow), run
+    built = tiny.built(config) if data is None else build(config, data)
+    return fit(config, built, data or tiny.dataset(), run, follow=follow), run
 
 
 def same(a, b):
@@ -119,7 +118,7 @@ def test_one_program_runs_any_number_of_steps(tmp_path, caplog):
         sys.modules["sslax.evaluation.knn"]._scores.clear_cache()
         with jax.log_compiles():
             config = tiny.config(steps_per_call=count, optim=optimizer, epochs=1, log_every=3, eval_every=1)
-            runs.append(train(tmp_path / str(count), config))
+            runs.append(train(tmp_path / str(count), config, data=tiny.dataset()))
         assert compiled(caplog, "run") == 1
         assert compiled(caplog, "_scores") == 1
     (one, one_run), (three, three_run) = runs

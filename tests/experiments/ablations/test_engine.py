@@ -15,7 +15,8 @@ from experiments.ablations.table import Setting, Table
 from sslax.cli.terminal import DONE, INPUT, INTERRUPTED, exit_code
 from sslax.errors import InputError
 from sslax.runs.run_dir import facts
-from sslax.training import NonFinite
+from sslax.training import NonFinite, quality
+from tests import tiny
 
 TINY = {"limit": 64, "batch_size": 32, "network.width": 4, "log_every": 1}
 
@@ -48,6 +49,13 @@ def options(folder, **more):
 
 def lines(folder):
     return {path: path.read_text() for path in sorted(pathlib.Path(folder).rglob("metrics.jsonl"))}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_probe():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quality, "linear_probe", tiny.short_probe)
+        yield
 
 
 @pytest.fixture(scope="module")
