@@ -101,6 +101,10 @@ def connect(options: DistributedConfig) -> None:
         what = "distributed.auto is True" if options.auto else f"distributed.coordinator is {options.coordinator}"
         said = " ".join(str(error).split()).rstrip(".")[:200]
         raise InputError(f"{what}, but the processes did not find each other ({said}).") from error
+    if several() and jax.default_backend() == "cpu":
+        # On CPU jax's keys differ from process to process and the first alone writes, so it alone would find its programs.
+        # It would then wait for the others in the first step, and gloo gives them up while they still compile.
+        jax.config.update("jax_enable_compilation_cache", False)
 
 
 def several() -> bool:
