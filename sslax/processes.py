@@ -107,6 +107,10 @@ def connect(options: DistributedConfig) -> None:
             f"{what}, but the processes could not connect to each other ({said}); every process must be able to reach the "
             "coordinator."
         ) from error
+    if several() and jax.default_backend() == "cpu":
+        # On CPU jax's cache keys differ between processes and only the first process writes, so only it would find its
+        # programs. It would then wait for the others in the first step, and gloo times out while they still compile.
+        jax.config.update("jax_enable_compilation_cache", False)
 
 
 def several() -> bool:

@@ -62,6 +62,19 @@ def test_a_missing_cluster_environment_is_an_input_error(monkeypatch):
         processes.connect(DistributedConfig(auto=True))
 
 
+@pytest.mark.parametrize(("backend", "kept"), [("cpu", False), ("gpu", True)])
+def test_several_processes_on_cpu_compile_at_the_same_time(monkeypatch, backend, kept):
+    """None of them finds its programs in the cache, where only the first would."""
+    updates = {}
+    monkeypatch.setattr(processes.jax.distributed, "initialize", lambda *args, **rest: None)
+    monkeypatch.setattr(processes.jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(processes.jax.config, "update", updates.__setitem__)
+    monkeypatch.setattr(processes, "several", lambda: True)
+    processes.connect(DistributedConfig("host:1", 2, 0))
+    assert ("jax_enable_compilation_cache" not in updates) == kept
+    assert kept or updates["jax_enable_compilation_cache"] is False
+
+
 def test_a_single_process_returns_its_own_values():
     processes.connect(DistributedConfig())
     processes.together("nobody else")
