@@ -73,7 +73,7 @@ def test_wrong_output_paths_are_input_errors(run_dir, tmp_path, capsys):
     assert f"no folder {tmp_path / 'none'}" in fails(
         capsys, run=str(run_dir), out=str(tmp_path / "none" / "w.safetensors")
     )
-    assert "not a run" in fails(capsys, run=str(tmp_path), out=str(tmp_path / "w.safetensors"))
+    assert "is not a run" in fails(capsys, run=str(tmp_path), out=str(tmp_path / "w.safetensors"))
 
 
 def test_a_network_without_torch_names_is_an_input_error(tmp_path, capsys):
