@@ -43,6 +43,8 @@ KEPT = (
     "invariance",
     "variance",
     "covariance",
+    "prototype_usage",
+    "neighbour_share",
 )
 
 
@@ -79,6 +81,10 @@ def broken() -> dict[str, tuple[Config, str]]:
         "SimSiam without predictor": (changed(simsiam, predictor_hidden=0), "constant features"),
         "Barlow Twins, λ = 0": (changed(barlow_twins, off_diagonal=0.0), "redundant dimensions"),
         "VICReg without variance": (changed(vicreg, variance=0.0), "constant features"),
+        "SwAV without Sinkhorn-Knopp": (
+            changed(CONFIGS["swav-digits"], sinkhorn_iterations=0),
+            "one dimension dominating",
+        ),
     }
 
 

@@ -12,6 +12,8 @@ from sslax.recipes.byol import BYOL_DIGITS
 # sslax pretrain nnclr-digits
 #
 # NNCLR for a first look, with the views, network and optimiser of byol-digits.
+# Result: linear 93.9 against 64.6 untrained and 95.0 raw, kNN k=20 91.9 against 59.6 and 97.2.
+# Three seeds of split and run: linear 96.0 against 67.0 and 96.3 (results/nnclr-digits-seeds.json).
 NNCLR_DIGITS = dataclasses.replace(
     BYOL_DIGITS,
     epochs=50,

@@ -14,6 +14,8 @@ from sslax.recipes.dino import DINO_DIGITS
 #
 # SwAV for a first look: the network and optimiser of byol-digits, the crops of dino-digits. The release's ε of .05 leaves the
 # codes of so few epochs uniform: with it 75 epochs of batches of 256 reached kNN k=20 75.2.
+# Result: linear 97.2 against 69.4 untrained and 95.0 raw, kNN k=20 96.4 against 65.2 and 97.2.
+# Three seeds of split and run: linear 96.8 against 71.3 and 96.3 (results/swav-digits-seeds.json).
 SWAV_DIGITS = dataclasses.replace(
     BYOL_DIGITS,
     epochs=40,

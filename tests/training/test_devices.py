@@ -126,7 +126,8 @@ def test_each_of_fifty_steps_in_float32(name):
             results[devices] = float(metrics["loss"]), jax.tree.map(np.asarray, parts)
             state = new if devices == 1 else state
         for devices in (2, 4, 8):
-            np.testing.assert_allclose(results[devices][0], results[1][0], rtol=1e-5)
+            # A mean of cosines, as SimSiam's loss, may be as good as 0.
+            np.testing.assert_allclose(results[devices][0], results[1][0], rtol=1e-5, atol=1e-6)
             for part, tree in results[1][1].items():
                 largest = max(np.abs(x).max() for x in jax.tree.leaves(tree))
                 for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(results[devices][1][part]), strict=True):
