@@ -12,8 +12,8 @@ from sslax.recipes.simclr import SIMCLR_DIGITS
 # sslax pretrain simsiam-digits
 #
 # SimSiam for a first look, with SimCLR's views, network and optimiser for the digits.
-# Cost and result: 165 s of processor time for the whole command, on two CPU cores that other work shared; linear 96.7 against 65.2
-# untrained and 95.0 raw, kNN k=20 94.4 against 59.1 and 97.2.
+# Cost: 165 s of processor time for the whole command, on two CPU cores that other work shared.
+# Result: linear 96.7 against 65.2 untrained and 95.0 raw, kNN k=20 94.4 against 59.1 and 97.2.
 # Three seeds of split and run: linear 97.5 against 66.8 and 96.3 (results/simsiam-digits-seeds.json).
 SIMSIAM_DIGITS = dataclasses.replace(
     SIMCLR_DIGITS,

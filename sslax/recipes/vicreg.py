@@ -12,8 +12,8 @@ from sslax.recipes.byol import BYOL_DIGITS
 # sslax pretrain vicreg-digits
 #
 # VICReg for a first look, with BYOL's views, network and optimiser for the digits.
-# Cost and result: 158 s of processor time for the whole command, on two CPU cores that other work shared; linear 97.2 against 65.2
-# untrained and 95.0 raw, kNN k=20 97.5 against 59.1 and 97.2.
+# Cost: 158 s of processor time for the whole command, on two CPU cores that other work shared.
+# Result: linear 97.2 against 65.2 untrained and 95.0 raw, kNN k=20 97.5 against 59.1 and 97.2.
 # Three seeds of split and run: linear 98.0 against 66.8 and 96.3 (results/vicreg-digits-seeds.json).
 VICREG_DIGITS = dataclasses.replace(
     BYOL_DIGITS,
