@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import jax
 
-from sslax.augment import BYOLViews, check_views, make_views
+from sslax.augment import BYOLViews, check_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import barlow_twins_terms
@@ -19,10 +19,9 @@ from sslax.methods.base import (
     Method,
     Output,
     Setup,
-    attention_with,
     check_loss_scale,
     check_sizes,
-    embed_with,
+    on_backbone,
     project_with,
     scale_gradient,
     spread,
@@ -77,9 +76,6 @@ def barlow_twins(options: BarlowTwins, setup: Setup) -> Method:
     def init_networks(key, image_shape):
         return init_stack(setup, {"projector": projector}, key, image_shape)
 
-    def views(key, images, aspects=None):
-        return make_views(key, images, options.views, aspects=aspects)
-
     def loss(params, aux, batch: Batch, key, step):
         # Each view has BatchNorm statistics of its own, as in the release, which runs one forward for each view.
         out, new_aux = apply_stack(stack, params, aux, interleave(batch.views), views=2, key=key)
@@ -100,13 +96,12 @@ def barlow_twins(options: BarlowTwins, setup: Setup) -> Method:
     def projected(params, aux):
         return params["projector"], aux["projector"]
 
-    return Method(
+    return on_backbone(
+        encoder,
+        options.views,
+        evaluated,
         init=init_networks,
-        views=views,
         loss=loss,
-        embed=embed_with(encoder, options.views, evaluated),
-        evaluated=evaluated,
-        attention=attention_with(encoder, options.views, evaluated),
         crosses="the correlations of the projections",
         project=project_with(encoder, projector, options.views, evaluated, projected),
     )

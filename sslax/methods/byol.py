@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sslax.augment import BYOLViews, check_views, make_views
+from sslax.augment import BYOLViews, check_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import byol as byol_loss
@@ -23,10 +23,9 @@ from sslax.methods.base import (
     Method,
     Output,
     Setup,
-    attention_with,
     check_loss_scale,
     ema_schedule,
-    embed_with,
+    on_backbone,
     scale_gradient,
     spread,
 )
@@ -150,9 +149,6 @@ def byol(options: BYOL, setup: Setup) -> Method:
             aux["target"] = {"params": target, "statistics": target_statistics}
         return {**params, "predictor": predictor_params}, aux
 
-    def views(key, images, aspects=None):
-        return make_views(key, images, options.views, aspects=aspects)
-
     def loss(params, aux, batch: Batch, key, step):
         # Each view has its own BatchNorm statistics, as in the paper's code, which runs one forward pass per view. All other
         # layers process both views in one pass, so each weight's gradient is summed over the devices once.
@@ -193,13 +189,12 @@ def byol(options: BYOL, setup: Setup) -> Method:
     def evaluated(params, aux):
         return params["encoder"], aux["online"]["encoder"]
 
-    return Method(
+    return on_backbone(
+        encoder,
+        options.views,
+        evaluated,
         init=init_networks,
-        views=views,
         loss=loss,
-        embed=embed_with(encoder, options.views, evaluated),
         after_update=after_update,
-        evaluated=evaluated,
-        attention=attention_with(encoder, options.views, evaluated),
         crosses="the negatives of an image" if options.negatives else "",
     )

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float
 
 from sslax import optim
-from sslax.augment import DINOViews, check_views, make_views
+from sslax.augment import DINOViews, check_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import dino as dino_loss
@@ -24,10 +24,9 @@ from sslax.methods.base import (
     Method,
     Output,
     Setup,
-    attention_with,
     check_loss_scale,
     ema_schedule,
-    embed_with,
+    on_backbone,
     scale_gradient,
 )
 from sslax.methods.stack import apply_to_crops, crops_by_size, init_stack, moving_average
@@ -201,9 +200,6 @@ def dino(options: DINO, setup: Setup) -> Method:
         teacher = {"params": _without_predictor(params), "statistics": _without_predictor(statistics)}
         return params, {"student": statistics, "teacher": teacher, "center": jnp.zeros(options.prototypes)}
 
-    def views(key, images, aspects=None):
-        return make_views(key, images, options.views, aspects=aspects)
-
     def loss(params, aux, batch: Batch, key, step):
         resolutions, there = crops_by_size(batch.views), aux["teacher"]
         out, student_aux = outputs(student_stack, params, aux["student"], resolutions, key=key)
@@ -247,15 +243,14 @@ def dino(options: DINO, setup: Setup) -> Method:
             return params["encoder"], aux["student"]["encoder"]
         return aux["teacher"]["params"]["encoder"], aux["teacher"]["statistics"]["encoder"]
 
-    return Method(
+    return on_backbone(
+        teacher_encoder,
+        options.views,
+        evaluated,
         init=init_networks,
-        views=views,
         loss=loss,
-        embed=embed_with(teacher_encoder, options.views, evaluated),
         after_update=after_update,
         optimizer=optimizer,
-        evaluated=evaluated,
-        attention=attention_with(teacher_encoder, options.views, evaluated),
         means=("center",),
         crosses="the targets that Sinkhorn-Knopp assigns" if options.sinkhorn else "",
     )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from sslax.augment import SimCLRViews, check_views, make_views
+from sslax.augment import SimCLRViews, check_views
 from sslax.data import MAX_CANVAS
 from sslax.errors import InputError
 from sslax.losses import margin_triplet, nt_logistic, nt_xent
@@ -22,9 +22,8 @@ from sslax.methods.base import (
     Method,
     Output,
     Setup,
-    attention_with,
     check_loss_scale,
-    embed_with,
+    on_backbone,
     project_with,
     scale_gradient,
     spread,
@@ -105,9 +104,6 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
     def init_networks(key, image_shape):
         return init_stack(setup, {"projector": projector}, key, image_shape)
 
-    def views(key, images, aspects=None):
-        return make_views(key, images, options.views, aspects=aspects)
-
     def loss(params, aux, batch: Batch, key, step):
         # One forward pass over both views, so BatchNorm statistics cover all 2n images unless separate_views is set.
         out, new_aux = apply_stack(stack, params, aux, interleave(batch.views), views=sides, key=key)
@@ -129,13 +125,12 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
     def projected(params, aux):
         return params["projector"], aux["projector"]
 
-    return Method(
+    return on_backbone(
+        encoder,
+        options.views,
+        evaluated,
         init=init_networks,
-        views=views,
         loss=loss,
-        embed=embed_with(encoder, options.views, evaluated),
-        evaluated=evaluated,
-        attention=attention_with(encoder, options.views, evaluated),
         crosses="the negatives of an image",
         project=project_with(encoder, projector, options.views, evaluated, projected),
     )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sslax import optim
-from sslax.augment import IMAGENET_MEAN, IMAGENET_STD, SimCLRViews, check_views, make_views
+from sslax.augment import IMAGENET_MEAN, IMAGENET_STD, SimCLRViews, check_views
 from sslax.data import MAX_CANVAS
 from sslax.losses import simsiam as simsiam_loss
 from sslax.methods.base import (
@@ -20,10 +20,9 @@ from sslax.methods.base import (
     Method,
     Output,
     Setup,
-    attention_with,
     check_loss_scale,
     check_sizes,
-    embed_with,
+    on_backbone,
     project_with,
     scale_gradient,
     spread,
@@ -105,9 +104,6 @@ def simsiam(options: SimSiam, setup: Setup) -> Method:
     def init_networks(key, image_shape):
         return init_stack(setup, networks, key, image_shape)
 
-    def views(key, images, aspects=None):
-        return make_views(key, images, options.views, aspects=aspects)
-
     def loss(params, aux, batch: Batch, key, step):
         # Each view has BatchNorm statistics of its own, as in the release, which runs one forward for each view.
         out, new_aux = apply_stack(stack, params, aux, interleave(batch.views), views=2, key=key)
@@ -126,14 +122,13 @@ def simsiam(options: SimSiam, setup: Setup) -> Method:
     def projected(params, aux):
         return params["projector"], aux["projector"]
 
-    return Method(
+    return on_backbone(
+        encoder,
+        options.views,
+        evaluated,
         init=init_networks,
-        views=views,
         loss=loss,
-        embed=embed_with(encoder, options.views, evaluated),
         constant_rate=optim.named("predictor") if options.constant_predictor_rate else None,
-        evaluated=evaluated,
-        attention=attention_with(encoder, options.views, evaluated),
         project=project_with(encoder, networks["projector"], options.views, evaluated, projected),
     )
 
