@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import jax
 
-from sslax.augment import BYOLViews, check_views
-from sslax.data import MAX_CANVAS
+from sslax.augment import BYOLViews
 from sslax.errors import InputError
 from sslax.losses import barlow_twins_terms
 from sslax.methods.base import (
@@ -19,13 +18,12 @@ from sslax.methods.base import (
     Method,
     Output,
     Setup,
-    check_loss_scale,
-    check_sizes,
     on_backbone,
     project_with,
     scale_gradient,
     spread,
 )
+from sslax.methods.checks import check_options
 from sslax.methods.stack import apply_stack, init_stack, interleave
 from sslax.networks import MLPHead
 
@@ -55,9 +53,7 @@ class BarlowTwins:
 
     def check(self, config: "Config") -> None:
         """Raise InputError on options that cannot work."""
-        check_views(self.views, config.canvas or MAX_CANVAS)
-        check_loss_scale(self.loss_scale)
-        check_sizes(self, projector_hidden=1, projector_dim=1, projector_layers=1)
+        check_options(self, config, least={"projector_hidden": 1, "projector_dim": 1, "projector_layers": 1})
         if not 0 <= self.off_diagonal < math.inf:
             raise InputError(f"method.off_diagonal is {self.off_diagonal}; it must be a finite number of at least 0.")
 

@@ -226,13 +226,6 @@ def check_loss_scale(scale: float) -> None:
         raise InputError(f"method.loss_scale is {scale}; it must be a finite number above 0.")
 
 
-def check_sizes(options: Any, **least: int) -> None:
-    """Raise InputError on the first of these fields of a method's options that is below its least value."""
-    for name, lowest in least.items():
-        if getattr(options, name) < lowest:
-            raise InputError(f"method.{name} is {getattr(options, name)}; it must be at least {lowest}.")
-
-
 def spread(outputs: Float[Array, "n d"]) -> Float[Array, ""]:
     """`feature_std` times √d, without gradient: 1 for directions spread uniformly over the sphere, 0 for constant outputs."""
     return jax.lax.stop_gradient(feature_std(outputs.astype(jnp.float32)) * outputs.shape[-1] ** 0.5)

@@ -12,22 +12,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sslax import optim
-from sslax.augment import IMAGENET_MEAN, IMAGENET_STD, SimCLRViews, check_views
-from sslax.data import MAX_CANVAS
+from sslax.augment import IMAGENET_MEAN, IMAGENET_STD, SimCLRViews
 from sslax.losses import simsiam as simsiam_loss
 from sslax.methods.base import (
     Batch,
     Method,
     Output,
     Setup,
-    check_loss_scale,
-    check_sizes,
     on_backbone,
     project_with,
     scale_gradient,
     spread,
 )
 from sslax.methods.byol import cosines
+from sslax.methods.checks import check_options
 from sslax.methods.stack import apply_stack, init_stack, interleave
 from sslax.networks import MLPHead
 from sslax.numerics import at_least_float32, l2_normalize
@@ -69,9 +67,11 @@ class SimSiam:
 
     def check(self, config: "Config") -> None:
         """Raise InputError on options that cannot work."""
-        check_views(self.views, config.canvas or MAX_CANVAS)
-        check_loss_scale(self.loss_scale)
-        check_sizes(self, projector_hidden=1, projector_dim=1, projector_layers=1, predictor_hidden=0)
+        check_options(
+            self,
+            config,
+            least={"projector_hidden": 1, "projector_dim": 1, "projector_layers": 1, "predictor_hidden": 0},
+        )
 
 
 def heads(options: SimSiam, encoder: Any) -> dict[str, MLPHead]:
