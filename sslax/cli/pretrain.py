@@ -53,13 +53,15 @@ def parse(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> tupl
     """
     named = bool(arguments) and not arguments[0].startswith("-")
     name, flags = (arguments[0], arguments[1:]) if named else (next(iter(configs)), arguments)
-    listed = ", ".join(configs)
+    first = next(iter(configs))
+    # With the dozens of the package, a list of all would hide the sentence.
+    listed = ", ".join(configs) if len(configs) <= 8 else "those that sslax configs lists"
     if name not in configs:
-        near = difflib.get_close_matches(name, configs, n=1)
-        hint = f"did you mean {near[0]}? It" if near else "it"
+        near = difflib.get_close_matches(name, configs, n=3)
+        hint = f"did you mean {' or '.join(near)}? It" if near else "it"
         raise InputError(f"CONFIG is {name}, which does not exist; {hint} must be one of {listed}.")
     description = (
-        f"Pretrain a network. CONFIG is one of {listed}; the default is the first. Defaults below are for {name}."
+        f"Pretrain a network. CONFIG is one of {listed}; the default is {first}. Defaults below are for {name}."
     )
     config = tyro.cli(
         Config,
