@@ -205,14 +205,15 @@ def figures_table(lines: Sequence[Mapping[str, Any]]) -> str:
 def section(lines: Sequence[Mapping[str, Any]]) -> str:
     """The figures of one file with what they were measured on."""
     first = lines[0]
-    raw = first["raw_pixels"]
+    raw, loads = first["raw_pixels"], [line["load"] for line in lines]
     seeds = sorted({line["method"] for line in lines})
     assert len(seeds) == len(lines), "one line for each method"
     versions = f"jax {first['versions']['jax']}, optax {first['versions']['optax']}"
     return (
         f"### {first['data']}: {first['images']:,} training images\n\n"
         f"`{first['command']}`\n\n"
-        f"{first['cores']} CPU cores, {versions}, one seed. Raw pixels: kNN {100 * raw['knn20']:.1f}, "
+        f"{first['cores']} CPU cores, {versions}, one seed, {first['budget']:.0f} seconds each, beside other programs (load "
+        f"{min(loads)} to {max(loads)}), so times are noisy. Raw pixels: kNN {100 * raw['knn20']:.1f}, "
         f"linear {100 * raw['linear']:.1f}.\n\n{figures_table(lines)}\n"
     )
 
@@ -225,11 +226,11 @@ def page(results: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     if results:
         parts += [
             "## The same time for each\n",
-            "Each method trains on the same images with the same network (a patch-resnet of width 32), AdamW at 3e-3 and "
-            f"{results[0][0]['budget']:.0f} to {results[-1][0]['budget']:.0f} seconds of steps; no option is tuned for this. "
-            '"time" and "memory" are those of a step relative to SimCLR\'s; memory is the state and the temporary arrays of '
-            'the compiled step. "untrained" is the network at its start, which differs between methods only by its seed. '
-            "Small runs on small images do not rank the methods; they show that each learns, and what it costs.\n",
+            "Each method trains on the same images with the same network (a patch-resnet of width 32), AdamW at 3e-3 and the "
+            'same seconds of steps; no option is tuned for this. "time" and "memory" are those of a step relative to '
+            'SimCLR\'s; memory is the state and the temporary arrays of the compiled step. "untrained" is the network at its '
+            "start. Such short runs on small images do not rank the methods: they show that each learns, and what it costs. "
+            "DINO and SwAV take four crops of two sizes, and need the longest time to leave uniform targets.\n",
             *map(section, results),
         ]
     return "\n".join(parts)

@@ -45,6 +45,23 @@ def test_bytes_are_those_of_whole_arrays_and_loops_count_each_trip():
         collective_bytes(PROGRAM.replace("known_trip_count", "unknown"))
 
 
+def gathered(name, config):
+    """Bytes of the projections of all devices that a method compares or keeps."""
+    m = config.method
+    rows = config.batch_size * getattr(m, "projector_dim", 0) * 4
+    if name == "simclr":
+        # z of both views in the forward pass, and its gradient in the backward pass.
+        return 4 * rows
+    if name == "nnclr":
+        # The predictions and their gradient, and the projections of one view for the queue.
+        return 5 * rows
+    if name == "swav":
+        # The projections of both large crops for the queue, and their scores beside those of the queue for the codes.
+        scores = 2 * (config.batch_size + m.queue) * m.prototypes * 4
+        return 2 * rows + scores + scores // 4
+    return 0
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_no_more_than_gradients_statistics_embeddings_and_images(name, monkeypatch):
     # Counting them traces the step once more.
@@ -59,8 +76,7 @@ def test_no_more_than_gradients_statistics_embeddings_and_images(name, monkeypat
     forwards = 2 if name in ("dino", "swav") else 1
     # Each norm has two sums over the batch in the forward and two in the backward pass; in BYOL for each view.
     statistics = 2 * 4 * 4 * sum(means)
-    # z is gathered in the forward pass, and its gradient scattered in the backward pass.
-    embeddings = 2 * 2 * config.batch_size * config.method.projector_dim * 4 if name == "simclr" else 0
+    embeddings = gathered(name, config)
     # The indices of the batch, and the sums for a dozen metrics, some with a number for each of 24 outputs.
     slack = 4 * config.batch_size + 4 * 24 * 12
     assert kinds["reduce-scatter u8"] == images

@@ -14,6 +14,7 @@ from sslax.errors import InputError
 from sslax.methods import Batch
 from sslax.methods.dino import DINO, teacher_temperatures
 from sslax.methods.stack import apply_to_crops
+from sslax.networks import DINOHead
 from sslax.training import build
 from tests import tiny
 
@@ -46,9 +47,10 @@ def test_each_size_of_crops_draws_by_a_key_of_its_own(monkeypatch):
 
     monkeypatch.setattr(sys.modules[apply_to_crops.__module__], "forward", forward)
     parts = {"encoder": {}, "head": {}}
+    networks = {"encoder": DINOHead(), "head": DINOHead()}
     sizes = [jnp.zeros((3, 2, side, side, 3)) for side in (8, 4)]
     for key in (jax.random.key(2), None):
-        apply_to_crops({"encoder": "encoder", "head": "head"}, parts, parts, sizes, key=key)
+        apply_to_crops(networks, parts, parts, sizes, key=key)
     large, small, head, *teacher = keys
     assert (jax.random.key_data(large) != jax.random.key_data(small)).any()
     assert [head, *teacher] == [None] * 4

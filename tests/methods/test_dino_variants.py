@@ -100,7 +100,7 @@ def test_the_loss_is_what_the_paper_says(variant, views):
     assert metrics.get("chance_loss") == (None if options.get("loss") == "mse" else pytest.approx(math.log(24)))
     momentum = options.get("center_momentum", 0.9)
     center = momentum * np.asarray(aux["center"]) + (1 - momentum) * teacher.mean((0, 1))
-    np.testing.assert_allclose(output.aux["center"], center, atol=1e-6)
+    np.testing.assert_allclose(output.aux["center"], center, atol=3e-6)
 
 
 def test_gradients_reach_every_parameter_and_nothing_else(variant):
