@@ -4,10 +4,10 @@ import dataclasses
 
 from sslax.augment import BYOLViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
-from sslax.data.known import KNOWN
 from sslax.methods import BarlowTwins
 from sslax.recipes import lightly
 from sslax.recipes.byol import BYOL_DIGITS
+from sslax.recipes.stl10 import on_stl10
 
 # sslax pretrain barlow-twins-digits
 #
@@ -99,17 +99,7 @@ BARLOW_TWINS_CIFAR100 = dataclasses.replace(BARLOW_TWINS_CIFAR10, data="tfds:cif
 #
 # barlow-twins-imagenette's recipe on the 100,000 unlabelled images of STL-10 at 96 pixels, the channels' statistics STL-10's;
 # B=512. `sslax evaluate RUN --data tfds:stl10` then learns from the 5,000 labelled ones. Not yet run.
-BARLOW_TWINS_STL10 = dataclasses.replace(
-    BARLOW_TWINS_IMAGENETTE,
-    method=dataclasses.replace(
-        BARLOW_TWINS_IMAGENETTE.method,
-        views=dataclasses.replace(lightly.BYOL_VIEWS_128, size=96, mean=KNOWN["stl10"].mean, std=KNOWN["stl10"].std),
-    ),
-    data="tfds:stl10:unlabelled",
-    canvas=96,
-    epochs=200,
-    batch_size=512,
-)
+BARLOW_TWINS_STL10 = on_stl10(BARLOW_TWINS_IMAGENETTE)
 
 CONFIGS: dict[str, Config] = {
     "barlow-twins-digits": BARLOW_TWINS_DIGITS,

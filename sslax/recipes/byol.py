@@ -4,9 +4,9 @@ import dataclasses
 
 from sslax.augment import BYOLViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
-from sslax.data.known import KNOWN
 from sslax.methods import BYOL
 from sslax.recipes import lightly
+from sslax.recipes.stl10 import on_stl10
 
 # sslax pretrain byol-digits
 #
@@ -109,16 +109,7 @@ BYOL_CIFAR100 = dataclasses.replace(BYOL_CIFAR10, data="tfds:cifar100")
 #
 # byol-imagenette's recipe on the 100,000 unlabelled images of STL-10 at 96 pixels, the channels' statistics STL-10's.
 # `sslax evaluate RUN --data tfds:stl10` then learns from the 5,000 labelled ones. Not yet run.
-BYOL_STL10 = dataclasses.replace(
-    BYOL_IMAGENETTE,
-    method=BYOL(
-        views=BYOLViews(size=96, blur_padding="zeros", mean=KNOWN["stl10"].mean, std=KNOWN["stl10"].std),
-    ),
-    data="tfds:stl10:unlabelled",
-    canvas=96,
-    epochs=200,
-    batch_size=512,
-)
+BYOL_STL10 = on_stl10(BYOL_IMAGENETTE)
 
 CONFIGS: dict[str, Config] = {
     "byol-digits": BYOL_DIGITS,

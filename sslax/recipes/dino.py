@@ -4,9 +4,9 @@ import dataclasses
 
 from sslax.augment import DINOViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
-from sslax.data.known import KNOWN
 from sslax.methods import DINO
 from sslax.recipes import lightly
+from sslax.recipes.stl10 import on_stl10
 
 # sslax pretrain dino-digits
 #
@@ -131,16 +131,7 @@ DINO_CIFAR100 = dataclasses.replace(DINO_CIFAR10, data="tfds:cifar100")
 #
 # dino-imagenette's recipe on the 100,000 unlabelled images of STL-10: crops of 96 and 48 pixels, the channels' statistics
 # STL-10's. `sslax evaluate RUN --data tfds:stl10` then learns from the 5,000 labelled ones. Not yet run.
-DINO_STL10 = dataclasses.replace(
-    DINO_IMAGENETTE,
-    method=dataclasses.replace(
-        DINO_IMAGENETTE.method,
-        views=DINOViews(size=96, local_size=48, local_crops=6, mean=KNOWN["stl10"].mean, std=KNOWN["stl10"].std),
-    ),
-    data="tfds:stl10:unlabelled",
-    canvas=96,
-    epochs=200,
-)
+DINO_STL10 = on_stl10(DINO_IMAGENETTE, batch_size=256)
 
 CONFIGS: dict[str, Config] = {
     "dino-digits": DINO_DIGITS,

@@ -4,10 +4,10 @@ import dataclasses
 
 from sslax.augment import BYOLViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
-from sslax.data.known import KNOWN
 from sslax.methods import MoCoV3
 from sslax.recipes import solo
 from sslax.recipes.byol import BYOL_DIGITS
+from sslax.recipes.stl10 import on_stl10
 
 # sslax pretrain moco-v3-digits
 #
@@ -84,19 +84,7 @@ MOCO_V3_CIFAR100 = dataclasses.replace(
 #
 # moco-v3-imagenette's recipe on the 100,000 unlabelled images of STL-10 at 96 pixels, the channels' statistics STL-10's;
 # B=512. `sslax evaluate RUN --data tfds:stl10` then learns from the 5,000 labelled ones. Not yet run.
-MOCO_V3_STL10 = dataclasses.replace(
-    MOCO_V3_IMAGENETTE,
-    method=dataclasses.replace(
-        MOCO_V3_IMAGENETTE.method,
-        views=dataclasses.replace(
-            MOCO_V3_IMAGENETTE.method.views, size=96, mean=KNOWN["stl10"].mean, std=KNOWN["stl10"].std
-        ),
-    ),
-    data="tfds:stl10:unlabelled",
-    canvas=96,
-    epochs=200,
-    batch_size=512,
-)
+MOCO_V3_STL10 = on_stl10(MOCO_V3_IMAGENETTE)
 
 CONFIGS: dict[str, Config] = {
     "moco-v3-digits": MOCO_V3_DIGITS,

@@ -4,10 +4,10 @@ import dataclasses
 
 from sslax.augment import BYOLViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
-from sslax.data.known import KNOWN
 from sslax.methods import NNCLR
 from sslax.recipes import lightly
 from sslax.recipes.byol import BYOL_DIGITS
+from sslax.recipes.stl10 import on_stl10
 
 # sslax pretrain nnclr-digits
 #
@@ -88,17 +88,7 @@ NNCLR_CIFAR100 = dataclasses.replace(NNCLR_CIFAR10, data="tfds:cifar100")
 #
 # nnclr-imagenette's recipe on the 100,000 unlabelled images of STL-10 at 96 pixels, the channels' statistics STL-10's; B=512.
 # `sslax evaluate RUN --data tfds:stl10` then learns from the 5,000 labelled ones. Not yet run.
-NNCLR_STL10 = dataclasses.replace(
-    NNCLR_IMAGENETTE,
-    method=dataclasses.replace(
-        NNCLR_IMAGENETTE.method,
-        views=dataclasses.replace(lightly.BYOL_VIEWS_128, size=96, mean=KNOWN["stl10"].mean, std=KNOWN["stl10"].std),
-    ),
-    data="tfds:stl10:unlabelled",
-    canvas=96,
-    epochs=200,
-    batch_size=512,
-)
+NNCLR_STL10 = on_stl10(NNCLR_IMAGENETTE)
 
 CONFIGS: dict[str, Config] = {
     "nnclr-digits": NNCLR_DIGITS,

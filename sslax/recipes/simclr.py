@@ -4,9 +4,9 @@ import dataclasses
 
 from sslax.augment import SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
-from sslax.data.known import KNOWN
 from sslax.methods import SimCLR
 from sslax.recipes import lightly
+from sslax.recipes.stl10 import on_stl10
 
 # sslax pretrain
 #
@@ -125,19 +125,7 @@ SIMCLR_CIFAR100 = dataclasses.replace(SIMCLR_CIFAR10, data="tfds:cifar100")
 #
 # simclr-imagenette's recipe on the 100,000 unlabelled images of STL-10 at 96 pixels, the channels' statistics STL-10's; B=512.
 # `sslax evaluate RUN --data tfds:stl10` then learns from the 5,000 labelled ones. Not yet run.
-SIMCLR_STL10 = dataclasses.replace(
-    SIMCLR_IMAGENETTE,
-    method=dataclasses.replace(
-        SIMCLR_IMAGENETTE.method,
-        views=dataclasses.replace(
-            SIMCLR_IMAGENETTE.method.views, size=96, mean=KNOWN["stl10"].mean, std=KNOWN["stl10"].std
-        ),
-    ),
-    data="tfds:stl10:unlabelled",
-    canvas=96,
-    epochs=200,
-    batch_size=512,
-)
+SIMCLR_STL10 = on_stl10(SIMCLR_IMAGENETTE)
 
 CONFIGS: dict[str, Config] = {
     "simclr-digits": SIMCLR_DIGITS,

@@ -8,6 +8,7 @@ from sslax.data.known import KNOWN
 from sslax.methods import SimSiam
 from sslax.recipes import lightly
 from sslax.recipes.simclr import SIMCLR_DIGITS
+from sslax.recipes.stl10 import on_stl10
 
 # sslax pretrain simsiam-digits
 #
@@ -104,19 +105,7 @@ SIMSIAM_CIFAR100 = dataclasses.replace(SIMSIAM_CIFAR10, data="tfds:cifar100")
 #
 # simsiam-imagenette's recipe on the 100,000 unlabelled images of STL-10 at 96 pixels, the channels' statistics STL-10's;
 # B=512. `sslax evaluate RUN --data tfds:stl10` then learns from the 5,000 labelled ones. Not yet run.
-SIMSIAM_STL10 = dataclasses.replace(
-    SIMSIAM_IMAGENETTE,
-    method=dataclasses.replace(
-        SIMSIAM_IMAGENETTE.method,
-        views=dataclasses.replace(
-            SIMSIAM_IMAGENETTE.method.views, size=96, mean=KNOWN["stl10"].mean, std=KNOWN["stl10"].std
-        ),
-    ),
-    data="tfds:stl10:unlabelled",
-    canvas=96,
-    epochs=200,
-    batch_size=512,
-)
+SIMSIAM_STL10 = on_stl10(SIMSIAM_IMAGENETTE)
 
 CONFIGS: dict[str, Config] = {
     "simsiam-digits": SIMSIAM_DIGITS,

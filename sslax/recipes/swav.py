@@ -4,11 +4,11 @@ import dataclasses
 
 from sslax.augment import DINOViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
-from sslax.data.known import KNOWN
 from sslax.methods import SwAV
 from sslax.recipes import lightly
 from sslax.recipes.byol import BYOL_DIGITS
 from sslax.recipes.dino import DINO_DIGITS
+from sslax.recipes.stl10 import on_stl10
 
 # sslax pretrain swav-digits
 #
@@ -119,22 +119,7 @@ SWAV_CIFAR100 = dataclasses.replace(SWAV_CIFAR10, data="tfds:cifar100")
 #
 # swav-imagenette's recipe on the 100,000 unlabelled images of STL-10: crops of 96 and 48 pixels, the channels' statistics
 # STL-10's. `sslax evaluate RUN --data tfds:stl10` then learns from the 5,000 labelled ones. Not yet run.
-SWAV_STL10 = dataclasses.replace(
-    SWAV_IMAGENETTE,
-    method=dataclasses.replace(
-        SWAV_IMAGENETTE.method,
-        views=dataclasses.replace(
-            SWAV_IMAGENETTE.method.views,
-            size=96,
-            local_size=48,
-            mean=KNOWN["stl10"].mean,
-            std=KNOWN["stl10"].std,
-        ),
-    ),
-    data="tfds:stl10:unlabelled",
-    canvas=96,
-    epochs=200,
-)
+SWAV_STL10 = on_stl10(SWAV_IMAGENETTE, batch_size=256)
 
 CONFIGS: dict[str, Config] = {
     "swav-digits": SWAV_DIGITS,

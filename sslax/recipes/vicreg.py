@@ -4,10 +4,10 @@ import dataclasses
 
 from sslax.augment import BYOLViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
-from sslax.data.known import KNOWN
 from sslax.methods import VICReg
 from sslax.recipes import lightly, solo
 from sslax.recipes.byol import BYOL_DIGITS
+from sslax.recipes.stl10 import on_stl10
 
 # sslax pretrain vicreg-digits
 #
@@ -117,19 +117,8 @@ VICREG_CIFAR100 = dataclasses.replace(
 # vicreg-imagenette's recipe on the 100,000 unlabelled images of STL-10 at 96 pixels, the channels' statistics STL-10's;
 # B=512, with ten epochs of warmup. `sslax evaluate RUN --data tfds:stl10` then learns from the 5,000 labelled ones. Not yet
 # run.
-VICREG_STL10 = dataclasses.replace(
-    VICREG_IMAGENETTE,
-    method=dataclasses.replace(
-        VICREG_IMAGENETTE.method,
-        views=dataclasses.replace(
-            VICREG_IMAGENETTE.method.views, size=96, mean=KNOWN["stl10"].mean, std=KNOWN["stl10"].std
-        ),
-    ),
-    data="tfds:stl10:unlabelled",
-    optim=dataclasses.replace(VICREG_IMAGENETTE.optim, warmup_epochs=10.0, start_lr=0.6 / 10),
-    canvas=96,
-    epochs=200,
-    batch_size=512,
+VICREG_STL10 = on_stl10(
+    VICREG_IMAGENETTE, optim=dataclasses.replace(VICREG_IMAGENETTE.optim, warmup_epochs=10.0, start_lr=0.6 / 10)
 )
 
 CONFIGS: dict[str, Config] = {
