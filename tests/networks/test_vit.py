@@ -273,3 +273,49 @@ def test_dino_head_golden(golden, case):
         close(run(params, new, x, False)[1][0], g["y_eval"], 1e-5)
     if not h["norm_last_layer"]:
         close(gradients["last_layer"]["g"].T, g["grad|last_layer.weight_g"], 1e-5)
+
+
+@pytest.fixture(scope="module")
+def masked():
+    """A small ViT with registers and a mask token, its parameters, images of 2 x 4 patches, and its program."""
+    model = ViT(image_size=8, patch_size=4, width=8, depth=1, heads=2, registers=2, mask_token=True, drop_path=0.0)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.random((3, 8, 16, 3)), jnp.float32)
+    shapes, _ = jax.eval_shape(lambda key: init(model, key, x), jax.random.key(0))
+    params = jax.tree.map(lambda leaf: jnp.asarray(0.5 * rng.standard_normal(leaf.shape), jnp.float32), shapes)
+
+    @jax.jit
+    def tokens(x, mask=None, keep=None):
+        return forward(model, params, {}, x, train=False, outputs=True, mask=mask, keep=keep)[0].tokens
+
+    return model, params, x, tokens
+
+
+def test_a_masked_patch_is_not_seen(masked):
+    model, _, x, tokens = masked
+    mask = np.zeros((3, 8), bool)
+    np.testing.assert_allclose(tokens(x, jnp.asarray(mask)), tokens(x), atol=1e-6)
+    # The second patch of the first row, in the first image.
+    mask[0, 1] = True
+    changed = x.at[0, :4, 4:8].add(1.0)
+    hidden = tokens(x, jnp.asarray(mask))
+    np.testing.assert_array_equal(tokens(changed, jnp.asarray(mask)), hidden)
+    assert np.abs(np.asarray(hidden - tokens(x))[0]).max() > 1e-3
+    np.testing.assert_allclose(hidden[1:], tokens(x)[1:], atol=1e-6)
+    with pytest.raises(ValueError, match="mask is given, but mask_token is False"):
+        forward(model.clone(mask_token=False), {}, {}, x, train=False, mask=jnp.asarray(mask))
+
+
+def test_kept_patches_have_their_positions_and_the_given_order(masked):
+    model, _, x, tokens = masked
+    order = np.stack([np.random.default_rng(i).permutation(8) for i in range(3)])
+    whole, shuffled = np.asarray(tokens(x)), np.asarray(tokens(x, keep=jnp.asarray(order)))
+    np.testing.assert_allclose(shuffled[:, : model.prefix], whole[:, : model.prefix], atol=1e-5)
+    for image in range(3):
+        np.testing.assert_allclose(
+            shuffled[image, model.prefix :], whole[image, model.prefix :][order[image]], atol=1e-5
+        )
+    few = tokens(x, keep=jnp.asarray(order[:, :2]))
+    assert few.shape[1] == model.prefix + 2
+    with pytest.raises(ValueError, match='keep is given, but positions is "rope"'):
+        forward(model.clone(positions="rope"), {}, {}, x, train=False, keep=jnp.asarray(order))
