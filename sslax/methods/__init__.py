@@ -12,6 +12,7 @@ from sslax.methods.base import (
     attention_with,
     embed_with,
     on_backbone,
+    patches_with,
     project_with,
     spread,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "moco_v3",
     "nnclr",
     "on_backbone",
+    "patches_with",
     "project_with",
     "simclr",
     "simsiam",
