@@ -70,7 +70,7 @@ class Options:
     pca_size: int | None = None
     """Side in pixels of the view for --pca, a multiple of the patch size; None uses the run's. Larger is finer."""
     pca_foreground: Foreground = "off"
-    """Split the patches by the first component, and colour only the part inside the images, or only the outer part."""
+    """off colours all patches; inner and outer colour one part by the first component: with few or with most edge patches."""
     compilation_cache: str | None = None
     """Folder for compiled programs, or off; None uses SSLAX_COMPILATION_CACHE if set, otherwise $XDG_CACHE_HOME/sslax."""
 

@@ -307,6 +307,11 @@ def test_patch_features_and_the_place_of_each_patch(vit_dir, run_dir, tmp_path, 
     monkeypatch.setattr(embed, "load", functools.cache(embed.load))
     folder = photos(tmp_path / "photos", count=5, shape=(9, 12))
     (folder / "cat" / "001.png").write_bytes(b"no image")
+    # One image without and one with a white pixel, in row 3 and column 9.
+    pixels = np.zeros((9, 12, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "dog" / "000.png")
+    pixels[3, 9] = 255
+    Image.fromarray(pixels).save(folder / "dog" / "001.png")
     options = {"data": f"folder:{folder}", "allow_unreadable": True}
     out, half = tmp_path / "f.npz", tmp_path / "half.npz"
     assert run(vit_dir, out, **options, patches=True) == terminal.DONE
@@ -315,8 +320,14 @@ def test_patch_features_and_the_place_of_each_patch(vit_dir, run_dir, tmp_path, 
     assert found["patches"].dtype == found["boxes"].dtype == np.float32
     # The canvas has the side of the view, so the view is the whole height; a canvas of 8 pixels rounds the width to 6.
     np.testing.assert_allclose(found["boxes"], np.tile([0, 1 / 8, 1, 6 / 8], (9, 1)))
-    network = embed.load(str(vit_dir))
     names = found["names"].tolist()
+    black, dotted = (found["patches"][names.index(f"dog/00{i}.png")] for i in range(2))
+    change = np.linalg.norm(dotted - black, axis=-1)
+    row, column = np.unravel_index(change.argmax(), change.shape)
+    top, left, height, width = found["boxes"][0]
+    assert top + height * row / 4 < 3.5 / 9 < top + height * (row + 1) / 4
+    assert left + width * column / 4 < 9.5 / 12 < left + width * (column + 1) / 4
+    network = embed.load(str(vit_dir))
     expected = network([folder / name for name in names])
     np.testing.assert_allclose(found["features"], expected, atol=1e-4)
 
