@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import sslax
-from sslax.cli import embed, search, terminal
+from sslax.cli import embed, patches, search, terminal
 from sslax.data import open_dataset
 from tests import compilation, tiny
 from tests.cli import finished
@@ -303,8 +303,9 @@ def test_wrong_options_are_input_errors(run_dir, tmp_path, capsys, monkeypatch):
 
 
 def test_patch_features_and_the_place_of_each_patch(vit_dir, run_dir, tmp_path, capsys, monkeypatch):
-    # Loading a run takes longer than embedding these images.
+    # Each run is loaded once and each network compiled once; both take longer than embedding these images.
     monkeypatch.setattr(embed, "load", functools.cache(embed.load))
+    monkeypatch.setattr(patches, "joint", functools.cache(patches.joint))
     folder = photos(tmp_path / "photos", count=5, shape=(9, 12))
     (folder / "cat" / "001.png").write_bytes(b"no image")
     # One image without and one with a white pixel, in row 3 and column 9.
