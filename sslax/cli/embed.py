@@ -271,11 +271,11 @@ def run(options: Options) -> None:
     network = load(options.run)
     if options.pca:
         return draw(out, network, options, reading_of(network, options.exif, options.background))
-    canvas = network.config.canvas or network.data["canvas"]
-    grid = grid_of(network, canvas, options.patch_dtype) if options.patches else None
+    grid = grid_of(network, options.patch_dtype) if options.patches else None
     data = open_images(network, options)
     for note in data.notes:
         terminal.say(note)
+    canvas = network.config.canvas or network.data["canvas"]
     metadata = identity(network, data, canvas)
     if grid is not None:
         metadata["patches"] = grid.dtype

@@ -13,7 +13,6 @@
 import math
 import pathlib
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -66,13 +65,11 @@ class Grid(NamedTuple):
       shape: rows, columns and dimension.
       dtype: dtype in the file.
       size: side of the evaluation view in pixels.
-      canvas: side of the images that the view is made of, in pixels.
     """
 
     shape: tuple[int, int, int]
     dtype: Dtype
     size: int
-    canvas: int
 
     @property
     def nbytes(self) -> int:
@@ -80,9 +77,9 @@ class Grid(NamedTuple):
         return 4 * math.prod(self.shape)
 
     def split(
-        self, outputs: Float32[np.ndarray, "m o"], aspects: Float32[np.ndarray, "m"]
+        self, outputs: Float32[np.ndarray, "m o"], aspects: Float32[np.ndarray, "m"], canvas: int
     ) -> tuple[Float32[np.ndarray, "m d"], dict[str, np.ndarray]]:
-        """The features in outputs of `joint`, and the arrays beside them.
+        """The features in the outputs of `joint` for canvases with this side, and the arrays beside them.
 
         Raises:
           InputError: if float16 cannot hold a value.
@@ -94,11 +91,9 @@ class Grid(NamedTuple):
             raise InputError(
                 f"patch_dtype is {self.dtype}, but patch features reach {np.abs(outputs[:, dim:]).max():.3g}; use float32."
             )
-        boxes = jax.vmap(
-            partial(central_box, central=central_share(self.canvas, self.canvas, self.size)), (None, None, 0)
-        )
-        shares = boxes(self.canvas, self.canvas, jnp.asarray(aspects)) / self.canvas
-        return outputs[:, :dim], {"patches": patches, "boxes": np.asarray(shares, np.float32)}
+        central = central_share(canvas, canvas, self.size)
+        boxes = jax.vmap(lambda aspect: central_box(canvas, canvas, aspect, central))(jnp.asarray(aspects)) / canvas
+        return outputs[:, :dim], {"patches": patches, "boxes": np.asarray(boxes, np.float32)}
 
     def beside(self, partial: Partial) -> dict[str, Beside]:
         """The arrays for the feature file."""
@@ -120,28 +115,29 @@ def embedder_of(
         if not len(images):
             return np.zeros((0, 0), np.float32), {}
         outputs = embedder(network.state, images, aspects)
-        return (outputs, {}) if grid is None else grid.split(outputs, aspects)
+        return (outputs, {}) if grid is None else grid.split(outputs, aspects, images.shape[1])
 
     return compute
 
 
-def grid_of(network: Loaded, canvas: int, dtype: Dtype) -> Grid:
+def grid_of(network: Loaded, dtype: Dtype) -> Grid:
     """The grid of patches of a network.
 
     Raises:
       InputError: if it has no patches.
     """
     patches = _patches_of(network, "patches is True")
-    state, example = network.state, jax.ShapeDtypeStruct((1, canvas, canvas, 3), np.uint8)
+    state, size = network.state, network.config.method.views.size
+    example = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
     _, rows, columns, dim = jax.eval_shape(patches, state.params, state.aux, example).shape
-    return Grid((rows, columns, dim), dtype, network.config.method.views.size, canvas)
+    return Grid((rows, columns, dim), dtype, size)
 
 
 def _patches_of(network: Loaded, said: str) -> Callable[..., Array]:
     """The method's `patches`; InputError if it has none. `said` names the option that needs it."""
     if network.built.method.patches is None:
         raise InputError(
-            f"{said}, but the network of RUN is {network.config.network.name}, which has no patch features; it must be a ViT."
+            f"{said}, but the network is a {network.config.network.name}, which has no patch features; it must be a ViT."
         )
     return network.built.method.patches
 

@@ -347,8 +347,12 @@ def test_patch_features_and_the_place_of_each_patch(vit_dir, run_dir, tmp_path, 
     np.testing.assert_array_equal(contents(half)["features"], found["features"])
 
     for place, extra, said in [
-        (run_dir, {"out": out, "patches": True}, "the network of RUN is patch-resnet, which has no patch features"),
-        (run_dir, {"out": "p.png", "pca": ("a.png",)}, "pca is a.png, but the network of RUN is patch-resnet"),
+        (
+            run_dir,
+            {"out": out, "patches": True},
+            "but the network is a patch-resnet, which has no patch features; it must be a ViT.",
+        ),
+        (run_dir, {"out": "p.png", "pca": ("a.png",)}, "pca is a.png, but the network is a patch-resnet"),
         (vit_dir, {"out": tmp_path / "f.parquet", "patches": True}, "are written only to FILE.npz"),
         (vit_dir, {"out": out, "pca": ("a.png",)}, "its name must end in .png"),
         (vit_dir, {"out": out, "pca_size": 8}, "pca_size is 8, which needs pca"),
