@@ -24,6 +24,7 @@ from sslax.augment.ops import (
     solarize,
 )
 from sslax.augment.records import Branch, View
+from sslax.augment.single import MAEViews
 from sslax.augment.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -41,6 +42,7 @@ __all__ = [
     "Branch",
     "DINOViews",
     "Jitter",
+    "MAEViews",
     "SimCLRViews",
     "View",
     "adjust_brightness",

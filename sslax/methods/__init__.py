@@ -17,6 +17,7 @@ from sslax.methods.base import (
 )
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
+from sslax.methods.mae import MAE, mae
 from sslax.methods.moco_v3 import MoCoV3, moco_v3
 from sslax.methods.nnclr import NNCLR, nnclr
 from sslax.methods.simclr import SimCLR, simclr
@@ -27,6 +28,7 @@ from sslax.methods.vicreg import VICReg, vicreg
 __all__ = [
     "BYOL",
     "DINO",
+    "MAE",
     "METHODS",
     "NNCLR",
     "BarlowTwins",
@@ -44,6 +46,7 @@ __all__ = [
     "byol",
     "dino",
     "embed_with",
+    "mae",
     "moco_v3",
     "nnclr",
     "on_backbone",
@@ -65,4 +68,5 @@ METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     MoCoV3.NAME: moco_v3,
     SwAV.NAME: swav,
     NNCLR.NAME: nnclr,
+    MAE.NAME: mae,
 }
