@@ -17,6 +17,7 @@ from sslax.methods.base import (
 )
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
+from sslax.methods.lejepa import LeJEPA, lejepa
 from sslax.methods.mae import MAE, mae
 from sslax.methods.moco_v3 import MoCoV3, moco_v3
 from sslax.methods.nnclr import NNCLR, nnclr
@@ -33,6 +34,7 @@ __all__ = [
     "NNCLR",
     "BarlowTwins",
     "Batch",
+    "LeJEPA",
     "Method",
     "MoCoV3",
     "Output",
@@ -46,6 +48,7 @@ __all__ = [
     "byol",
     "dino",
     "embed_with",
+    "lejepa",
     "mae",
     "moco_v3",
     "nnclr",
@@ -69,4 +72,5 @@ METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     SwAV.NAME: swav,
     NNCLR.NAME: nnclr,
     MAE.NAME: mae,
+    LeJEPA.NAME: lejepa,
 }

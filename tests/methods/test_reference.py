@@ -15,9 +15,9 @@ from sslax.methods import METHODS
 from sslax.runs import RunDir
 from sslax.training import Faults, TrainState, build, fit, loop
 from tests import tiny
-from tests.methods import reference, reference_masked, reference_queues
+from tests.methods import reference, reference_later, reference_queues
 
-reference.METHODS.update(reference_queues.METHODS | reference_masked.METHODS)
+reference.METHODS.update(reference_queues.METHODS | reference_later.METHODS)
 
 # Two epochs of three steps, and two images that are left over in each.
 STEPS, IMAGES = 6, 26
@@ -38,6 +38,7 @@ OPTIONS = {
     "swav": {"queue": 16},
     "nnclr": {"queue": 16},
     "mae": {},
+    "lejepa": {"sigreg": 0.2},
 }
 NO_SOLARIZATION = {"solarize": (0.0, 0.0)}
 VIEWS = {
@@ -49,6 +50,7 @@ VIEWS = {
     "vicreg": NO_SOLARIZATION,
     **dict.fromkeys(("moco-v3", "swav", "nnclr"), NO_SOLARIZATION),
     "mae": {},
+    "lejepa": {"solarize": 0.0},
 }
 FIELDS = {
     "simclr": {
@@ -88,6 +90,7 @@ FIELDS = {
         "optim": OptimizerConfig(name="adamw", lr=0.02, b2=0.9),
         "feed": "resident",
     },
+    "lejepa": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "streamed"},
 }
 
 

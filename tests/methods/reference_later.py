@@ -1,10 +1,11 @@
-"""The plain loop's method that masks patches: MAE."""
+"""The plain loop's methods that came later: MAE, which masks patches, and LeJEPA, which tests distributions."""
 
 import jax
 import jax.numpy as jnp
 
-from sslax.networks import MAEDecoder, forward
-from tests.methods.reference import Plain
+from sslax.losses import sigreg
+from sslax.networks import MAEDecoder, MLPHead, forward
+from tests.methods.reference import Plain, side_by_side, spread
 
 
 class MAE(Plain):
@@ -44,4 +45,32 @@ class MAE(Plain):
         return "pos_embed" in name
 
 
-METHODS = {"mae": MAE}
+class LeJEPA(Plain):
+    """All crops go through one head; each is tested for a normal distribution, and is to be near the mean of the large ones."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        o = self.options
+        sizes = {"hidden": o.projector_hidden, "features": o.projector_dim, "layers": o.projector_layers}
+        self.projector = MLPHead(**sizes, hidden_bias=True, last_bias=True, dtype=jnp.float64)
+
+    def loss(self, params, aux, views, key, epoch):
+        o, encoder, features = self.options, aux["encoder"], []
+        large = o.views.global_crops
+        for crops in (views[:large], views[large:]):
+            h, encoder = forward(self.encoder, params["encoder"], encoder, side_by_side(crops), train=True)
+            features += [h[crop :: len(crops)] for crop in range(len(crops))]
+        x = side_by_side(features)
+        projected, projector = forward(self.projector, params["projector"], aux["projector"], x, train=True)
+        z = [projected[crop :: len(views)] for crop in range(len(views))]
+        normal = jax.random.normal(jax.random.split(key)[0], (o.projector_dim, o.directions), projected.dtype)
+        directions = normal / jnp.sqrt((normal**2).sum(axis=0))[None]
+        statistic = sum(sigreg(crop, directions, knots=o.knots, limit=o.limit) for crop in z) / len(z)
+        center = sum(z[:large]) / large
+        invariance = sum(((crop - center) ** 2).mean() for crop in z) / len(z)
+        metrics = {"projection_std": spread(z[0]), "sigreg": statistic, "invariance": invariance}
+        value = o.sigreg * statistic + (1 - o.sigreg) * invariance
+        return value, ({"encoder": encoder, "projector": projector}, metrics, features[0])
+
+
+METHODS = {"mae": MAE, "lejepa": LeJEPA}
