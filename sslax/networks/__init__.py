@@ -1,6 +1,6 @@
 """Backbones and heads in flax.linen, with `init` and `forward`, through which the rest of the library calls them."""
 
-from typing import Any
+from typing import Any, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -112,7 +112,7 @@ def build_backbone(
       heads: number of attention heads of a ViT; None is the default of the name.
       patch_size: patch side of a ViT or of a "patch" stem in pixels; None is the default of the name.
       norm, zero_residual, stem_relu: options of ResNets, see `ResNet`.
-      initial: start of the weights, see `ResNet` and `ViT`.
+      initial: start of the weights, see `ResNet` and `ViT`; a start that only the other kind has counts as "release".
       drop_path: drop-path rate of a ViT's last block in training.
       registers, layer_scale, mlp, qkv_bias, norm_epsilon, positions: options of ViTs, see `ViT`; an `mlp` of None is the
         default of the name.
@@ -130,7 +130,7 @@ def build_backbone(
             "qkv_bias": qkv_bias,
             "norm_epsilon": norm_epsilon,
             "positions": positions,
-            "initial": initial,
+            "initial": initial if initial in get_args(ViTInitial) else "release",
             "heads": heads,
         }
         return VITS[name](**{field: value for field, value in given.items() if value is not None})
@@ -138,7 +138,8 @@ def build_backbone(
     if stem == "auto":
         small = "small" if image_size <= 32 else "imagenet"
         stem = "patch" if name == "patch-resnet" else small
-    start = {"initial": initial, "zero_residual": zero_residual, "stem_relu": stem_relu}
+    own = initial if initial in get_args(Initial) else "release"
+    start = {"initial": own, "zero_residual": zero_residual, "stem_relu": stem_relu}
     return RESNETS[name](stem=stem, norm=norm, **start, **given)
 
 
