@@ -6,11 +6,11 @@ import functools
 import jax
 import numpy as np
 
-from sslax.augment import BYOLViews, DINOViews, SimCLRViews
+from sslax.augment import BYOLViews, DINOViews, LeJEPAViews, MAEViews, SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data import Dataset, Split
 from sslax.evaluation import linear_probe
-from sslax.methods import BYOL, DINO, METHODS, NNCLR, BarlowTwins, MoCoV3, SimCLR, SimSiam, SwAV, VICReg
+from sslax.methods import BYOL, DINO, MAE, METHODS, NNCLR, BarlowTwins, LeJEPA, MoCoV3, SimCLR, SimSiam, SwAV, VICReg
 from sslax.networks import build_backbone
 from sslax.training import Built, Embedder, Programs, build, compile_steps, compile_update, make_step, make_update
 from sslax.training.nonfinite import guarded
@@ -57,9 +57,20 @@ OPTIONS = {
         predictor_hidden=16,
         queue=32,
     ),
+    "mae": MAE(views=MAEViews(size=SIZE), decoder_width=8, decoder_depth=1, decoder_heads=2),
+    "lejepa": LeJEPA(
+        views=LeJEPAViews(size=SIZE, local_size=SIZE // 2, local_crops=1, blur=0.0),
+        projector_hidden=16,
+        projector_dim=8,
+        projector_layers=2,
+        directions=32,
+    ),
 }
-# DINO on the network of its paper, the others on one with BatchNorm.
-NETWORKS = {"dino": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2)}
+# DINO and MAE on the network of their papers, the others on one with BatchNorm.
+NETWORKS = {
+    "dino": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2),
+    "mae": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2, initial="mae"),
+}
 assert OPTIONS.keys() == METHODS.keys()
 
 
@@ -121,6 +132,7 @@ def backbone(name: str):
         width=network.width,
         depth=network.depth,
         patch_size=network.patch_size,
+        initial=network.initial,
         drop_path=0.0,
     )
 

@@ -18,6 +18,8 @@ from sslax.methods.base import (
 )
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
+from sslax.methods.lejepa import LeJEPA, lejepa
+from sslax.methods.mae import MAE, mae
 from sslax.methods.moco_v3 import MoCoV3, moco_v3
 from sslax.methods.nnclr import NNCLR, nnclr
 from sslax.methods.simclr import SimCLR, simclr
@@ -28,10 +30,12 @@ from sslax.methods.vicreg import VICReg, vicreg
 __all__ = [
     "BYOL",
     "DINO",
+    "MAE",
     "METHODS",
     "NNCLR",
     "BarlowTwins",
     "Batch",
+    "LeJEPA",
     "Method",
     "MoCoV3",
     "Output",
@@ -45,6 +49,8 @@ __all__ = [
     "byol",
     "dino",
     "embed_with",
+    "lejepa",
+    "mae",
     "moco_v3",
     "nnclr",
     "on_backbone",
@@ -67,4 +73,6 @@ METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     MoCoV3.NAME: moco_v3,
     SwAV.NAME: swav,
     NNCLR.NAME: nnclr,
+    MAE.NAME: mae,
+    LeJEPA.NAME: lejepa,
 }

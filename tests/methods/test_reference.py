@@ -15,9 +15,9 @@ from sslax.methods import METHODS
 from sslax.runs import RunDir
 from sslax.training import Faults, TrainState, build, fit, loop
 from tests import tiny
-from tests.methods import reference, reference_queues
+from tests.methods import reference, reference_later, reference_queues
 
-reference.METHODS.update(reference_queues.METHODS)
+reference.METHODS.update(reference_queues.METHODS | reference_later.METHODS)
 
 # Two epochs of three steps, and two images that are left over in each.
 STEPS, IMAGES = 6, 26
@@ -37,6 +37,8 @@ OPTIONS = {
     "moco-v3": {"decay": 0.8, "queue": 16},
     "swav": {"queue": 16},
     "nnclr": {"queue": 16},
+    "mae": {},
+    "lejepa": {"sigreg": 0.2},
 }
 NO_SOLARIZATION = {"solarize": (0.0, 0.0)}
 VIEWS = {
@@ -47,6 +49,8 @@ VIEWS = {
     "barlow-twins": NO_SOLARIZATION,
     "vicreg": NO_SOLARIZATION,
     **dict.fromkeys(("moco-v3", "swav", "nnclr"), NO_SOLARIZATION),
+    "mae": {},
+    "lejepa": {"solarize": 0.0},
 }
 FIELDS = {
     "simclr": {
@@ -81,12 +85,19 @@ FIELDS = {
     "moco-v3": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "swav": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "nnclr": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="sgd", lr=0.1), "feed": "resident"},
+    "mae": {
+        "network": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2, drop_path=0.5, initial="mae"),
+        "optim": OptimizerConfig(name="adamw", lr=0.02, b2=0.9),
+        "feed": "resident",
+    },
+    "lejepa": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "streamed"},
 }
 
 
 def config(name):
     options, fields = tiny.OPTIONS[name], FIELDS[name]
-    views = dataclasses.replace(options.views, **PLAIN, **VIEWS[name])
+    plain = {field: value for field, value in PLAIN.items() if hasattr(options.views, field)}
+    views = dataclasses.replace(options.views, **plain, **VIEWS[name])
     lengths = {"epochs": 2, "batch_size": 8, "log_every": 1, "eval_every": 0, "checkpoint_every": 2}
     fields = fields | {"optim": dataclasses.replace(fields["optim"], warmup_epochs=2 / 3)}
     options = dataclasses.replace(options, views=views, **OPTIONS[name])
