@@ -10,7 +10,7 @@ from sslax.augment import BYOLViews, DINOViews, SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data import Dataset, Split
 from sslax.evaluation import linear_probe
-from sslax.methods import BYOL, DINO, METHODS, NNCLR, BarlowTwins, MoCoV3, SimCLR, SimSiam, SwAV, VICReg
+from sslax.methods import BYOL, DINO, IBOT, METHODS, NNCLR, BarlowTwins, DINOv2, MoCoV3, SimCLR, SimSiam, SwAV, VICReg
 from sslax.networks import build_backbone
 from sslax.training import Built, Embedder, Programs, build, compile_steps, compile_update, make_step, make_update
 from sslax.training.nonfinite import guarded
@@ -57,9 +57,27 @@ OPTIONS = {
         predictor_hidden=16,
         queue=32,
     ),
+    "ibot": IBOT(
+        views=DINOViews.small(SIZE, local_crops=1),
+        prototypes=24,
+        head_layers=2,
+        head_hidden=16,
+        head_bottleneck=8,
+        teacher_temperature_epochs=2,
+    ),
+    "dinov2": DINOv2(
+        views=DINOViews.small(SIZE, local_crops=1),
+        prototypes=24,
+        patch_prototypes=16,
+        head_layers=2,
+        head_hidden=16,
+        head_bottleneck=8,
+        teacher_temperature_epochs=2,
+        group=8,
+    ),
 }
-# DINO on the network of its paper, the others on one with BatchNorm.
-NETWORKS = {"dino": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2)}
+# DINO and those that mask patches on the network of their papers, the others on one with BatchNorm.
+NETWORKS = dict.fromkeys(("dino", "ibot", "dinov2"), NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2))
 assert OPTIONS.keys() == METHODS.keys()
 
 

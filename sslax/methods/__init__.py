@@ -17,6 +17,8 @@ from sslax.methods.base import (
 )
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
+from sslax.methods.dinov2 import DINOv2, dinov2
+from sslax.methods.ibot import IBOT, ibot
 from sslax.methods.moco_v3 import MoCoV3, moco_v3
 from sslax.methods.nnclr import NNCLR, nnclr
 from sslax.methods.simclr import SimCLR, simclr
@@ -27,10 +29,12 @@ from sslax.methods.vicreg import VICReg, vicreg
 __all__ = [
     "BYOL",
     "DINO",
+    "IBOT",
     "METHODS",
     "NNCLR",
     "BarlowTwins",
     "Batch",
+    "DINOv2",
     "Method",
     "MoCoV3",
     "Output",
@@ -43,7 +47,9 @@ __all__ = [
     "barlow_twins",
     "byol",
     "dino",
+    "dinov2",
     "embed_with",
+    "ibot",
     "moco_v3",
     "nnclr",
     "on_backbone",
@@ -65,4 +71,6 @@ METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     MoCoV3.NAME: moco_v3,
     SwAV.NAME: swav,
     NNCLR.NAME: nnclr,
+    IBOT.NAME: ibot,
+    DINOv2.NAME: dinov2,
 }

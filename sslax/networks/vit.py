@@ -151,15 +151,17 @@ class ViT(nn.Module):
         train: bool = False,
         *,
         outputs: bool = False,
+        tokens: bool = False,
         mask: Bool[Array, "n p"] | None = None,
         keep: Int[Array, "n k"] | None = None,
-    ) -> Float[Array, "n d"] | ViTOutputs:
-        """Features [n, d] of images, or `ViTOutputs` with `outputs`.
+    ) -> Float[Array, "n d"] | Float[Array, "n t d"] | ViTOutputs:
+        """Features [n, d] of images, or `ViTOutputs` with `outputs`, or only its `tokens` [n, t, d] with `tokens`.
 
         Args:
           x: images.
           train: apply stochastic depth.
           outputs: return `ViTOutputs`.
+          tokens: return all tokens after the last norm; without attention maps, a fused kernel can compute every block.
           mask: True for patches that the mask token replaces; requires `mask_token`.
           keep: indices of the patches that become tokens, in the given order; None keeps all. MAE encodes a quarter of the
             patches. Not available with rotary positions.
@@ -189,11 +191,13 @@ class ViT(nn.Module):
         for index in range(self.depth):
             x, attention = self._block(index)(x, train, outputs and index == self.depth - 1, rotary)
             class_tokens.append(x[:, 0])
+        if tokens and not outputs:
+            return norm(x).astype(wide)
         if not outputs:
             # The norm treats each token separately, so only [CLS] is needed.
             return norm(x[:, 0]).astype(wide)
-        tokens = norm(x).astype(wide)
-        return ViTOutputs(tokens[:, 0], tokens, norm(jnp.stack(class_tokens)).astype(wide), attention)
+        all_tokens = norm(x).astype(wide)
+        return ViTOutputs(all_tokens[:, 0], all_tokens, norm(jnp.stack(class_tokens)).astype(wide), attention)
 
     def _block(self, index: int) -> nn.Module:
         block = nn.remat(Block, static_argnums=(2, 3, 4)) if self.remat else Block
