@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from sslax.augment import DINOViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.methods import IBOT
 from sslax.recipes.dino import DINO_DIGITS
@@ -56,16 +55,7 @@ IBOT_IMAGENET = Config(
 # pixels without blur, B=512, 200 epochs. Not yet run.
 IBOT_CIFAR10 = dataclasses.replace(
     IBOT_IMAGENET,
-    method=IBOT(
-        views=DINOViews(
-            size=32,
-            global_area=(0.25, 1.0),
-            local_size=16,
-            local_area=(0.05, 0.25),
-            local_crops=8,
-            blur=(0.0, 0.0, 0.0),
-        )
-    ),
+    method=IBOT(views=dataclasses.replace(IBOT().views, size=32, local_size=16, blur=(0.0, 0.0, 0.0))),
     data="folder:data/cifar10",
     canvas=None,
     network=NetworkConfig(name="vit-tiny", patch_size=4),
@@ -79,9 +69,7 @@ IBOT_CIFAR10 = dataclasses.replace(
 # B=256, 800 epochs. Not yet run.
 IBOT_IMAGENETTE = dataclasses.replace(
     IBOT_IMAGENET,
-    method=IBOT(
-        views=DINOViews(size=128, global_area=(0.25, 1.0), local_size=64, local_area=(0.05, 0.25), local_crops=8)
-    ),
+    method=IBOT(views=dataclasses.replace(IBOT().views, size=128, local_size=64)),
     data="folder:data/imagenette",
     canvas=160,
     batch_size=256,
