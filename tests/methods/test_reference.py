@@ -37,7 +37,7 @@ OPTIONS = {
     "moco-v3": {"decay": 0.8, "queue": 16},
     "swav": {"queue": 16},
     "nnclr": {"queue": 16},
-    "ibot": {"decay": 0.8, "clip": 1.0},
+    "ibot": {"decay": 0.8, "clip": 3.0},
     "dinov2": {"decay": 0.8, "clip": 0.5, "group": 4, "patch_embedding_rate": 0.5},
 }
 NO_SOLARIZATION = {"solarize": (0.0, 0.0)}
