@@ -178,6 +178,26 @@ PUBLISHED: dict[str, Published] = {
             114.0,
         ),
         Published(
+            "ibot-imagenet",
+            "bytedance/ibot, README.md",
+            KNOWN["imagenet2012"],
+            (
+                Figure("knn20", 0.752, remark="the source tries k of 10, 20, 100 and 200"),
+                Figure("linear", 0.779, "dino"),
+            ),
+            146.4,
+        ),
+        Published(
+            "dinov2-imagenet-large",
+            "facebookresearch/dinov2, README.md",
+            KNOWN["imagenet2012"],
+            (
+                Figure("knn20", 0.816, remark="the source tries k of 10, 20, 100 and 200"),
+                Figure("linear", 0.829, "dino", "the best of many classifiers in the source, here by DINO's protocol"),
+            ),
+            1538.5,
+        ),
+        Published(
             "simsiam-imagenet",
             "facebookresearch/simsiam, README.md; Chen & He 2021, table 1",
             KNOWN["imagenet2012"],
