@@ -45,6 +45,26 @@ def fused_attention(head_width: int, dtype: Any) -> Literal["xla", "cudnn"]:
     return "cudnn" if capability.replace(".", "").isdigit() and float(capability) >= 8 else "xla"
 
 
+def attend(
+    q: Float[Array, "n t h c"],
+    k: Float[Array, "n t h c"],
+    v: Float[Array, "n t h c"],
+    implementation: Literal["xla", "cudnn"],
+) -> Float[Array, "n t h c"]:
+    """Attention by `jax.nn.dot_product_attention`.
+
+    jax refuses cuDNN's gradient for an odd number of tokens, as most ViTs have with [CLS]: a token is then added to which no
+    other attends.
+    """
+    n, t = q.shape[:2]
+    if implementation == "xla" or t % 2 == 0:
+        return jax.nn.dot_product_attention(q, k, v, implementation=implementation)
+    q, k, v = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (q, k, v))
+    lengths = jnp.full(n, t, jnp.int32)
+    seen = {"query_seq_lengths": lengths, "key_value_seq_lengths": lengths}
+    return jax.nn.dot_product_attention(q, k, v, implementation=implementation, **seen)[:, :t]
+
+
 class Attention(nn.Module):
     """Multi-head self-attention; one Dense gives queries, keys and values, so that its bias is one-dimensional.
 
@@ -84,5 +104,5 @@ class Attention(nn.Module):
             y = jnp.einsum("nhqk,nkhc->nqhc", attention.astype(self.dtype), v)
             attention = attention if maps else None
         else:
-            y = jax.nn.dot_product_attention(q, k, v, implementation=fused_attention(width, self.dtype))
+            y = attend(q, k, v, fused_attention(width, self.dtype))
         return each(dense(d, kernel_init=start(), name="proj"), y.reshape(n, t, d)), attention
