@@ -40,6 +40,9 @@ class NetworkConfig:
     """Channels of a ResNet's first stage, or of a ViT's tokens; None uses the width that belongs to the name."""
     depth: int | None = None
     """Number of blocks of a ViT; None uses the depth that belongs to the name."""
+    heads: int | None = None
+    """Number of attention heads of a ViT, which must divide its width; None uses the number that belongs to the name. MoCo v3's
+    ViT-S has 12."""
     patch_size: int | None = None
     """Side of the patches of a ViT or of a patch stem, in pixels; None is 16 for the papers' ViTs and 4 for the small
     networks."""
@@ -62,6 +65,9 @@ class NetworkConfig:
     """Initial value of a learned factor on each residual branch of a ViT, 1e-5 in DINOv2 and DINOv3; None for no factor."""
     mlp: Literal["gelu", "swiglu"] | None = None
     """MLP of a ViT's blocks; None uses the one that belongs to the name: swiglu for vit-giant, gelu for the others."""
+    mlp_ratio: float | None = None
+    """Hidden width of a ViT's MLPs in multiples of its width, for swiglu the width of the gate; None uses the ratio that
+    belongs to the name."""
     qkv_bias: bool = True
     """Bias of queries, keys and values of a ViT; some DINOv3 models have none."""
     norm_epsilon: float = 1e-6
@@ -135,7 +141,9 @@ class Config:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, and float32 on CPU."""
     init_from: str | None = None
-    """Initial weights of the backbone: a safetensors file that uses torchvision's, timm's or DINO's names."""
+    """Initial weights of the backbone (also --weights): a safetensors file, a PyTorch pickle (.pth, .pt, .bin) or
+    hf:OWNER/NAME[@REVISION][/FILE], with torchvision's, timm's or a release's names. The network's options are then the file's,
+    unless flags change them."""
     dry_run: bool = False
     """Show what the run would need (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
     network: NetworkConfig = NetworkConfig()

@@ -78,6 +78,7 @@ def build_backbone(
     stem: str = "auto",
     width: int | None = None,
     depth: int | None = None,
+    heads: int | None = None,
     patch_size: int | None = None,
     norm: Norm = "batch",
     initial: Initial = "release",
@@ -87,6 +88,7 @@ def build_backbone(
     registers: int = 0,
     layer_scale: float | None = None,
     mlp: MLP | None = None,
+    mlp_ratio: float | None = None,
     qkv_bias: bool = True,
     norm_epsilon: float = 1e-6,
     positions: Positions = "dino",
@@ -102,11 +104,12 @@ def build_backbone(
       stem: stem of a ResNet: "auto", "imagenet", "small" or "patch".
       width: channels of a ResNet's first stage, or width of a ViT's tokens; None is the default of the name.
       depth: number of blocks of a ViT; None is the default of the name.
+      heads: number of attention heads of a ViT; None is the default of the name.
       patch_size: patch side of a ViT or of a "patch" stem in pixels; None is the default of the name.
       norm, initial, zero_residual, stem_relu: options of ResNets, see `ResNet`.
       drop_path: drop-path rate of a ViT's last block in training.
-      registers, layer_scale, mlp, qkv_bias, norm_epsilon, positions: options of ViTs, see `ViT`; an `mlp` of None is the
-        default of the name.
+      registers, layer_scale, mlp, mlp_ratio, qkv_bias, norm_epsilon, positions: options of ViTs, see `ViT`; an `mlp` or
+        `mlp_ratio` of None is the default of the name.
       remat: store only the inputs of the blocks for the gradient, and recompute the rest.
       dtype: dtype of the computation.
 
@@ -121,6 +124,8 @@ def build_backbone(
             "qkv_bias": qkv_bias,
             "norm_epsilon": norm_epsilon,
             "positions": positions,
+            "mlp_ratio": mlp_ratio,
+            "heads": heads,
         }
         return VITS[name](**{field: value for field, value in given.items() if value is not None})
     given = {field: value for field, value in given.items() if value is not None}
@@ -138,9 +143,9 @@ def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) 
     return None
 
 
-def heads_of(name: str) -> int | None:
-    """The number of attention heads of a ViT, which must divide its width; None for other networks."""
-    return VITS[name]().heads if name in VITS else None
+def heads_of(name: str, heads: int | None = None) -> int | None:
+    """The number of attention heads of a ViT, whose `heads` option is given; None for other networks."""
+    return (heads or VITS[name]().heads) if name in VITS else None
 
 
 def token_width(name: str, width: int | None = None) -> int:

@@ -1,5 +1,6 @@
 """Load a finished run from its folder: `load(RUN)` returns its network, which computes features of any images."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -74,8 +75,16 @@ class Loaded:
         return self.built.method.evaluated(self.state.params, self.state.aux)
 
     def untrained(self) -> TrainState:
-        """The initial state of the run, before training."""
-        return start_state(self.config, self.built)
+        """The initial state of the run, before training.
+
+        Raises:
+          InputError: if the run started from a weights file that can no longer be read.
+        """
+        if self.config.init_from is None:
+            return start_state(self.config, self.built)
+        data = self.data
+        built = build_for(self.config, images=data["images"], canvas=data["canvas"], devices=jax.devices()[:1])
+        return start_state(self.config, built)
 
 
 def are_files(images: Any) -> TypeGuard[Sequence[str | os.PathLike[str]]]:
@@ -132,14 +141,16 @@ def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded
     config = config_from(_read(path / "config.json"))
     check(config)
     data = _read(path / "data.json")
-    built = build_for(config, images=data["images"], canvas=data["canvas"], devices=jax.devices()[:1])
+    # A finished run does not need the file that it started from.
+    without = dataclasses.replace(config, init_from=None)
+    built = build_for(without, images=data["images"], canvas=data["canvas"], devices=jax.devices()[:1])
     none = InputError(f"RUN is {path}, which holds no checkpoint; repeat the command that started the run.")
     if not (path / "checkpoints").exists():
         raise none
     # Read-only, because another process may be writing the next checkpoint.
     checkpoints = Checkpoints(path / "checkpoints", read_only=True)
     try:
-        found = checkpoints.newest_whole(start_state(config, built))
+        found = checkpoints.newest_whole(start_state(without, built))
     finally:
         checkpoints.close()
     if found is None:
