@@ -252,7 +252,7 @@ def run(options: Options) -> None:
         terminal.say(note)
     canvas = canvas_of(network) or data.read(0, 1, None).images.shape[1]
     metadata = identity(network, data, canvas)
-    size = max(1, min(_MOST_IMAGES, _MOST_BYTES // (3 * canvas * canvas)))
+    size = max(1, min(_MOST_IMAGES, _MOST_BYTES // (3 * canvas * canvas), network.at_once or _MOST_IMAGES, len(data)))
 
     there = feature_files.read_metadata(out) if out.exists() else None
     essential = ("weights", "listing", "images", "canvas", "reading")

@@ -127,7 +127,9 @@ def evaluate(options: Options, network: Loaded, data: Dataset) -> Evaluation:
     if options.last_blocks > 1:
         method = network.built.method
         deep = Embedder(
-            method._replace(embed=functools.partial(method.embed, last_blocks=options.last_blocks)), network.built.mesh
+            method._replace(embed=functools.partial(method.embed, last_blocks=options.last_blocks)),
+            network.built.mesh,
+            batch_size=network.at_once,
         )
         states = {"pretrained": network.state, "untrained": untrained}
         probed = features | {name: _features(functools.partial(deep, s), data) for name, s in states.items()}

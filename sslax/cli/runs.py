@@ -65,7 +65,7 @@ def folder_for(run: str | None, weights: str | None) -> pathlib.Path:
 def canvas_of(network: Loaded) -> int | None:
     """The canvas for the images of a command: the run's. With weights, None keeps small images at their own size."""
     config = network.config
-    own = config.data == WEIGHTS and network.data["canvas"] <= DEFAULT_CANVAS
+    own = config.method.NAME == WEIGHTS and network.data["canvas"] <= DEFAULT_CANVAS
     return config.canvas or (None if own else network.data["canvas"])
 
 

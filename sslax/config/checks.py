@@ -105,7 +105,7 @@ def _check_network(config: Config) -> None:
             name = "size" if size == config.method.views.size else "local_size"
             below = max(1, size // patch) * patch
             raise InputError(
-                f"network.patch_size is {patch}; it must divide method.views.{name}, which is {size}, as it divides "
+                f"network.patch_size is {patch}; it must divide method.views.{name}, which is {size}; it divides "
                 f"{below} and {below + patch}."
             )
 

@@ -5,6 +5,7 @@ once. With HF_HUB_OFFLINE=1 it uses the cache alone. HF_ENDPOINT names another s
 """
 
 import importlib
+import os
 import pathlib
 import re
 from typing import Any
@@ -41,11 +42,14 @@ def download(name: str) -> pathlib.Path:
             f'weights are {name}, which needs huggingface_hub; run pip install "huggingface_hub>=1.0".'
         ) from error
     wanted = [match["file"]] if match["file"] else list(_FILES)
+    cached = False
     for place, file in enumerate(wanted):
+        where = {"revision": match["revision"], "endpoint": os.environ.get("HF_ENDPOINT"), "local_files_only": cached}
         try:
-            return pathlib.Path(hub.hf_hub_download(match["repo"], file, revision=match["revision"]))
+            return pathlib.Path(hub.hf_hub_download(match["repo"], file, **where))
         except Exception as error:
-            # Only a file that is not there leads to the next; in a cache that is used alone every file is as good as absent.
+            # The client has waited and tried again; the next file could only be in its cache.
+            cached = isinstance(error, hub.errors.LocalEntryNotFoundError)
             absent = isinstance(error, hub.errors.EntryNotFoundError)
             if not absent or place + 1 == len(wanted):
                 raise _said(hub.errors, error, name, wanted) from error

@@ -16,7 +16,7 @@ from sslax.data import Dataset, LazyDataset
 from sslax.errors import InputError
 from sslax.export import architecture_of, from_torch, load_weights
 from sslax.methods import METHODS, Method, Setup
-from sslax.networks import build_backbone, init
+from sslax.networks import ViT, build_backbone, init
 from sslax.training.sharding import gathering
 from sslax.training.step import data_mesh
 
@@ -104,6 +104,18 @@ def make_backbone(config: Config) -> Any:
     fields = dataclasses.asdict(config.network)
     dtype = compute_dtype(config.precision)
     return build_backbone(image_size=config.method.views.size, remat=config.remat, dtype=dtype, **fields)
+
+
+def images_at_once(backbone: Any, size: int) -> int | None:
+    """The number of images of `size` pixels that a ViT embeds in one batch; None for the usual number.
+
+    The attention maps of one block stay within 2 GiB. Images of 518 pixels, DINOv2's, have 1370 tokens.
+    """
+    if not isinstance(backbone, ViT):
+        return None
+    tokens = backbone.prefix + (size // backbone.patch_size) ** 2
+    fitting = 2**31 // (4 * backbone.heads * tokens**2)
+    return None if fitting >= 500 else max(1, fitting)
 
 
 def shapes_of(backbone: Any, image_shape: tuple[int, int, int]) -> tuple[PyTree, PyTree]:

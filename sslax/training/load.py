@@ -20,7 +20,7 @@ from sslax.errors import InputError
 from sslax.files import expanded
 from sslax.runs.checkpoints import Checkpoints
 from sslax.runs.stored import config_from
-from sslax.training.build import Built, build_for
+from sslax.training.build import Built, build_for, images_at_once
 from sslax.training.loop import start_state
 from sslax.training.state import TrainState
 from sslax.training.step import Embedder
@@ -38,11 +38,13 @@ class Loaded:
       data: facts about the training data: name, number of images, canvas, classes.
       built: the objects built from the configuration.
       state: the newest checkpoint.
+      at_once: the most images per batch for which the attention maps are small enough; None is the usual number.
     """
 
     def __init__(self, config: Config, data: Mapping[str, Any], built: Built, state: TrainState):
         self.config, self.data, self.built, self.state = config, data, built, state
-        self.embedder = Embedder(built.method, built.mesh)
+        self.at_once = images_at_once(built.backbone, built.image_shape[0])
+        self.embedder = Embedder(built.method, built.mesh, batch_size=self.at_once)
 
     def __call__(
         self,

@@ -8,7 +8,9 @@ import os
 from typing import Any, ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from sslax.augment import SimCLRViews, check_views
 from sslax.config import Config, NetworkConfig, check
@@ -21,7 +23,7 @@ from sslax.methods.base import on_backbone
 from sslax.networks import heads_of, init, patch_side, without_drop_path
 from sslax.training.build import Built, make_backbone, shapes_of
 from sslax.training.load import Loaded
-from sslax.training.loop import start_state
+from sslax.training.state import Faults, TrainState
 from sslax.training.step import data_mesh
 
 NAME = "weights"
@@ -96,16 +98,16 @@ def open_weights(path: str | os.PathLike[str], options: WeightsOptions | None = 
     mesh = data_mesh(jax.devices()[:1])
     tx = optax.identity()
     built = Built(method, tx, optax.constant_schedule(0.0), mesh, 0, 0, (size, size, 3), backbone)
-    state = start_state(config, built)
-    state = state._replace(
-        params=_placed({"encoder": params}, state.params), aux=_placed({"encoder": statistics}, state.aux)
-    )
+    state = _state({"encoder": params}, {"encoder": statistics}, mesh)
     facts = {"name": os.fspath(path), "images": 0, "canvas": canvas_for(config), "classes": []}
     return Loaded(config, facts, built, state)
 
 
-def _placed(tree: Any, like: Any) -> Any:
-    return jax.tree.map(lambda leaf, there: jax.device_put(leaf, there.sharding), tree, like)
+def _state(params: Any, aux: Any, mesh: jax.sharding.Mesh) -> TrainState:
+    """The state of a run with these weights; the programs of a run expect it on the mesh."""
+    faults = Faults(jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
+    state = TrainState(jnp.zeros((), jnp.int32), params, optax.EmptyState(), aux, jax.random.key(0), faults)
+    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
 def told_by(path: str | os.PathLike[str], tensors: Any, metadata: Any) -> Architecture:
@@ -151,7 +153,7 @@ def _config(told: Architecture, options: WeightsOptions) -> Config:
 
 def _method(encoder: Any, config: Config) -> Method:
     def start(key, image_shape):
-        params, statistics = init(encoder, key, jax.numpy.zeros((1, *image_shape)))
+        params, statistics = init(encoder, key, jnp.zeros((1, *image_shape)))
         return {"encoder": params}, {"encoder": statistics}
 
     def loss(params, aux, batch, key, step):

@@ -127,6 +127,22 @@ def test_accuracy_refuses_data_with_other_classes_or_no_labels(saved):
         network.accuracy(tiny.dataset(labelled=False))
 
 
+def test_options_of_the_network_without_tensors_are_stored(tmp_path):
+    """Without the stem's ReLU the weights are the same, and the probabilities are not."""
+    config, classifier = made("simclr", False)
+    split = tiny.dataset().test
+    found = {}
+    for relu in (True, False):
+        network = dataclasses.replace(config.network, stem_relu=relu)
+        save_classifier(tmp_path / "w.safetensors", dataclasses.replace(config, network=network), classifier, CLASSES)
+        found[relu] = load_classifier(tmp_path / "w.safetensors").probabilities(split.images)
+    backbone = make_backbone(dataclasses.replace(config, network=network))
+    predictor = Predictor(backbone, ClassifierHead(2, False), config.method.views)
+    logits = predictor(classifier, split.images, split.aspects)
+    np.testing.assert_allclose(found[False], jax.nn.softmax(logits), atol=1e-5)
+    assert np.abs(found[True] - found[False]).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
