@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sslax
-from sslax.cli import compare, embed, evaluate, export, finetune, terminal
+from sslax.cli import compare, embed, evaluate, evaluation_report, export, finetune, terminal
 from sslax.cli.pretrain import parse
 from sslax.config import NetworkConfig
 from sslax.data import open_dataset
@@ -20,7 +20,7 @@ from sslax.export import load_safetensors, save_safetensors, to_torch
 from sslax.finetuning import load_classifier
 from sslax.networks import build_backbone, forward, init
 from sslax.recipes import CONFIGS
-from sslax.training import WeightsOptions, open_weights, quality
+from sslax.training import WeightsOptions, open_weights
 from sslax.training.build import weights_of
 from tests import tiny
 from tests.cli import finished
@@ -58,8 +58,9 @@ def test_embed_normalises_as_released_networks_expect(weights, tmp_path, capsys)
         np.testing.assert_allclose(file["features"], wanted, atol=1e-5)
 
 
-def test_finetune_saves_a_classifier_and_what_the_options_told(weights, tmp_path):
+def test_finetune_saves_a_classifier_and_what_the_options_told(weights, tmp_path, monkeypatch):
     path, _, params = weights
+    monkeypatch.setattr(finetune, "write_finetune_report", lambda path, *rest: path.write_text("page"))
     out = tmp_path / "out"
     training = finetune.FinetuneOptions(steps=2, batch_size=16, freeze=True)
     told = WeightsOptions(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -84,21 +85,41 @@ def test_finetune_saves_a_classifier_and_what_the_options_told(weights, tmp_path
 
 
 def test_evaluate_and_compare_measure_a_weights_file(weights, tmp_path, monkeypatch, capsys):
-    path, _, _ = weights
+    path, _, params = weights
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate, "linear_probe", tiny.short_probe)
-    monkeypatch.setattr(quality, "linear_probe", tiny.short_probe)
-    # A folder of results whose name is the file's.
-    folder = tmp_path / "runs" / "weights-vit"
-    options = {"weights": path, "data": "digits", "labels": (0.1,), "seeds": 1, "finetune": False}
-    assert run(evaluate, **options) == terminal.DONE
-    rows = json.loads((folder / "evaluation.json").read_text())["accuracies"]["10 %"]
-    assert {"pretrained", "untrained"} <= rows.keys()
-    assert "Pretrained" in (folder / "evaluation.html").read_text()
+    seen = []
+
+    def look(network):
+        """Features of the pretrained and of the untrained network, instead of probes on them."""
+        untrained = network.untrained()
+        assert jax.tree.structure(untrained.params["encoder"]) == jax.tree.structure(params)
+        images = np.random.default_rng(0).integers(0, 255, (4, SIZE, SIZE, 3), np.uint8)
+        for state in (network.state, untrained):
+            seen.append(network.embedder(state, images, np.ones(4, np.float32)))
+
+    def evaluated(options, network, data):
+        look(network)
+        return evaluation_report.Evaluation({"10 %": {"chance": {"linear": [0.1]}}}, {"10 %": 1}, seen, np.eye(10, dtype=int))
+
+    monkeypatch.setattr(evaluate, "evaluate", evaluated)
+    monkeypatch.setattr(evaluate, "write_evaluation_report", lambda path, *rest: path.write_text("page"))
+    assert run(evaluate, weights=path, data="digits", labels=(0.1,)) == terminal.DONE
+    assert np.abs(seen[0] - seen[1]).max() > 0.1
+    # The name of the folder is the file's.
+    assert {p.name for p in (tmp_path / "runs" / "weights-vit").iterdir()} == {"evaluation.json", "evaluation.html"}
+
+    def measured(features, data, **options):
+        shown = features(data.test.images[:4], data.test.aspects[:4])
+        return {"knn1": float(np.abs(shown).max() > 0), "linear": 0.25}
+
+    monkeypatch.setattr(compare, "measure", measured)
     assert run(compare, weights=(path,), data="digits", out="c.html") == terminal.DONE
     said = capsys.readouterr().out
-    assert "vit" in said[said.index("accuracy on the test images") :]
-    assert (tmp_path / "c.html").exists()
+    for row in ("pretrained", "untrained", "raw pixels"):
+        line = next(line for line in said.splitlines() if row in line)
+        assert "100.0" in line
+        assert "25.0" in line
+    assert "vit" in (tmp_path / "c.html").read_text("utf-8")
 
 
 def test_export_writes_the_backbone_alone(weights, tmp_path):
