@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.sources.heads import (
     CONVOLUTIONS,
+    VIT_STARTS,
     backbone,
     bottleneck,
     dino_head,
@@ -144,7 +145,9 @@ READ: dict[str, Reader] = {
     "positions": field("network.positions"),
     "norm": field("network.norm"),
     "ReLU after the stem's norm": field("network.stem_relu"),
-    "convolutions start from": lambda c: CONVOLUTIONS[c.network.initial],
+    "convolutions start from": lambda c: CONVOLUTIONS.get(c.network.initial, c.network.initial),
+    "attention heads": lambda c: getattr(backbone(c), "heads", None),
+    "ViT starts from": lambda c: VIT_STARTS.get(c.network.initial, c.network.initial),
     "last norm of a block starts at": lambda c: 0 if c.network.zero_residual else 1,
     "first block's shortcut": lambda c: "1x1 convolution and norm" if bottleneck(c) else "identity",
     "padding before a stride": constant("symmetric"),
@@ -154,6 +157,7 @@ READ: dict[str, Reader] = {
     # The optimiser.
     "optimiser": optimiser,
     "momentum": field("optim.momentum"),
+    "second moment's decay": field("optim.b2"),
     "peak learning rate": peak_rate,
     "last learning rate": field("optim.end_lr"),
     "warmup, epochs": field("optim.warmup_epochs"),
@@ -196,7 +200,7 @@ READ: dict[str, Reader] = {
     # SimCLR.
     "loss": lambda c: c.method.loss if getattr(c.method, "normalize", True) else f"{c.method.loss}, not normalised",
     "temperature": field("method.temperature"),
-    "head's widths": lambda c: (dino_head if c.method.NAME == "dino" else simclr_head)(c),
+    "head's widths": lambda c: (dino_head if hasattr(c.method, "head_bottleneck") else simclr_head)(c),
     "head's layers": lambda c: getattr(c.method, "projector_layers", None) or c.method.head_layers,
     "offset of the head's last norm": field("method.projector_offset"),
     "heads start from": heads_start,
@@ -226,6 +230,24 @@ READ: dict[str, Reader] = {
     "teacher's head starts from": constant("a copy"),
     "BatchNorms of the head": constant("one for each layer"),
     "evaluated network": field("method.evaluate"),
+    # iBOT and DINOv2.
+    "head for patches": lambda c: (
+        "that of [CLS]" if c.method.shared_head else f"its own, to {c.method.patch_prototypes}"
+    ),
+    "teacher's temperature for patches": field("method.patch_temperature"),
+    "masked patches of a crop": field("method.mask_ratio"),
+    "crops with masked patches": field("method.mask_share"),
+    "masks": constant("blocks"),
+    "weights of [CLS] and patches": lambda c: (c.method.cls_weight, c.method.patch_weight),
+    "weight of KoLeo, each global crop": field("method.koleo_weight"),
+    "images whose crops share out the masks, and KoLeo's": field("method.group"),
+    "learning rate from block to block": field("method.layer_decay"),
+    "learning rate of the patch embedding": field("method.patch_embedding_rate"),
+    "gradient clipped at, each network": field("method.clip"),
+    "teacher's temperature rises every": constant("step"),
+    "stochastic depth of the blocks": constant("rises to it from 0"),
+    "[CLS] token starts from": constant("normal, deviation 0.02"),
+    "centres over GPUs": constant("the mean over all patches"),
     # SimSiam, Barlow Twins and VICReg.
     "norm after the heads' last layers": last_norms,
     "stop-gradient": field("method.stop_gradient"),
@@ -250,4 +272,15 @@ READ: dict[str, Reader] = {
     "prototypes frozen, steps": lambda c: c.method.frozen_epochs * steps(c) / c.epochs,
     "weight decay is added to": lambda c: "the step" if c.optim.name == "adamw" else "the gradient",
     "ratio of lengths": constant("|p| over |g + wd·p|"),
+    "patch embedding": lambda c: "fixed" if c.method.freeze_patch_embedding else "trained",
+    # MAE and LeJEPA.
+    "masked patches": field("method.mask_ratio"),
+    "decoder's width, blocks, heads": lambda c: (
+        c.method.decoder_width,
+        c.method.decoder_depth,
+        c.method.decoder_heads,
+    ),
+    "pixels of a patch": lambda c: "standardised" if c.method.normalize_pixels else "as they are",
+    "λ, weight of SIGReg": field("method.sigreg"),
+    "SIGReg's directions, frequencies, largest": lambda c: (c.method.directions, c.method.knots, c.method.limit),
 }

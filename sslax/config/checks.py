@@ -60,8 +60,9 @@ def check(config: Config) -> None:
         raise InputError(
             f"optim.warmup_epochs is {optim.warmup_epochs:g}; it must be at most epochs, which is {config.epochs}."
         )
-    if not 0 <= optim.momentum < 1:
-        raise InputError(f"optim.momentum is {optim.momentum}; it must lie in [0, 1).")
+    for name in ("momentum", "b2"):
+        if not 0 <= getattr(optim, name) < 1:
+            raise InputError(f"optim.{name} is {getattr(optim, name)}; it must lie in [0, 1).")
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise InputError('tensorboard is True, which needs tensorboardX; run pip install "tensorboardX>=2.6".')
     if config.compilation_cache == "":
@@ -95,6 +96,7 @@ def _check_network(config: Config) -> None:
     width = token_width(network.name, network.width)
     if heads and width % heads:
         raise InputError(f"network.width is {width}; it must be a multiple of {network.name}'s {heads} heads.")
+    _check_initial(config)
     if heads and network.positions == "rope" and width // heads % 4:
         raise InputError(
             f"network.positions is rope, but a head has {width // heads} channels; network.width must give a multiple of 4."
@@ -108,6 +110,19 @@ def _check_network(config: Config) -> None:
                 f"network.patch_size is {patch}; it must divide method.views.{name}, which is {size}; it divides "
                 f"{below} and {below + patch}."
             )
+
+
+def _check_initial(config: Config) -> None:
+    network = config.network
+    vit = heads_of(network.name) is not None
+    known = ("release", "mae", "moco-v3") if vit else ("release", "torch", "torchvision")
+    if network.initial not in known:
+        raise InputError(
+            f"network.initial is {network.initial}; for {network.name} it must be one of {', '.join(known)}."
+        )
+    width = token_width(network.name, network.width)
+    if vit and network.initial != "release" and width % 4:
+        raise InputError(f"network.width is {width}; sine-cosine positions need a multiple of 4.")
 
 
 def check_against_data(config: Config, *, images: int, canvas: int, devices: int) -> None:

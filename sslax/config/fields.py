@@ -51,9 +51,10 @@ class NetworkConfig:
     norm: Literal["batch", "group", "none"] = "batch"
     """Normalisation of a ResNet: batch (BatchNorm), group (GroupNorm with standardised weights, which does not mix
     images of a batch), or none. Only batch can be exported to torch."""
-    initial: Literal["release", "torch", "torchvision"] = "release"
+    initial: Literal["release", "torch", "torchvision", "mae", "moco-v3"] = "release"
     """Initialisation of a ResNet's convolutions and of the heads on it: release, as in the methods' released code; torch,
-    torch's defaults; torchvision, He's normal over the fan-out for convolutions, and torch's defaults for the heads."""
+    torch's defaults; torchvision, He's normal over the fan-out for convolutions, and torch's defaults for the heads. Of a
+    ViT: release, as in DINO's code; mae and moco-v3, as in theirs: Xavier's uniform and fixed sine-cosine positions."""
     zero_residual: bool = True
     """Initialise the scale of the last norm of each ResNet block to 0, so that each block starts as the identity;
     otherwise to 1."""
@@ -108,6 +109,8 @@ class OptimizerConfig:
     """Also apply weight decay (and LARS adaptation) to biases and to the parameters of norms; the papers exclude them."""
     momentum: float = 0.9
     """Momentum of SGD and LARS; b1 of AdamW."""
+    b2: float = 0.999
+    """AdamW only: decay of the second moment; MAE has 0.95."""
     lr_after_momentum: bool = False
     """LARS only: multiply by the learning rate after the momentum (BYOL) instead of before it (SimCLR)."""
     trust_coefficient: float = 1e-3

@@ -10,8 +10,20 @@ from jaxtyping import Array, Float
 
 from sslax.networks.positions import rotary_angles, rotate
 
-# Torch's `trunc_normal_` truncates at the absolute values ±2, a hundred standard deviations here, so it is a normal.
-weights = nn.initializers.normal
+Initial = Literal["release", "mae", "moco-v3"]
+
+
+def weights(std: float, initial: Initial = "release", *, parts: int = 1) -> nn.initializers.Initializer:
+    """Initial weights of a layer: N(0, std²) as in DINO's release, or Xavier's uniform, as in MAE's and MoCo v3's.
+
+    A kernel holds `parts` layers with as many outputs as inputs side by side; MoCo v3's bounds are those of each part.
+    """
+    if initial == "release":
+        # Torch's `trunc_normal_` truncates at the absolute values ±2, a hundred standard deviations here, so it is a normal.
+        return nn.initializers.normal(std)
+    # The variance is scale / mean(fan-in, fan-out), and the fan-out of all parts together is larger.
+    scale = (1 + parts) / 2 if initial == "moco-v3" else 1.0
+    return nn.initializers.variance_scaling(scale, "fan_avg", "uniform")
 
 
 def each(dense: nn.Dense, x: Float[Array, "n t d"]) -> Float[Array, "n t o"]:
@@ -44,6 +56,7 @@ class Attention(nn.Module):
     heads: int
     bias: bool = True
     init_std: float = 0.02
+    initial: Initial = "release"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -52,8 +65,9 @@ class Attention(nn.Module):
     ) -> tuple[Float[Array, "n t d"], Float[Array, "n heads t t"] | None]:
         n, t, d = x.shape
         width = d // self.heads
-        dense = partial(nn.Dense, kernel_init=weights(self.init_std), dtype=self.dtype)
-        qkv = each(dense(3 * d, use_bias=self.bias and grid is None, name="qkv"), x)
+        start = partial(weights, self.init_std, self.initial)
+        dense = partial(nn.Dense, dtype=self.dtype)
+        qkv = each(dense(3 * d, use_bias=self.bias and grid is None, kernel_init=start(parts=3), name="qkv"), x)
         if self.bias and grid is not None:
             q_bias, v_bias = (self.param(name, nn.initializers.zeros, (d,)) for name in ("q_bias", "v_bias"))
             qkv = qkv + jnp.concatenate([q_bias, jnp.zeros(d), v_bias]).astype(self.dtype)[None, None]
@@ -71,4 +85,4 @@ class Attention(nn.Module):
             attention = attention if maps else None
         else:
             y = jax.nn.dot_product_attention(q, k, v, implementation=fused_attention(width, self.dtype))
-        return each(dense(d, name="proj"), y.reshape(n, t, d)), attention
+        return each(dense(d, kernel_init=start(), name="proj"), y.reshape(n, t, d)), attention

@@ -204,7 +204,7 @@ def _optimizer(config: Config, schedule: optim.Schedule, steps: int) -> optax.Gr
             decay = optim.warmup_cosine(
                 o.weight_decay, warmup_steps=0, steps=steps, end=o.end_weight_decay, convention=o.warmup
             )
-        return optim.adamw(schedule, weight_decay=decay, b1=o.momentum, mask=mask)
+        return optim.adamw(schedule, weight_decay=decay, b1=o.momentum, b2=o.b2, mask=mask)
     if o.name == "sgd":
         return optim.sgd(schedule, weight_decay=o.weight_decay, momentum=o.momentum, mask=mask)
     return optim.lars(

@@ -20,7 +20,7 @@ from sslax.errors import InputError
 from sslax.export import Architecture, architecture_of, from_torch, load_weights
 from sslax.methods import Method
 from sslax.methods.base import on_backbone
-from sslax.networks import heads_of, init, patch_side, without_drop_path
+from sslax.networks import VITS, heads_of, init, patch_side, without_drop_path
 from sslax.training.build import Built, make_backbone, shapes_of
 from sslax.training.load import Loaded
 from sslax.training.state import Faults, TrainState
@@ -166,10 +166,12 @@ def _method(encoder: Any, config: Config) -> Method:
 
 
 def network_from(path: str | os.PathLike[str], usual: NetworkConfig) -> NetworkConfig:
-    """The options of a weights file's network, with the stochastic depth of `usual`.
+    """The options of a weights file's network, with the stochastic depth and the `initial` of `usual`.
 
     Raises:
       InputError: as `open_weights`.
     """
     told = told_by(path, *load_weights(path))
-    return NetworkConfig(**told.options, drop_path=usual.drop_path)
+    # MAE's and MoCo v3's start also fixes the positions. It is kept, unless it is that of the other kind of networks.
+    same = (told.options["name"] in VITS) == (usual.name in VITS)
+    return NetworkConfig(**told.options, drop_path=usual.drop_path, initial=usual.initial if same else "release")

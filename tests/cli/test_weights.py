@@ -99,7 +99,9 @@ def test_evaluate_and_compare_measure_a_weights_file(weights, tmp_path, monkeypa
 
     def evaluated(options, network, data):
         look(network)
-        return evaluation_report.Evaluation({"10 %": {"chance": {"linear": [0.1]}}}, {"10 %": 1}, seen, np.eye(10, dtype=int))
+        return evaluation_report.Evaluation(
+            {"10 %": {"chance": {"linear": [0.1]}}}, {"10 %": 1}, seen, np.eye(10, dtype=int)
+        )
 
     monkeypatch.setattr(evaluate, "evaluate", evaluated)
     monkeypatch.setattr(evaluate, "write_evaluation_report", lambda path, *rest: path.write_text("page"))
