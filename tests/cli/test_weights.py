@@ -115,6 +115,7 @@ def test_evaluate_and_compare_measure_a_weights_file(weights, tmp_path, monkeypa
         return {"knn1": float(np.abs(shown).max() > 0), "linear": 0.25}
 
     monkeypatch.setattr(compare, "measure", measured)
+    capsys.readouterr()
     assert run(compare, weights=(path,), data="digits", out="c.html") == terminal.DONE
     said = capsys.readouterr().out
     for row in ("pretrained", "untrained", "raw pixels"):

@@ -133,7 +133,8 @@ def test_options_of_the_network_without_tensors_are_stored(tmp_path):
     # Initially each block is the identity with a ReLU.
     noise = np.random.default_rng(0)
     params = jax.tree.map(lambda p: p + noise.normal(0, 0.3, p.shape).astype(np.float32), classifier.params)
-    classifier = classifier._replace(params=params)
+    head = jax.tree.map(lambda p: 0.2 * p, classifier.head)
+    classifier = classifier._replace(params=params, head=head)
     split = tiny.dataset().test
     found = {}
     for relu in (True, False):
