@@ -50,13 +50,13 @@ def load_pickled(path: pathlib.Path) -> dict[str, np.ndarray]:
             stored = torch.load(path, map_location="cpu", weights_only=True)
     # Damaged archives and hostile pickles raise nearly any exception.
     except Exception as error:
-        reason = re.sub(r"\s+", " ", str(error)).strip()
-        if found := re.search(r"[Uu]nsupported \w+: (?:\w+ )?(\S+)", reason):
-            reason = f"it calls {found[1].rstrip('.,')}"
-        raise InputError(
-            f"{path} is not a complete PyTorch file with weights alone ({reason[:120].rstrip('. ')}); nothing in it was "
-            "executed; save the state_dict of the network, a dict of tensors."
-        ) from error
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            raise InputError(
+                f"{path} is a pickle that holds more than weights (it calls {found[1].rstrip('.,')}); nothing in it was "
+                "executed; save the state_dict of the network, a dict of tensors."
+            ) from error
+        reason = re.split(r"[.:\n] ?", str(error).strip())[0][:80]
+        raise InputError(f"{path} is not a complete PyTorch file ({reason}); copy it again.") from error
     tensors = dict(_tensors(stored, torch.Tensor))
     if not tensors:
         raise InputError(f"{path} holds no named tensors; it must be a state_dict, or a dict that contains one.")
