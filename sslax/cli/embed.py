@@ -1,5 +1,7 @@
 """Compute the features of images with the network of a finished run: `sslax embed RUN --data SPEC --out FILE.npz`.
 
+With `--weights FILE` in place of RUN it uses the network of a weights file.
+
 The command decodes and embeds a few hundred images at a time, so memory does not grow with their number. Until the file is
 complete, finished work is kept in FILE.npz.partial/. If the command stops, run it again to resume: the file has the same
 bytes. `--search IMAGE` shows the ten nearest neighbours of an image; if the file already exists, without embedding again.
@@ -13,7 +15,7 @@ import pathlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -25,7 +27,7 @@ from sslax.checks import parse_colour
 from sslax.cli import feature_files, search, terminal
 from sslax.cli.partial import Partial
 from sslax.cli.patches import Dtype, Grid, check_options, draw, embedder_of, grid_of
-from sslax.cli.runs import check_out, reading_of, spec_of
+from sslax.cli.runs import canvas_of, check_out, open_network, reading_of, spec_of
 from sslax.data import Chunks, open_chunks
 from sslax.data.chunks import look_at
 from sslax.data.lazy import unreadable_note
@@ -33,7 +35,7 @@ from sslax.data.picture import USUAL, Reading, Unreadable, read_quietly, treated
 from sslax.errors import InputError
 from sslax.files import expanded, replacing
 from sslax.report.patches import Foreground
-from sslax.training import Embedder, Interrupted, Loaded, asked_to_stop, load
+from sslax.training import Embedder, Interrupted, Loaded, WeightsOptions, asked_to_stop
 
 NEIGHBOURS = 10
 # Images per chunk: at most the first number, and at most as many as fit the second, in bytes.
@@ -41,12 +43,12 @@ _MOST_IMAGES, _MOST_BYTES = 500, 2**27
 _LOOK = 256
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """Compute the features of images with the network of a finished run."""
 
-    run: tyro.conf.Positional[str]
-    """Folder of the finished run."""
+    run: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[RUN]")] = None
+    """Folder of the finished run; or give --weights."""
     out: str
     """File to write: FILE.npz or FILE.parquet; with --pca, FILE.png."""
     data: str | None = None
@@ -73,6 +75,9 @@ class Options:
     """off colours all patches; inner and outer colour one part by the first component: with few or with most edge patches."""
     compilation_cache: str | None = None
     """Folder for compiled programs, or off; None uses SSLAX_COMPILATION_CACHE if set, otherwise $XDG_CACHE_HOME/sslax."""
+    weights: str | None = None
+    """Weights file in place of RUN: safetensors, a PyTorch pickle (.pth, .pt, .bin), or hf:OWNER/NAME[@REVISION][/FILE]."""
+    told: Annotated[WeightsOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=WeightsOptions)
 
 
 def open_images(network: Loaded, options: Options) -> Chunks:
@@ -83,7 +88,7 @@ def open_images(network: Loaded, options: Options) -> Chunks:
     with terminal.reading_progress() as progress:
         return open_chunks(
             spec_of(network, options.data),
-            canvas=config.canvas or network.data["canvas"],
+            canvas=canvas_of(network),
             limit=config.limit if own and options.limit is None else options.limit,
             split_seed=config.split_seed,
             allow_unreadable=options.allow_unreadable or (own and config.allow_unreadable),
@@ -268,19 +273,19 @@ def run(options: Options) -> None:
         parse_colour("background", options.background)
     if options.search is not None:
         _query(expanded(options.search), 1, USUAL)
-    network = load(options.run)
+    network = open_network(options.run, options.weights, options.told)
     if options.pca:
         return draw(out, network, options, reading_of(network, options.exif, options.background))
     grid = grid_of(network, options.patch_dtype) if options.patches else None
     data = open_images(network, options)
     for note in data.notes:
         terminal.say(note)
-    canvas = network.config.canvas or network.data["canvas"]
+    canvas = canvas_of(network) or data.read(0, 1, None).images.shape[1]
     metadata = identity(network, data, canvas)
     if grid is not None:
         metadata["patches"] = grid.dtype
     most = max(3 * canvas * canvas, 0 if grid is None else grid.nbytes)
-    size = max(1, min(_MOST_IMAGES, _MOST_BYTES // most))
+    size = max(1, min(_MOST_IMAGES, _MOST_BYTES // most, network.at_once or _MOST_IMAGES, len(data)))
 
     there = (feature_files.read_metadata(out) if out.exists() else None) or {}
     essential = ["weights", "listing", "images", "canvas", "reading", *(["patches"] if options.patches else [])]

@@ -80,7 +80,8 @@ def _check_network(config: Config) -> None:
         raise InputError(f"network.drop_path is {network.drop_path}; it must lie in [0, 1).")
     heads = heads_of(network.name, network.heads)
     _at_least("network.registers", network.registers, 0)
-    for name, value in (("layer_scale", network.layer_scale), ("norm_epsilon", network.norm_epsilon)):
+    for name in ("layer_scale", "norm_epsilon", "mlp_ratio"):
+        value = getattr(network, name)
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"network.{name} is {value}; it must be a finite number above 0.")
     if heads and network.norm != "batch":
@@ -104,7 +105,11 @@ def _check_network(config: Config) -> None:
     for size in view_sizes(config.method.views):
         if patch and size % patch:
             name = "size" if size == config.method.views.size else "local_size"
-            raise InputError(f"network.patch_size is {patch}; it must divide method.views.{name}, which is {size}.")
+            below = max(1, size // patch) * patch
+            raise InputError(
+                f"network.patch_size is {patch}; it must divide method.views.{name}, which is {size}; it divides "
+                f"{below} and {below + patch}."
+            )
 
 
 def _check_initial(config: Config) -> None:

@@ -66,6 +66,9 @@ class NetworkConfig:
     """Initial value of a learned factor on each residual branch of a ViT, 1e-5 in DINOv2 and DINOv3; None for no factor."""
     mlp: Literal["gelu", "swiglu"] | None = None
     """MLP of a ViT's blocks; None uses the one that belongs to the name: swiglu for vit-giant, gelu for the others."""
+    mlp_ratio: float | None = None
+    """Hidden width of a ViT's MLPs in multiples of its width, for swiglu the width of the gate; None uses the ratio that
+    belongs to the name."""
     qkv_bias: bool = True
     """Bias of queries, keys and values of a ViT; some DINOv3 models have none."""
     norm_epsilon: float = 1e-6
@@ -141,7 +144,9 @@ class Config:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, and float32 on CPU."""
     init_from: str | None = None
-    """Initial weights of the backbone: a safetensors file that uses torchvision's, timm's or DINO's names."""
+    """Initial weights of the backbone (also --weights): a safetensors file, a PyTorch pickle (.pth, .pt, .bin) or
+    hf:OWNER/NAME[@REVISION][/FILE], with torchvision's, timm's or a release's names. The network's options are then the file's,
+    unless flags change them."""
     dry_run: bool = False
     """Show what the run would need (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
     network: NetworkConfig = NetworkConfig()

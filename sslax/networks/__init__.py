@@ -94,6 +94,7 @@ def build_backbone(
     registers: int = 0,
     layer_scale: float | None = None,
     mlp: MLP | None = None,
+    mlp_ratio: float | None = None,
     qkv_bias: bool = True,
     norm_epsilon: float = 1e-6,
     positions: Positions = "dino",
@@ -114,8 +115,8 @@ def build_backbone(
       norm, zero_residual, stem_relu: options of ResNets, see `ResNet`.
       initial: start of the weights, see `ResNet` and `ViT`; a start that only the other kind has counts as "release".
       drop_path: drop-path rate of a ViT's last block in training.
-      registers, layer_scale, mlp, qkv_bias, norm_epsilon, positions: options of ViTs, see `ViT`; an `mlp` of None is the
-        default of the name.
+      registers, layer_scale, mlp, mlp_ratio, qkv_bias, norm_epsilon, positions: options of ViTs, see `ViT`; an `mlp` or
+        `mlp_ratio` of None is the default of the name.
       remat: store only the inputs of the blocks for the gradient, and recompute the rest.
       dtype: dtype of the computation.
 
@@ -130,6 +131,7 @@ def build_backbone(
             "qkv_bias": qkv_bias,
             "norm_epsilon": norm_epsilon,
             "positions": positions,
+            "mlp_ratio": mlp_ratio,
             "initial": initial if initial in get_args(ViTInitial) else "release",
             "heads": heads,
         }

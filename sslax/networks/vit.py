@@ -39,6 +39,11 @@ class ViTOutputs(NamedTuple):
     attention: Float[Array, "n heads t t"]
 
 
+def hidden_width(width: int, ratio: float) -> int:
+    """The hidden width of an MLP on tokens of `width`: their product, rounded down as in timm, but for rounding errors."""
+    return int(round(width * ratio, 6))
+
+
 class DropPath(nn.Module):
     """Stochastic depth: drops an image's whole residual branch with probability `rate`, and scales up the kept branches.
 
@@ -84,7 +89,7 @@ class Block(nn.Module):
 
     def _mlp(self, x: Float[Array, "n t d"], width: int) -> Float[Array, "n t d"]:
         dense = partial(nn.Dense, kernel_init=weights(self.init_std, self.initial), dtype=self.dtype)
-        hidden, gated = int(width * self.mlp_ratio), self.mlp == "swiglu"
+        hidden, gated = hidden_width(width, self.mlp_ratio), self.mlp == "swiglu"
         y = each(dense((1 + gated) * hidden, name="fc1"), x)
         # Gate and value come of one product.
         y = nn.silu(y[..., :hidden]) * y[..., hidden:] if gated else nn.gelu(y, approximate=False)
