@@ -45,6 +45,8 @@ KEPT = (
     "covariance",
     "prototype_usage",
     "neighbour_share",
+    "sigreg",
+    "sigreg_share",
 )
 
 
@@ -85,6 +87,7 @@ def broken() -> dict[str, tuple[Config, str]]:
             changed(CONFIGS["swav-digits"], sinkhorn_iterations=0),
             "one dimension dominating",
         ),
+        "LeJEPA, λ = 0": (changed(CONFIGS["lejepa-digits"], sigreg=0.0), "constant features"),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import tyro
 
 from experiments.benchmarks.tables import table
+from experiments.methods import COMPARED
 from sslax.cli import terminal
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
@@ -134,6 +135,26 @@ PROPERTIES = {
         "depends less on it than SimCLR",
         "negatives",
     ),
+    "mae": Properties(
+        "MAE",
+        "He 2022, 2111.06377",
+        "mean (x̂−x)² over the pixels of masked patches, each patch standardised",
+        "none",
+        "none",
+        "nowhere",
+        "small batches work: images are independent",
+        "nothing has to: pixels are the target",
+    ),
+    "lejepa": Properties(
+        "LeJEPA",
+        "Balestriero & LeCun 2025, 2511.08544",
+        "λ SIGReg(z) + (1−λ) mean (z−z̄)², z̄ the mean of the global crops",
+        "none",
+        "none",
+        "nowhere",
+        "small batches work; SIGReg tests the batch's distribution",
+        "SIGReg: normally distributed projections",
+    ),
 }
 
 HEAD = """# The methods beside each other
@@ -144,8 +165,10 @@ and k the outputs of a target network, n the batch size. `sslax configs` lists t
 [recipes.md](recipes.md) compares each with its source.
 
 To choose: SimCLR and MoCo v3 are the simplest to train and need large batches. BYOL, SimSiam, Barlow Twins and VICReg work with
-small batches and have no negatives. DINO and SwAV also use small crops (multi-crop); DINO is made for ViTs. NNCLR uses
-neighbours as positives and depends less on colour distortions.
+small batches and have no negatives. DINO, SwAV and LeJEPA also use small crops (multi-crop); DINO is made for ViTs. NNCLR uses
+neighbours as positives and depends less on colour distortions. LeJEPA has one weight to choose and trains without a target
+network. MAE needs a ViT, takes one crop without colour distortions and encodes a quarter of its patches; its paper evaluates
+it by fine-tuning.
 """
 
 
@@ -208,13 +231,15 @@ def section(lines: Sequence[Mapping[str, Any]]) -> str:
     raw, loads = first["raw_pixels"], [line["load"] for line in lines]
     seeds = sorted({line["method"] for line in lines})
     assert len(seeds) == len(lines), "one line for each method"
+    missing = [PROPERTIES[name].name for name in COMPARED if name not in seeds]
     versions = f"jax {first['versions']['jax']}, optax {first['versions']['optax']}"
     return (
         f"### {first['data']}: {first['images']:,} training images\n\n"
         f"`{first['command']}`\n\n"
         f"{first['cores']} CPU cores, {versions}, one seed, {first['budget']:.0f} seconds each, beside other programs (load "
         f"{min(loads)} to {max(loads)}), so times are noisy. Raw pixels: kNN {100 * raw['knn20']:.1f}, "
-        f"linear {100 * raw['linear']:.1f}.\n\n{figures_table(lines)}\n"
+        f"linear {100 * raw['linear']:.1f}.{' Not measured: ' + ', '.join(missing) + '.' if missing else ''}\n\n"
+        f"{figures_table(lines)}\n"
     )
 
 
@@ -230,7 +255,8 @@ def page(results: Sequence[Sequence[Mapping[str, Any]]]) -> str:
             'same seconds of steps; no option is tuned for this. "time" and "memory" are those of a step relative to '
             'SimCLR\'s; memory is the state and the temporary arrays of the compiled step. "untrained" is the network at its '
             "start. Such short runs on small images do not rank the methods: they show that each learns, and what it costs. "
-            "DINO and SwAV take four crops of two sizes, and need the longest time to leave uniform targets.\n",
+            "MAE needs a ViT, so it is left out. LeJEPA, DINO and SwAV take four crops of two sizes; DINO "
+            "and SwAV need the longest time to leave uniform targets.\n",
             *map(section, results),
         ]
     return "\n".join(parts)
