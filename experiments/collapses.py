@@ -35,6 +35,9 @@ KEPT = (
     "target_entropy",
     "kl",
     "target_largest",
+    "patch_target_entropy",
+    "patch_kl",
+    "patch_target_largest",
     "positive_cosine",
     "negative_cosine",
     "shared_direction",
@@ -87,6 +90,7 @@ def broken() -> dict[str, tuple[Config, str]]:
             changed(CONFIGS["swav-digits"], sinkhorn_iterations=0),
             "one dimension dominating",
         ),
+        "iBOT without centring": (changed(CONFIGS["ibot-digits"], centering=False), "one dimension dominating"),
         "LeJEPA, λ = 0": (changed(CONFIGS["lejepa-digits"], sigreg=0.0), "constant features"),
     }
 

@@ -135,6 +135,26 @@ PROPERTIES = {
         "depends less on it than SimCLR",
         "negatives",
     ),
+    "ibot": Properties(
+        "iBOT",
+        "Zhou 2022, 2111.07832",
+        "DINO's, and the same for masked patches, whose targets come from the whole crop",
+        "none",
+        "moving average",
+        "teacher",
+        "small batches work",
+        "centring and sharpening",
+    ),
+    "dinov2": Properties(
+        "DINOv2",
+        "Oquab 2023, 2304.07193",
+        "iBOT's + 0.1 KoLeo, −log of the distance to the nearest feature in the batch",
+        "none",
+        "moving average",
+        "teacher",
+        "moderate: targets are assigned, and neighbours found, in the batch",
+        "targets that use all prototypes alike (Sinkhorn-Knopp), and KoLeo",
+    ),
     "mae": Properties(
         "MAE",
         "He 2022, 2111.06377",
@@ -167,8 +187,9 @@ and k the outputs of a target network, n the batch size. `sslax configs` lists t
 To choose: SimCLR and MoCo v3 are the simplest to train and need large batches. BYOL, SimSiam, Barlow Twins and VICReg work with
 small batches and have no negatives. DINO, SwAV and LeJEPA also use small crops (multi-crop); DINO is made for ViTs. NNCLR uses
 neighbours as positives and depends less on colour distortions. LeJEPA has one weight to choose and trains without a target
-network. MAE needs a ViT, takes one crop without colour distortions and encodes a quarter of its patches; its paper evaluates
-it by fine-tuning.
+network. iBOT, DINOv2 and MAE need a ViT. iBOT and DINOv2 add to DINO a loss of masked patches, which makes the features of
+patches useful too. MAE takes one crop without colour distortions and encodes a quarter of its patches; its paper evaluates it by
+fine-tuning.
 """
 
 
@@ -255,8 +276,8 @@ def page(results: Sequence[Sequence[Mapping[str, Any]]]) -> str:
             'same seconds of steps; no option is tuned for this. "time" and "memory" are those of a step relative to '
             'SimCLR\'s; memory is the state and the temporary arrays of the compiled step. "untrained" is the network at its '
             "start. Such short runs on small images do not rank the methods: they show that each learns, and what it costs. "
-            "MAE needs a ViT, so it is left out. LeJEPA, DINO and SwAV take four crops of two sizes; DINO "
-            "and SwAV need the longest time to leave uniform targets.\n",
+            "Methods that need a ViT are left out. LeJEPA, DINO and SwAV take four crops of two sizes; DINO and SwAV need the "
+            "longest time to leave uniform targets.\n",
             *map(section, results),
         ]
     return "\n".join(parts)

@@ -10,7 +10,22 @@ from sslax.augment import BYOLViews, DINOViews, LeJEPAViews, MAEViews, SimCLRVie
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data import Dataset, Split
 from sslax.evaluation import linear_probe
-from sslax.methods import BYOL, DINO, MAE, METHODS, NNCLR, BarlowTwins, LeJEPA, MoCoV3, SimCLR, SimSiam, SwAV, VICReg
+from sslax.methods import (
+    BYOL,
+    DINO,
+    IBOT,
+    MAE,
+    METHODS,
+    NNCLR,
+    BarlowTwins,
+    DINOv2,
+    LeJEPA,
+    MoCoV3,
+    SimCLR,
+    SimSiam,
+    SwAV,
+    VICReg,
+)
 from sslax.networks import build_backbone
 from sslax.training import Built, Embedder, Programs, build, compile_steps, compile_update, make_step, make_update
 from sslax.training.nonfinite import guarded
@@ -57,6 +72,24 @@ OPTIONS = {
         predictor_hidden=16,
         queue=32,
     ),
+    "ibot": IBOT(
+        views=DINOViews.small(SIZE, local_crops=1),
+        prototypes=24,
+        head_layers=2,
+        head_hidden=16,
+        head_bottleneck=8,
+        teacher_temperature_epochs=2,
+    ),
+    "dinov2": DINOv2(
+        views=DINOViews.small(SIZE, local_crops=1),
+        prototypes=24,
+        patch_prototypes=16,
+        head_layers=2,
+        head_hidden=16,
+        head_bottleneck=8,
+        teacher_temperature_epochs=2,
+        group=8,
+    ),
     "mae": MAE(views=MAEViews(size=SIZE), decoder_width=8, decoder_depth=1, decoder_heads=2),
     "lejepa": LeJEPA(
         views=LeJEPAViews(size=SIZE, local_size=SIZE // 2, local_crops=1, blur=0.0),
@@ -66,11 +99,9 @@ OPTIONS = {
         directions=32,
     ),
 }
-# DINO and MAE on the network of their papers, the others on one with BatchNorm.
-NETWORKS = {
-    "dino": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2),
-    "mae": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2, initial="mae"),
-}
+# DINO and those that mask patches on the network of their papers, the others on one with BatchNorm.
+_VIT = NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2)
+NETWORKS = dict.fromkeys(("dino", "ibot", "dinov2"), _VIT) | {"mae": dataclasses.replace(_VIT, initial="mae")}
 assert OPTIONS.keys() == METHODS.keys()
 
 

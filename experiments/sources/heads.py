@@ -19,6 +19,7 @@ VIT_STARTS = {
 }
 # The other methods' heads start as torch's layers whatever the backbone.
 HEADS = {"simclr": "normal, deviation 0.01", "byol": LECUN, "dino": "normal, deviation 0.02"}
+HEADS |= dict.fromkeys(("ibot", "dinov2"), HEADS["dino"])
 # The norm after the last layer of projector and predictor, where a method has no option for it.
 LAST_NORMS = {
     "simsiam": ("plain", "none"),

@@ -200,7 +200,7 @@ READ: dict[str, Reader] = {
     # SimCLR.
     "loss": lambda c: c.method.loss if getattr(c.method, "normalize", True) else f"{c.method.loss}, not normalised",
     "temperature": field("method.temperature"),
-    "head's widths": lambda c: (dino_head if c.method.NAME == "dino" else simclr_head)(c),
+    "head's widths": lambda c: (dino_head if hasattr(c.method, "head_bottleneck") else simclr_head)(c),
     "head's layers": lambda c: getattr(c.method, "projector_layers", None) or c.method.head_layers,
     "offset of the head's last norm": field("method.projector_offset"),
     "heads start from": heads_start,
@@ -230,6 +230,24 @@ READ: dict[str, Reader] = {
     "teacher's head starts from": constant("a copy"),
     "BatchNorms of the head": constant("one for each layer"),
     "evaluated network": field("method.evaluate"),
+    # iBOT and DINOv2.
+    "head for patches": lambda c: (
+        "that of [CLS]" if c.method.shared_head else f"its own, to {c.method.patch_prototypes}"
+    ),
+    "teacher's temperature for patches": field("method.patch_temperature"),
+    "masked patches of a crop": field("method.mask_ratio"),
+    "crops with masked patches": field("method.mask_share"),
+    "masks": constant("blocks"),
+    "weights of [CLS] and patches": lambda c: (c.method.cls_weight, c.method.patch_weight),
+    "weight of KoLeo, each global crop": field("method.koleo_weight"),
+    "images whose crops share out the masks, and KoLeo's": field("method.group"),
+    "learning rate from block to block": field("method.layer_decay"),
+    "learning rate of the patch embedding": field("method.patch_embedding_rate"),
+    "gradient clipped at, each network": field("method.clip"),
+    "teacher's temperature rises every": constant("step"),
+    "stochastic depth of the blocks": constant("rises to it from 0"),
+    "[CLS] token starts from": constant("normal, deviation 0.02"),
+    "centres over GPUs": constant("the mean over all patches"),
     # SimSiam, Barlow Twins and VICReg.
     "norm after the heads' last layers": last_norms,
     "stop-gradient": field("method.stop_gradient"),

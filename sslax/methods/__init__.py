@@ -12,11 +12,14 @@ from sslax.methods.base import (
     attention_with,
     embed_with,
     on_backbone,
+    patches_with,
     project_with,
     spread,
 )
 from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
+from sslax.methods.dinov2 import DINOv2, dinov2
+from sslax.methods.ibot import IBOT, ibot
 from sslax.methods.lejepa import LeJEPA, lejepa
 from sslax.methods.mae import MAE, mae
 from sslax.methods.moco_v3 import MoCoV3, moco_v3
@@ -29,11 +32,13 @@ from sslax.methods.vicreg import VICReg, vicreg
 __all__ = [
     "BYOL",
     "DINO",
+    "IBOT",
     "MAE",
     "METHODS",
     "NNCLR",
     "BarlowTwins",
     "Batch",
+    "DINOv2",
     "LeJEPA",
     "Method",
     "MoCoV3",
@@ -47,12 +52,15 @@ __all__ = [
     "barlow_twins",
     "byol",
     "dino",
+    "dinov2",
     "embed_with",
+    "ibot",
     "lejepa",
     "mae",
     "moco_v3",
     "nnclr",
     "on_backbone",
+    "patches_with",
     "project_with",
     "simclr",
     "simsiam",
@@ -71,6 +79,8 @@ METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     MoCoV3.NAME: moco_v3,
     SwAV.NAME: swav,
     NNCLR.NAME: nnclr,
+    IBOT.NAME: ibot,
+    DINOv2.NAME: dinov2,
     MAE.NAME: mae,
     LeJEPA.NAME: lejepa,
 }

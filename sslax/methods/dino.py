@@ -30,6 +30,7 @@ from sslax.methods.base import (
     scale_gradient,
 )
 from sslax.methods.stack import apply_to_crops, crops_by_size, init_stack, moving_average
+from sslax.methods.teacher import rising, target_metrics
 from sslax.networks import DINOHead, initial_of, without_drop_path
 
 if TYPE_CHECKING:
@@ -124,14 +125,8 @@ class DINO:
 
 def teacher_temperatures(options: DINO, epoch: jax.Array | int) -> jax.Array:
     """τ_t of an epoch: a linspace over the warmup's epochs that includes both ends, then constant."""
-    last = max(options.teacher_temperature_epochs - 1, 1)
-    if options.teacher_temperature_epochs == 0:
-        return jnp.float32(options.teacher_temperature)
-    risen = jnp.clip(epoch / last, 0, 1)
-    rising = options.teacher_temperature_start + risen * (
-        options.teacher_temperature - options.teacher_temperature_start
-    )
-    return jnp.where(epoch < options.teacher_temperature_epochs, rising, options.teacher_temperature)
+    start, epochs = options.teacher_temperature_start, options.teacher_temperature_epochs
+    return rising(start, options.teacher_temperature, epochs, epoch)
 
 
 def target_logits(
@@ -149,28 +144,6 @@ def target_logits(
     q = jnp.stack([assign(crop) for crop in teacher])
     # An assignment can underflow to 0; clamping it to the smallest normal float keeps its logarithm finite.
     return temperature * jnp.log(jnp.maximum(q, jnp.finfo(q.dtype).tiny)), jnp.zeros_like(center)
-
-
-def target_metrics(
-    options: DINO,
-    logits: Float[Array, "t n k"],
-    center: Float[Array, "k"],
-    temperature: Float[Array, ""],
-    cross_entropy: Float[Array, ""],
-) -> dict[str, Array]:
-    """The metrics that show collapse (figure 7 of the paper): cross-entropy = entropy of the target + KL."""
-    log_q = jax.nn.log_softmax((logits - center[None, None]) / temperature, axis=-1)
-    q = jnp.exp(log_q)
-    entropy = -(q * log_q).sum(-1).mean()
-    metrics = {
-        "target_entropy": entropy,
-        "kl": jax.lax.stop_gradient(cross_entropy) - entropy,
-        # 1/K if all dimensions are used equally, 1 if one dominates.
-        "target_largest": q.mean(axis=(0, 1)).max(),
-        "teacher_temperature": temperature,
-    }
-    # The cross-entropy of a uniform output. The MSE loss has no such reference value.
-    return metrics | ({"chance_loss": jnp.float32(math.log(options.prototypes))} if options.loss != "mse" else {})
 
 
 def dino(options: DINO, setup: Setup) -> Method:
@@ -224,7 +197,11 @@ def dino(options: DINO, setup: Setup) -> Method:
         # devices.
         new_center = update_center(aux["center"], teacher, momentum=options.center_momentum)
 
-        metrics = target_metrics(options, target, center, temperature, cross_entropy)
+        log_q = jax.nn.log_softmax((target - center[None, None]) / temperature, axis=-1)
+        metrics = target_metrics(log_q, cross_entropy) | {"teacher_temperature": temperature}
+        # The cross-entropy of a uniform output. The MSE loss has no such reference value.
+        if options.loss != "mse":
+            metrics["chance_loss"] = jnp.float32(math.log(options.prototypes))
         new_aux = {"student": student_aux, "teacher": {**there, "statistics": teacher_aux}, "center": new_center}
         seen = jax.lax.stop_gradient(student_features) if options.evaluate == "student" else features
         return scale_gradient(value, options.loss_scale), Output(new_aux, metrics, seen[0])

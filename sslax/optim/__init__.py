@@ -5,8 +5,8 @@ convention.
 """
 
 from sslax.optim.average import ema_update
-from sslax.optim.groups import HoldState, freeze, hold, kernels_only, named
-from sslax.optim.optimizers import adamw, clip_each, lars, sgd
+from sslax.optim.groups import HoldState, freeze, hold, kernels_only, named, scale_rates, vit_rates
+from sslax.optim.optimizers import adamw, clip_each, clip_parts, lars, sgd
 from sslax.optim.schedules import Number as Number
 from sslax.optim.schedules import Schedule as Schedule
 from sslax.optim.schedules import cosine_ema_decay, scaled_learning_rate, warmup_cosine
@@ -15,6 +15,7 @@ __all__ = [
     "HoldState",
     "adamw",
     "clip_each",
+    "clip_parts",
     "cosine_ema_decay",
     "ema_update",
     "freeze",
@@ -22,7 +23,9 @@ __all__ = [
     "kernels_only",
     "lars",
     "named",
+    "scale_rates",
     "scaled_learning_rate",
     "sgd",
+    "vit_rates",
     "warmup_cosine",
 ]

@@ -1,5 +1,6 @@
 """Groups of parameters: which are decayed, which are frozen, and which are held for the first steps."""
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,7 +9,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from sslax.checks import check_count
+from sslax.checks import check_count, check_positive, check_probability
+
+# The parameters of a ViT before its blocks.
+_EMBEDDINGS = ("patch_embed", "cls_token", "pos_embed", "mask_token", "reg_token")
 
 
 def kernels_only(params: PyTree) -> PyTree:
@@ -42,6 +46,62 @@ def named(*names: str) -> Callable[[PyTree], PyTree]:
         )
 
     return mark
+
+
+def scale_rates(tx: optax.GradientTransformation, factors: Callable[[PyTree], PyTree]) -> optax.GradientTransformation:
+    """`tx`, with the learning rate of each parameter multiplied by the number that `factors` gives for it.
+
+    A factor multiplies the whole update: the step and, for AdamW, the weight decay, as torch's parameter groups do.
+
+    Args:
+      tx: any optimiser whose last operation is the learning rate.
+      factors: parameters -> tree of numbers.
+    """
+
+    def scale(updates, params):
+        return jax.tree.map(lambda u, factor: u * factor, updates, factors(params))
+
+    return optax.chain(tx, optax.stateless(scale))
+
+
+def vit_rates(*, layer_decay: float = 1.0, patch_embedding: float = 1.0) -> Callable[[PyTree], PyTree]:
+    """Parameters -> factors of the learning rate that fall with the distance from a ViT's last block.
+
+    Block b of L has `layer_decay` to the power of L + 1 - b, the embeddings to the power of L + 1, and the last norm and all
+    other networks 1; `patch_embedding` is one more factor of the patch embedding.
+
+    Args:
+      layer_decay: factor from one block to the one before it, in (0, 1].
+      patch_embedding: factor of the patch embedding, above 0.
+
+    Raises:
+      ValueError: on factors outside these ranges.
+
+    Source: Clark et al. 2020, arXiv:2003.10555; `get_vit_lr_decay_rate` of DINOv2's released `utils/param_groups.py`.
+    """
+    check_positive("layer_decay", layer_decay)
+    check_probability("layer_decay", layer_decay)
+    check_positive("patch_embedding", patch_embedding)
+
+    def factors(params):
+        paths, tree = jax.tree_util.tree_flatten_with_path(params)
+        names = [[getattr(part, "key", "") for part in path] for path, _ in paths]
+        top = 1 + max((_layer(path, 0) for path in names), default=0)
+        rates = [layer_decay ** (top - _layer(path, top)) for path in names]
+        embedding = [patch_embedding if "patch_embed" in path else 1 for path in names]
+        return jax.tree.unflatten(tree, [rate * factor for rate, factor in zip(rates, embedding, strict=True)])
+
+    return factors
+
+
+def _layer(path: list[str], otherwise: int) -> int:
+    """0 for a parameter of a ViT's embeddings, b for one of its block b, `otherwise` for all others."""
+    for name in path:
+        if name in _EMBEDDINGS:
+            return 0
+        if block := re.fullmatch(r"block(\d+)", name):
+            return int(block[1])
+    return otherwise
 
 
 class HoldState(NamedTuple):

@@ -163,3 +163,25 @@ def clip_each(max_norm: float) -> optax.GradientTransformation:
         return (gradient * jnp.minimum(1.0, max_norm / (length + 1e-6))).astype(gradient.dtype)
 
     return optax.stateless(lambda updates, params: jax.tree.map(clip, updates))
+
+
+def clip_parts(max_norm: float) -> optax.GradientTransformation:
+    """Clip the gradient of each top-level entry of the parameters, such as the encoder and each head, to the norm `max_norm`.
+
+    Source: `do_train` of DINOv2's released `train/train.py`, with the 1e-6 that torch's `clip_grad_norm_` adds to the norm.
+
+    Raises:
+      ValueError: on a norm that is not positive.
+    """
+    check_positive("max_norm", max_norm)
+
+    def clip(part):
+        lengths = jnp.stack([unit_and_norm(gradient)[1] for gradient in jax.tree.leaves(part)])
+        _, length = unit_and_norm(lengths)
+        factor = jnp.minimum(1.0, max_norm / (length + 1e-6))
+        return jax.tree.map(lambda gradient: (gradient * factor).astype(gradient.dtype), part)
+
+    def update(updates):
+        return {name: clip(part) if jax.tree.leaves(part) else part for name, part in updates.items()}
+
+    return optax.stateless(lambda updates, params: update(updates))

@@ -28,7 +28,9 @@ MOCO_V3_DIGITS = dataclasses.replace(
 # and clipped rates, weight decay 1e-6, heads 512-4096-256 and 256-4096-256, τ=.2, decay .99 to 1; it reports 93.10 by an
 # online linear classifier.
 # Source: vturrisi/solo-learn, scripts/pretrain/cifar/mocov3.yaml, revision 9187ea3.
-# Differences: the stem's convolution has a padding of 1, there of 2; docs/recipes.md has the table. Not yet run.
+# Differences: the stem's convolution has a padding of 1, there of 2; docs/recipes.md has the table.
+# Measured on one H100, bfloat16, CIFAR-10 as JPEG of quality 75, one seed, `--epochs 200`, stopped after 170 epochs (461 s):
+# kNN .780 (k=20), 24,300 images/s. The 1000 epochs of the source have not been run.
 MOCO_V3_CIFAR10 = Config(
     method=MoCoV3(views=solo.VIEWS_32, temperature=0.2),
     data="folder:data/cifar10",

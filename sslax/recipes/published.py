@@ -91,6 +91,10 @@ def _lightly(config: str, value: float, gflops: float, minutes: float, *reached:
     return Published(config, source, data, figures, gflops, minutes * 60, "RTX A6000", reached)
 
 
+def _on_h100(value: float, epochs: str) -> Reached:
+    return Reached("knn200-best", value, "NVIDIA H100 80GB HBM3", epochs)
+
+
 PUBLISHED: dict[str, Published] = {
     entry.config: entry
     for entry in (
@@ -98,7 +102,7 @@ PUBLISHED: dict[str, Published] = {
         _lightly("byol-cifar10", 0.868, 8.9, 108.3),
         _lightly("dino-cifar10", 0.813, 8.91, 108.6),
         _lightly("simsiam-cifar10", 0.764, 6.75, 87.8),
-        _lightly("barlow-twins-cifar10", 0.819, 6.75, 153.3),
+        _lightly("barlow-twins-cifar10", 0.819, 6.75, 153.3, _on_h100(0.781, "200")),
         _lightly("swav-cifar10", 0.842, 6.66, 88.7),
         _lightly("nnclr-cifar10", 0.815, 6.71, 88.1),
         Published(
@@ -182,6 +186,26 @@ PUBLISHED: dict[str, Published] = {
             KNOWN["imagenet2012"],
             (Figure("knn20", 0.728), Figure("linear", 0.761, "dino")),
             114.0,
+        ),
+        Published(
+            "ibot-imagenet",
+            "bytedance/ibot, README.md",
+            KNOWN["imagenet2012"],
+            (
+                Figure("knn20", 0.752, remark="the source tries k of 10, 20, 100 and 200"),
+                Figure("linear", 0.779, "dino"),
+            ),
+            146.4,
+        ),
+        Published(
+            "dinov2-imagenet-large",
+            "facebookresearch/dinov2, README.md",
+            KNOWN["imagenet2012"],
+            (
+                Figure("knn20", 0.816, remark="the source tries k of 10, 20, 100 and 200"),
+                Figure("linear", 0.829, "dino", "the best of many classifiers in the source, here by DINO's protocol"),
+            ),
+            1538.5,
         ),
         Published(
             "simsiam-imagenet",

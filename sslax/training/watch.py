@@ -36,6 +36,7 @@ DOMINANT = 0.9
 """Share of the target in one dimension, or of a batch with one nearest neighbour, above which it dominates."""
 STUCK = 0.002
 """Share of the chance loss: a loss this close to the chance loss counts as stuck."""
+_TARGETS = {"": "the target", "patch_": "the patches' target"}
 # The singular values of more rows would take longer than a step.
 _ROWS = 256
 
@@ -132,15 +133,12 @@ def collapse(lines: Sequence[Mapping[str, Any]], *, warmup_steps: int) -> Alarm 
     def always(sign) -> bool:
         return len(recent) >= LINES and all(sign(line) for line in recent)
 
-    if always(lambda line: line.get("target_largest", 0) > DOMINANT):
-        return Alarm("one dimension dominating", _dominant(last))
-    if settled and always(_flat):
-        return Alarm(
-            "uniform output",
-            f"the target's entropy is {last['target_entropy']:.4g} (a uniform output has {last['chance_loss']:.4g}) and the KL "
-            f"{last['kl']:.2g}. Sharpening prevents this: use a lower method.teacher_temperature (0.04 to 0.07) or a longer "
-            "temperature warmup; for a short run, more steps or a lower teacher decay.",
-        )
+    # Of [CLS], and of masked patches.
+    for of in ("", "patch_"):
+        if always(lambda line, of=of: line.get(f"{of}target_largest", 0) > DOMINANT):
+            return Alarm("one dimension dominating", _dominant(last, of))
+        if settled and always(functools.partial(_flat, of=of)):
+            return Alarm("uniform output", _uniform(last, of))
     for sign in SIGNS:
         if settled and always(lambda line, sign=sign: line.get(sign.metric, 0) > sign.bound):
             return Alarm(sign.mode, sign.sentence.format(last[sign.metric]))
@@ -167,17 +165,30 @@ def collapse(lines: Sequence[Mapping[str, Any]], *, warmup_steps: int) -> Alarm 
     return None
 
 
-def _dominant(line: Mapping[str, Any]) -> str:
+def _dominant(line: Mapping[str, Any], of: str) -> str:
     if "prototype_usage" in line:
         return (
             f"one prototype has {line['target_largest']:.1%} of the assignments. Sinkhorn-Knopp, which assigns all prototypes "
             "equally often, prevents this: use a method.sinkhorn_iterations of 3."
         )
     return (
-        f"one dimension has {line['target_largest']:.1%} of the target's probability; the target's entropy is "
-        f"{line['target_entropy']:.2g} and the KL {line['kl']:.2g}. Centring the teacher's output prevents this: use "
+        f"one dimension has {line[f'{of}target_largest']:.1%} of the probability of {_TARGETS[of]}; its entropy is "
+        f"{line[f'{of}target_entropy']:.2g} and the KL {line[f'{of}kl']:.2g}. Centring the teacher's output prevents this: use "
         "method.centering and a method.center_momentum of 0.9 to 0.99."
     )
+
+
+def _uniform(line: Mapping[str, Any], of: str) -> str:
+    return (
+        f"the entropy of {_TARGETS[of]} is {line[f'{of}target_entropy']:.4g} (a uniform output has {_top(line, of):.4g}) and "
+        f"the KL {line[f'{of}kl']:.2g}. Sharpening prevents this: use a lower method.teacher_temperature (0.04 to 0.07) or a "
+        "longer temperature warmup; for a short run, more steps or a lower teacher decay."
+    )
+
+
+def _top(line: Mapping[str, Any], of: str) -> float | None:
+    """The entropy of a uniform target; where the target's is the only loss, this is the chance loss."""
+    return line.get(f"{of}uniform_entropy", None if of else line.get("chance_loss"))
 
 
 def _stuck(line: Mapping[str, Any]) -> bool:
@@ -185,12 +196,12 @@ def _stuck(line: Mapping[str, Any]) -> bool:
     return chance is not None and abs(line["loss"] - chance) < STUCK * chance
 
 
-def _flat(line: Mapping[str, Any]) -> bool:
+def _flat(line: Mapping[str, Any], *, of: str) -> bool:
     # A loss without a target distribution, such as a squared distance, has no chance loss of ln K.
-    top = line.get("chance_loss")
-    if top is None or "target_entropy" not in line:
+    top = _top(line, of)
+    if top is None or f"{of}target_entropy" not in line:
         return False
-    return line["target_entropy"] > (1 - FLAT) * top and line["kl"] < FLAT * top / 10
+    return line[f"{of}target_entropy"] > (1 - FLAT) * top and line[f"{of}kl"] < FLAT * top / 10
 
 
 class Watch:

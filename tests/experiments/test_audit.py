@@ -124,6 +124,8 @@ def without_effect(config):
         silent |= {"method.views.local_size", "method.views.local_area"}
     if method.NAME == "dino":
         silent |= {"method.teacher_temperature_start"} if not method.teacher_temperature_epochs else set()
+    if getattr(method, "shared_head", False):
+        silent |= {"method.patch_prototypes"}
     if not getattr(method, "queue", True):
         silent |= {"method.queue_start_epoch"}
     if config.optim.name != "lars":

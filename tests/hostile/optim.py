@@ -168,6 +168,50 @@ def _check_clip(a, result):
         )
 
 
+def _clip_parts(max_norm, gradients):
+    tx = optim.clip_parts(max_norm)
+    parts = {"encoder": {name: gradients[name] for name in ("w", "b")}, "head": gradients["s"]}
+    return tx.update(parts, tx.init(parts))[0]
+
+
+def _check_clip_parts(a, result):
+    gradients, most = {name: exact(g) for name, g in a["gradients"].items()}, float(a["max_norm"])
+    # The largest is taken off, as the squares of 1e30 are not float32.
+    norm = length(np.concatenate([gradients["w"].ravel(), gradients["b"]]))
+    for ours, gradient, own in (
+        (result["encoder"]["w"], gradients["w"], norm),
+        (result["encoder"]["b"], gradients["b"], norm),
+        (result["head"], gradients["s"], length(gradients["s"])),
+    ):
+        factor = min(1.0, most / (own + 1e-6))
+        np.testing.assert_allclose(ours, gradient * factor, rtol=1e-5, atol=1e-37)
+
+
+_VIT = {
+    "encoder": {"patch_embed": {"kernel": 1.0}, "cls_token": 1.0, "block1": 1.0, "block3": {"norm1": 1.0}, "norm": 1.0},
+    "head": {"block": 1.0},
+}
+
+
+def _check_vit_rates(a, result):
+    decay, factor = float(a["layer_decay"]), float(a["patch_embedding"])
+    encoder = {"patch_embed": {"kernel": factor * decay**4}, "cls_token": decay**4, "block1": decay**3}
+    wanted = {"encoder": encoder | {"block3": {"norm1": decay}, "norm": 1.0}, "head": {"block": 1.0}}
+    np.testing.assert_allclose(jax.tree.leaves(result), jax.tree.leaves(wanted), rtol=1e-6)
+
+
+def _scale_rates(tree, factor):
+    gradients, params = tree
+    tx = optim.scale_rates(optax.sgd(1.0), lambda params: dict.fromkeys(params, 1.0) | {"b": factor})
+    return first_update(tx, gradients, params)
+
+
+def _check_scale_rates(a, result):
+    for name, gradient in a["tree"][0].items():
+        factor = np.float32(a["factor"] if name == "b" else 1)
+        np.testing.assert_allclose(result[name], -gradient * factor, rtol=1e-6)
+
+
 def _hold(steps, tree):
     gradients, params = tree
     tx = optim.hold(optax.sgd(1.0), lambda params: dict.fromkeys(params, True) | {"b": False}, steps=steps)
@@ -288,6 +332,23 @@ CASES = {
         st.fixed_dictionaries({"max_norm": scalars(1e-3, 1.0, 1e3), "gradients": trees()}),
         _check_clip,
         {"max_norm": bad_positive},
+    ),
+    "optim.clip_parts": Case(
+        _clip_parts,
+        st.fixed_dictionaries({"max_norm": scalars(1e-3, 1.0, 1e3), "gradients": trees()}),
+        _check_clip_parts,
+        {"max_norm": bad_positive},
+    ),
+    "optim.vit_rates": Case(
+        lambda **factors: optim.vit_rates(**factors)(_VIT),
+        st.fixed_dictionaries({"layer_decay": scalars(0.5, 1.0), "patch_embedding": scalars(0.25, 2.0)}),
+        _check_vit_rates,
+        {"layer_decay": lambda a: [*bad_probability(a), 0.0], "patch_embedding": bad_positive},
+    ),
+    "optim.scale_rates": Case(
+        _scale_rates,
+        st.fixed_dictionaries({"tree": trees(2, scales=(1.0, 1e4)), "factor": st.sampled_from([0.5, 1.0])}),
+        _check_scale_rates,
     ),
     "optim.freeze": Case(_freeze, st.fixed_dictionaries({"tree": trees(2, scales=(1.0, 1e4))}), _check_freeze),
     "optim.named": Case(

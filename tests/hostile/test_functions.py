@@ -39,6 +39,7 @@ NO_FUNCTIONS = {
     "augment.LeJEPAViews": "a recipe, which check_views checks and make_views takes",
     "evaluation.LinearProbe": "a record of results",
     "evaluation.PerClass": "a record of results",
+    "evaluation.PrincipalComponents": "a record of results",
     "optim.HoldState": "the state of hold",
 }
 

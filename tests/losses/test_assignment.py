@@ -53,6 +53,17 @@ def test_naive_loop(n, k, iterations):
     np.testing.assert_allclose(moved, q, rtol=2e-5)
 
 
+def test_rows_that_are_not_assigned_change_nothing():
+    logits, where = draw(9, 5), jnp.asarray([True, False, True, True, False, True, True, True, False])
+    # Larger than all that count, or not.
+    logits = logits.at[1].add(1e4).at[4].add(-1e4)
+    q = np.asarray(compiled(logits, temperature=0.3, where=where))
+    np.testing.assert_allclose(q[where], naive_sinkhorn(logits[where], 0.3, 3), rtol=2e-5)
+    none = compiled(logits, temperature=0.3, where=jnp.zeros(9, bool))
+    for each in (q, np.asarray(none)):
+        np.testing.assert_allclose(each.sum(axis=1), 1, atol=1e-6)
+
+
 def test_one_iteration_is_a_softmax_over_the_batch():
     logits = draw(7, 5)
     wanted = jax.nn.softmax(logits / 0.3, axis=0)

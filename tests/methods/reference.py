@@ -43,6 +43,7 @@ def train(config, data, params, aux, run_key, steps):
     """The first steps of the run of `config` on `data` from these parameters, other state and key, as a list of `Step`."""
     method, optimizer = METHODS[config.method.NAME](config), OPTIMIZERS[config.optim.name]
     per_epoch = len(data.train) // config.batch_size
+    method.per_epoch = per_epoch
     total = config.epochs * per_epoch
     draw = jax.jit(make_views, static_argnums=2)
     differentiate = jax.jit(jax.value_and_grad(method.loss, has_aux=True))
@@ -58,17 +59,18 @@ def train(config, data, params, aux, run_key, steps):
 
         views_key, loss_key = jax.random.split(jax.random.fold_in(run_key, step))
         views = draw(views_key, images, config.method.views, aspects=aspects)
-        (loss, (aux, metrics, features)), gradient = differentiate(params, aux, views, loss_key, epoch)
+        (loss, (aux, metrics, features)), gradient = differentiate(params, aux, views, loss_key, step / per_epoch)
         aux, gradient = wide(aux), wide(gradient)
 
         rate, decay = learning_rate(config, step, per_epoch), weight_decay(config.optim, step, total)
-        new = {}
+        new, clipped = {}, method.clip(named(gradient))
         for name, p in named(params).items():
-            g = method.clipped(named(gradient)[name])
+            g = clipped[name]
             frozen = method.frozen(name, step, per_epoch)
             own = peak_rate(config) if method.constant(name) else rate
             if config.optim.bias_lr is not None and p.ndim < 2:
                 own *= config.optim.bias_lr / config.optim.lr
+            own *= method.factor(name)
             new[name] = p if frozen else optimizer(config.optim, p, g, memory[name], own, decay)
         params = method.normalized(jax.tree.unflatten(jax.tree.structure(params), new.values()))
 
@@ -171,8 +173,14 @@ class Plain:
             **sizes,
         )
 
+    def clip(self, gradients):
+        return {name: self.clipped(gradient) for name, gradient in gradients.items()}
+
     def clipped(self, gradient):
         return gradient
+
+    def factor(self, name):
+        return 1.0
 
     def frozen(self, name, step, per_epoch):
         return False
@@ -277,7 +285,7 @@ class DINO(Plain):
         teacher, features, seen_there = self.logits(teacher_encoder, there["params"], there["statistics"], [large])
 
         start, end, epochs = o.teacher_temperature_start, o.teacher_temperature, o.teacher_temperature_epochs
-        temperature = start + (end - start) * jnp.minimum(epoch / (epochs - 1), 1)
+        temperature = start + (end - start) * jnp.minimum(jnp.floor(epoch) / (epochs - 1), 1)
         temperatures = {"student_temperature": o.student_temperature, "teacher_temperature": temperature}
         loss = losses.dino(student, teacher, aux["center"], **temperatures).mean()
         center = o.center_momentum * aux["center"] + (1 - o.center_momentum) * teacher.mean(axis=(0, 1))

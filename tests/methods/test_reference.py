@@ -15,9 +15,9 @@ from sslax.methods import METHODS
 from sslax.runs import RunDir
 from sslax.training import Faults, TrainState, build, fit, loop
 from tests import tiny
-from tests.methods import reference, reference_later, reference_queues
+from tests.methods import reference, reference_later, reference_masked, reference_queues
 
-reference.METHODS.update(reference_queues.METHODS | reference_later.METHODS)
+reference.METHODS.update(reference_queues.METHODS | reference_masked.METHODS | reference_later.METHODS)
 
 # Two epochs of three steps, and two images that are left over in each.
 STEPS, IMAGES = 6, 26
@@ -37,6 +37,8 @@ OPTIONS = {
     "moco-v3": {"decay": 0.8, "queue": 16},
     "swav": {"queue": 16},
     "nnclr": {"queue": 16},
+    "ibot": {"decay": 0.8, "clip": 3.0},
+    "dinov2": {"decay": 0.8, "clip": 0.5, "group": 4, "patch_embedding_rate": 0.5},
     "mae": {},
     "lejepa": {"sigreg": 0.2},
 }
@@ -48,9 +50,15 @@ VIEWS = {
     "simsiam": {},
     "barlow-twins": NO_SOLARIZATION,
     "vicreg": NO_SOLARIZATION,
-    **dict.fromkeys(("moco-v3", "swav", "nnclr"), NO_SOLARIZATION),
+    **dict.fromkeys(("moco-v3", "swav", "nnclr", "ibot", "dinov2"), NO_SOLARIZATION),
     "mae": {},
     "lejepa": {"solarize": 0.0},
+}
+# Stochastic depth, which draws by the key of the loss, as the masks do.
+MASKED = {
+    "network": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2, drop_path=0.5),
+    "optim": OptimizerConfig(name="adamw", lr=0.05, end_lr=0.02, weight_decay=0.5),
+    "feed": "resident",
 }
 FIELDS = {
     "simclr": {
@@ -85,6 +93,8 @@ FIELDS = {
     "moco-v3": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "swav": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "nnclr": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="sgd", lr=0.1), "feed": "resident"},
+    "ibot": MASKED,
+    "dinov2": MASKED,
     "mae": {
         "network": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2, drop_path=0.5, initial="mae"),
         "optim": OptimizerConfig(name="adamw", lr=0.02, b2=0.9),
@@ -201,5 +211,5 @@ def test_every_part_shows_in_every_step(both):
             if moves and not method.frozen(name, step, STEPS // own.epochs):
                 assert np.abs(value - before[name]).max() > 1e-3, f"{name} in step {step}"
     for step in plain:
-        if own.method.NAME == "dino":
+        if own.method.NAME in ("dino", "ibot"):
             assert min(step.norms.values()) < own.method.clip < max(step.norms.values())

@@ -23,6 +23,9 @@ TERMS = {
     "sigreg_share": 0.1,
 }
 DINO = {"loss": 3.0, "feature_std": 0.3, "target_entropy": 2.5, "kl": 0.5, "target_largest": 0.1, "chance_loss": LN_K}
+# Of [CLS] and of masked patches; the loss has both.
+IBOT = {k: v for k, v in DINO.items() if k != "chance_loss"} | {"uniform_entropy": LN_K, "patch_uniform_entropy": LN_K}
+IBOT |= {"patch_target_entropy": 2.0, "patch_kl": 0.7, "patch_target_largest": 0.2}
 
 
 def lines(numbers, steps=range(10, 310, 10), **changes):
@@ -34,6 +37,17 @@ def lines(numbers, steps=range(10, 310, 10), **changes):
     [
         (lines(DINO, target_entropy=0.001, kl=1e-5, target_largest=0.999), "one dimension dominating", "centering"),
         (lines(DINO, target_entropy=LN_K - 1e-3, kl=1e-4, loss=LN_K), "uniform output", "teacher_temperature"),
+        (lines(IBOT, target_entropy=LN_K - 1e-3, kl=1e-4), "uniform output", "entropy of the target is 5.544"),
+        (
+            lines(IBOT, patch_target_entropy=LN_K - 1e-3, patch_kl=1e-4),
+            "uniform output",
+            "of the patches' target is 5.5",
+        ),
+        (
+            lines(IBOT, patch_target_largest=0.99),
+            "one dimension dominating",
+            "99.0% of the probability of the patches'",
+        ),
         (lines(HEALTHY, target_largest=0.95, prototype_usage=0.02), "one dimension dominating", "sinkhorn_iterations"),
         (lines(HEALTHY, neighbour_share=0.97), "one neighbour", "97.0% of the batch"),
         (lines(HEALTHY, feature_std=1e-4), "constant features", "features of all images are nearly the same"),
@@ -57,6 +71,9 @@ def test_each_mode_is_named(numbers, mode, said):
     [
         lines(HEALTHY),
         lines(DINO),
+        lines(IBOT),
+        # Its loss is that of uniform targets of [CLS] alone.
+        lines(IBOT, loss=LN_K),
         lines(TERMS),
         lines(HEALTHY, target_largest=0.02, prototype_usage=0.99),
         lines(HEALTHY, neighbour_share=0.3),
