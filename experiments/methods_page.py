@@ -188,8 +188,8 @@ To choose: SimCLR and MoCo v3 are the simplest to train and need large batches. 
 small batches and have no negatives. DINO, SwAV and LeJEPA also use small crops (multi-crop); DINO is made for ViTs. NNCLR uses
 neighbours as positives and depends less on colour distortions. LeJEPA has one weight to choose and trains without a target
 network. iBOT, DINOv2 and MAE need a ViT. iBOT and DINOv2 add to DINO a loss of masked patches, which makes the features of
-patches useful too. MAE takes one crop without colour distortions and encodes a quarter of its patches; its paper evaluates it by
-fine-tuning.
+patches useful too. MAE takes one crop without colour distortions and encodes a quarter of its patches; its paper evaluates it
+by fine-tuning.
 """
 
 
