@@ -48,6 +48,8 @@ KEPT = (
     "covariance",
     "prototype_usage",
     "neighbour_share",
+    "sigreg",
+    "sigreg_share",
 )
 
 
@@ -89,6 +91,7 @@ def broken() -> dict[str, tuple[Config, str]]:
             "one dimension dominating",
         ),
         "iBOT without centring": (changed(CONFIGS["ibot-digits"], centering=False), "one dimension dominating"),
+        "LeJEPA, λ = 0": (changed(CONFIGS["lejepa-digits"], sigreg=0.0), "constant features"),
     }
 
 

@@ -119,7 +119,7 @@ SMALL = {
     "network": ("vit-tiny", OTHER),
     "stem": ("patches of 4", "as many patches as in 128 pixels"),
     "width of the features": (192, OTHER),
-    "attention heads": (3, "vit-tiny"),
+    "attention heads": (3, OTHER),
     "canvas in memory, pixels": (None, ""),
     "evaluation view": ("the whole image", OWN_SIZE),
     "blur": (0.0, "small images"),

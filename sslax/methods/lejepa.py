@@ -107,7 +107,10 @@ def lejepa(options: LeJEPA, setup: Setup) -> Method:
         directions = random_directions(directions_key, options.projector_dim, options.directions, z.dtype)
         of = terms(z, directions, large=large, knots=options.knots, limit=options.limit)
         value = of.weighted(options.sigreg)
-        metrics = {"projection_std": spread(z[0]), **jax.lax.stop_gradient(of._asdict())}
+        # 1 for constant projections, near 0 for normally distributed ones.
+        constant = len(z[0]) * sigreg(jnp.zeros_like(z[0, :1]), directions, knots=options.knots, limit=options.limit)
+        metrics = {"projection_std": spread(z[0]), "sigreg_share": of.sigreg / constant, **of._asdict()}
+        metrics = jax.lax.stop_gradient(metrics)
         output = Output(new_aux, metrics, jax.lax.stop_gradient(out["encoder"][0]))
         return scale_gradient(value, options.loss_scale), output
 

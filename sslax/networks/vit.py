@@ -234,13 +234,13 @@ class ViT(nn.Module):
         patches = to_patches(x, self.patch_size)
         # Torch's default for a convolution, which DINO's code does not change: uniform within ±1/√fan-in.
         bound = patches.shape[-1] ** -0.5
-        start: dict[str, Any] = {
+        layer: dict[str, Any] = {
             "kernel_init": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
             "bias_init": lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound),
         }
         if self.initial != "release":
-            start = {"kernel_init": weights(0.02, self.initial)}
-        embed = nn.Dense(self.width, **start, dtype=self.dtype, name="patch_embed")
+            layer = {"kernel_init": weights(0.02, self.initial)}
+        embed = nn.Dense(self.width, **layer, dtype=self.dtype, name="patch_embed")
         x = each(embed, patches)
 
         def learned(name, tokens, std=0.02):
@@ -256,12 +256,11 @@ class ViT(nn.Module):
         if self.positions != "rope":
             side, own = self.image_size // self.patch_size, 0 if self.registers else 1
 
-            def sines(key):
+            def sines(key, shape):
                 return jnp.asarray(sine_positions(self.width, side, own=own, by=self.initial))
 
-            pos = (
-                learned("pos_embed", own + side * side) if not self.fixed_positions else self.param("pos_embed", sines)
-            )
+            start = sines if self.fixed_positions else weights(0.02)
+            pos = self.param("pos_embed", start, (1, own + side * side, self.width))
             pos = resize_positions(pos, side, grid, how=self.positions)
             first[0] = first[0] + pos[:, :own] if own else first[0]
             x = x + pos[:, own:].astype(self.dtype)

@@ -147,6 +147,16 @@ PUBLISHED: dict[str, Published] = {
         _lightly("vicreg-imagenette", 0.845, 7.15, 205.6),
         _lightly("swav-imagenette", 0.902, 12.3, 283.2),
         _lightly("nnclr-imagenette", 0.884, 7.08, 212.5),
+        _lightly("mae-imagenette", 0.610, 8.64, 248.2),
+        Published(
+            "lejepa-imagenette",
+            "rbalestr-lab/lejepa, MINIMAL.md",
+            KNOWN["imagenette"],
+            (Figure("linear", 0.907, "byol", _ONLINE),),
+            146.1,
+            200 * 60,
+            "one GPU",
+        ),
         Published(
             "byol-imagenette",
             "deepmind-research, byol/README.md",
@@ -224,6 +234,13 @@ PUBLISHED: dict[str, Published] = {
             KNOWN["imagenet2012"],
             (Figure("linear", 0.689, "moco-v3"),),
             65.3,
+        ),
+        Published(
+            "moco-v3-imagenet-vit",
+            "facebookresearch/moco-v3, CONFIG.md",
+            KNOWN["imagenet2012"],
+            (Figure("linear", 0.732, "moco-v3"),),
+            73.8,
         ),
         Published(
             "swav-imagenet",

@@ -68,7 +68,9 @@ class LeJEPA(Plain):
         statistic = sum(sigreg(crop, directions, knots=o.knots, limit=o.limit) for crop in z) / len(z)
         center = sum(z[:large]) / large
         invariance = sum(((crop - center) ** 2).mean() for crop in z) / len(z)
+        constant = sigreg(0 * z[0], directions, knots=o.knots, limit=o.limit)
         metrics = {"projection_std": spread(z[0]), "sigreg": statistic, "invariance": invariance}
+        metrics["sigreg_share"] = statistic / constant
         value = o.sigreg * statistic + (1 - o.sigreg) * invariance
         return value, ({"encoder": encoder, "projector": projector}, metrics, features[0])
 

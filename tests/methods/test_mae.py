@@ -1,14 +1,21 @@
 """MAE against the release's values and gradients, the fixed positions, and options that cannot work."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from sslax.config import check
+from sslax.errors import InputError
 from sslax.export import from_torch, to_torch
 from sslax.losses import mae as mae_loss
 from sslax.methods.mae import random_masking, reconstruct
 from sslax.networks import MAEDecoder, ViT, init, sine_positions, to_patches
+from sslax.training import build
+from tests import tiny
 
 
 def close(actual, wanted, tolerance, name=""):
@@ -82,3 +89,45 @@ def test_values_and_gradients_are_the_releases(golden, case):
     # The positions of both networks.
     close(sine_positions(encoder.width, side, own=1), state["pos_embed"], 1e-6)
     close(sine_positions(decoder.width, side, own=1), state["decoder_pos_embed"], 1e-6)
+
+
+def test_the_positions_and_nothing_else_are_fixed():
+    config = tiny.config("mae")
+    built = build(config, tiny.dataset(), devices=jax.devices()[:1])
+    params, _ = jax.eval_shape(lambda key: built.method.init(key, built.image_shape), jax.random.key(0))
+    held = built.method.optimizer(optax.sgd(1.0))
+    ones = jax.tree.map(lambda p: np.ones(p.shape, np.float32), params)
+    updates, _ = jax.jit(held.update)(ones, held.init(ones), ones)
+    still = [name for name, update in leaves(updates).items() if not np.any(update)]
+    assert still == ["encoder/pos_embed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "network", "said"),
+    [
+        (
+            {"mask_ratio": 0.0},
+            {},
+            r"method.mask_ratio is 0.0, which keeps 16 of 16 patches; at least one must be kept and",
+        ),
+        ({"mask_ratio": 1.0}, {}, r"method.mask_ratio is 1.0, which keeps 0 of 16 patches"),
+        ({"mask_ratio": 0.95}, {}, r"method.mask_ratio is 0.95, which keeps 0 of 16 patches"),
+        ({"mask_ratio": -0.5}, {}, r"method.mask_ratio is -0.5; it must lie in \[0, 1\]"),
+        ({"decoder_width": 10}, {}, r"method.decoder_width is 10; it must be a multiple of 4, for its positions"),
+        ({"decoder_heads": 3}, {}, r"method.decoder_width is 8; it must be a multiple of method.decoder_heads, 3"),
+        ({}, {"name": "resnet18", "initial": "release"}, "network.name is resnet18, which has no patches to mask"),
+        ({}, {"positions": "rope"}, "network.positions is rope; MAE encodes some patches alone"),
+        ({}, {"initial": "torch"}, "network.initial is torch; for vit-micro it must be one of release, mae, moco-v3"),
+        ({}, {"width": 18, "heads": 2}, "network.width is 18; sine-cosine positions need a multiple of 4"),
+        ({}, {"heads": 3}, "network.width is 8; it must be a multiple of vit-micro's 3 heads"),
+    ],
+)
+def test_what_cannot_work_is_refused(options, network, said):
+    config = tiny.config("mae")
+    config = dataclasses.replace(
+        config,
+        method=dataclasses.replace(config.method, **options),
+        network=dataclasses.replace(config.network, **network),
+    )
+    with pytest.raises(InputError, match=said):
+        check(config)
