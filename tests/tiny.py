@@ -73,7 +73,7 @@ OPTIONS = {
         head_hidden=16,
         head_bottleneck=8,
         teacher_temperature_epochs=2,
-        group=8,
+        group=2,
     ),
 }
 # DINO and those that mask patches on the network of their papers, the others on one with BatchNorm.
