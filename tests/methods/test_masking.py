@@ -60,7 +60,7 @@ def test_masks_have_the_wanted_size_in_blocks():
     # Neighbours are alike: of single patches, masked independently, two in five would differ.
     assert (masks[:, 1:] != masks[:, :-1]).mean() < 0.2
     # Fewer blocks reach the corners, but no patch is always or never masked.
-    assert 0 < masks.mean(axis=0).min() < masks.mean(axis=0).max() < 0.6
+    assert 0 < masks.mean(axis=0).min() < masks.mean(axis=0).max() < 0.8
     again, other = (masks_by(jax.random.key(k), wanted, side=14, smallest=16) for k in (1, 2))
     np.testing.assert_array_equal(again.reshape(masks.shape), masks)
     assert (np.asarray(other).reshape(masks.shape) != masks).any(axis=(1, 2)).all()
