@@ -88,7 +88,7 @@ OPTIONS = {
         head_hidden=16,
         head_bottleneck=8,
         teacher_temperature_epochs=2,
-        group=8,
+        group=2,
     ),
     "mae": MAE(views=MAEViews(size=SIZE), decoder_width=8, decoder_depth=1, decoder_heads=2),
     "lejepa": LeJEPA(

@@ -128,7 +128,7 @@ def dinov2(options: DINOv2, setup: Setup) -> Method:
     heads = heads_of(options, encoder.dtype)
     decay = ema_schedule(options.decay, "cosine", setup.steps)
     drawn = {"side": options.views.size // encoder.patch_size, "group": options.group}
-    drawn |= {"between": options.mask_ratio, "share": options.mask_share}
+    drawn |= {"between": options.mask_ratio, "share": options.mask_share, "mesh": setup.mesh}
     warmup = options.teacher_temperature_epochs * setup.steps_per_epoch
 
     def init_networks(key, image_shape):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Key
 
 from sslax import optim
@@ -105,11 +106,11 @@ class IBOT:
         check_masks(self, config)
 
 
-def masks_of(options: IBOT, key: Key[Array, ""], crops: int, side: int) -> Bool[Array, "crops t"]:
+def masks_of(options: IBOT, key: Key[Array, ""], crops: int, *, side: int, mesh: Mesh) -> Bool[Array, "crops t"]:
     """The masks of this many global crops with side x side patches."""
     ratio_key, block_key = jax.random.split(key)
     ratios = random_ratios(ratio_key, crops, between=options.mask_ratio, probability=options.mask_share)
-    return block_masks(block_key, ratios * side * side, side=side, smallest=(side // 3) ** 2)
+    return block_masks(block_key, ratios * side * side, side=side, smallest=(side // 3) ** 2, mesh=mesh)
 
 
 def ibot(options: IBOT, setup: Setup) -> Method:
@@ -131,7 +132,7 @@ def ibot(options: IBOT, setup: Setup) -> Method:
     def loss(params, aux, batch: Batch, key, step):
         crops, there = crops_by_size(batch.views), aux["teacher"]
         mask_key, path_key = jax.random.split(key)
-        masks = masks_of(options, mask_key, 2 * len(crops[0]), side)
+        masks = masks_of(options, mask_key, 2 * len(crops[0]), side=side, mesh=setup.mesh)
         _, student, student_patches, student_aux = outputs(
             student_encoder, params, aux["student"], crops, masks=masks, key=path_key
         )

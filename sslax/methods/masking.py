@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
 # Of a block, height over width: from .3 to its inverse, uniform in the logarithm.
@@ -14,7 +15,9 @@ _LOG_ASPECT = math.log(0.3)
 _ATTEMPTS = 10
 
 
-def block_masks(key: Key[Array, ""], wanted: Float[Array, "n"], *, side: int, smallest: int) -> Bool[Array, "n t"]:
+def block_masks(
+    key: Key[Array, ""], wanted: Float[Array, "n"], *, side: int, smallest: int, mesh: Mesh
+) -> Bool[Array, "n t"]:
     """A mask of rectangular blocks for each crop.
 
     A mask gets blocks until `wanted` patches are masked. A block's area is uniform from `smallest` to the number that is still
@@ -27,13 +30,15 @@ def block_masks(key: Key[Array, ""], wanted: Float[Array, "n"], *, side: int, sm
       wanted: number of patches to mask in each crop; 0 masks none.
       side: rows and columns of the grid of patches.
       smallest: area of the smallest block in patches.
+      mesh: the device mesh. Every device draws all masks: they are small, and the loop then needs no communication.
 
     Source: Bao et al. 2021, arXiv:2106.08254, Algorithm 1; `ImageFolderMask` of bytedance/ibot's `loader.py` and
     `MaskingGenerator` of DINOv2's `data/masking.py`, which differ in `smallest` only: DINOv2 also limits a block to half of the
     patches, which no ratio of its recipes reaches.
     """
     keys = jax.random.split(key, len(wanted))
-    return jax.vmap(lambda key, wanted: _blocks(key, wanted, side, smallest).reshape(-1))(keys, wanted)
+    masks = jax.vmap(lambda key, wanted: _blocks(key, wanted, side, smallest).reshape(-1))(keys, wanted)
+    return jax.lax.with_sharding_constraint(masks, NamedSharding(mesh, PartitionSpec()))
 
 
 def _blocks(key: Key[Array, ""], wanted: Float[Array, ""], side: int, smallest: int) -> Bool[Array, "h w"]:
@@ -95,7 +100,7 @@ class GroupMasks(NamedTuple):
 
 
 def group_masks(
-    key: Key[Array, ""], n: int, *, side: int, group: int, between: tuple[float, float], share: float
+    key: Key[Array, ""], n: int, *, side: int, group: int, between: tuple[float, float], share: float, mesh: Mesh
 ) -> GroupMasks:
     """Masks of two global crops of n images, drawn for each `group` of images together, or for all if there are fewer.
 
@@ -109,18 +114,21 @@ def group_masks(
     # The release's `upperbound`; a little more, as the ratios are float32.
     slots = max(1, int(np.floor(patches * edges[1:] + 1e-3).sum()))
 
-    def one(key):
-        placed, drawn, block_key = jax.random.split(key, 3)
+    def ratios_of(key):
+        placed, drawn = jax.random.split(key)
         low, high = jnp.asarray(edges[:-1], jnp.float32), jnp.asarray(edges[1:], jnp.float32)
         ratios = jax.random.uniform(drawn, low.shape, jnp.float32, low, high)
-        ratios = jax.random.permutation(placed, jnp.zeros(crops, jnp.float32).at[: len(ratios)].set(ratios))
-        masks = block_masks(block_key, jnp.floor(patches * ratios), side=side, smallest=4)
+        return jax.random.permutation(placed, jnp.zeros(crops, jnp.float32).at[: len(ratios)].set(ratios))
+
+    def buffer(masks):
         flat = masks.reshape(-1)
         places = jnp.nonzero(flat, size=slots, fill_value=0)[0]
         taken = jnp.arange(slots) < flat.sum()
         of_crop = 1 / jnp.maximum(masks.sum(axis=1), 1).astype(jnp.float32)
-        return masks, places, taken, taken * of_crop[places // patches]
+        return places, taken, taken * of_crop[places // patches]
 
-    masks, places, taken, weights = jax.vmap(one)(jax.random.split(key, groups))
-    masks = masks.reshape(-1, patches)
+    ratio_key, block_key = jax.random.split(key)
+    ratios = jax.vmap(ratios_of)(jax.random.split(ratio_key, groups)).reshape(-1)
+    masks = block_masks(block_key, jnp.floor(patches * ratios), side=side, smallest=4, mesh=mesh)
+    places, taken, weights = jax.vmap(buffer)(masks.reshape(groups, crops, patches))
     return GroupMasks(masks, places, taken, weights / jnp.maximum(weights.sum(), 1), masks.any(axis=1).mean())

@@ -10,20 +10,23 @@ from sslax.recipes.dino import DINO_DIGITS
 
 # sslax pretrain dinov2-digits
 #
-# DINOv2 for a first look, with the views, network and optimiser of dino-digits.
+# DINOv2 for a first look, with the views, network and optimiser of dino-digits, and one layer in each head.
 DINOV2_DIGITS = dataclasses.replace(
     DINO_DIGITS,
     method=DINOv2(
         views=DINO_DIGITS.method.views,
-        prototypes=256,
-        patch_prototypes=256,
-        head_hidden=256,
+        prototypes=64,
+        patch_prototypes=64,
+        head_layers=1,
         head_bottleneck=64,
+        teacher_temperature=0.03,
         teacher_temperature_epochs=0,
+        koleo_weight=0.05,
         decay=0.99,
         layer_decay=1.0,
         patch_embedding_rate=1.0,
     ),
+    epochs=60,
 )
 
 # sslax pretrain dinov2-imagenet --data folder:PATH

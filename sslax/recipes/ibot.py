@@ -8,21 +8,22 @@ from sslax.recipes.dino import DINO_DIGITS
 
 # sslax pretrain ibot-digits
 #
-# iBOT for a first look, with the views, network and optimiser of dino-digits.
+# iBOT for a first look, with the views, network and optimiser of dino-digits. The head is one layer: three of them map all
+# images to nearly the same output at first, and it takes some thousand steps to find the way out of uniform targets.
 IBOT_DIGITS = dataclasses.replace(
     DINO_DIGITS,
     method=IBOT(
         views=DINO_DIGITS.method.views,
-        prototypes=256,
-        head_hidden=256,
+        prototypes=64,
+        head_layers=1,
         head_bottleneck=64,
-        head_batch_norm=True,
         norm_last_layer=True,
         teacher_temperature=0.04,
         patch_temperature=0.04,
         teacher_temperature_epochs=0,
         decay=0.99,
     ),
+    epochs=60,
 )
 
 # sslax pretrain ibot-imagenet --data folder:PATH

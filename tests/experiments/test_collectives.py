@@ -75,8 +75,8 @@ def test_no_more_than_gradients_statistics_embeddings_and_images(name, monkeypat
     built = build(config, tiny.dataset(), devices=jax.devices()[:1])
     _, aux = jax.eval_shape(lambda: built.method.init(jax.random.key(0), built.image_shape))
     means = [x.size for path, x in jax.tree_util.tree_leaves_with_path(aux) if getattr(path[-1], "key", "") == "mean"]
-    # DINO, SwAV and LeJEPA have one forward pass per resolution.
-    forwards = 2 if name in ("dino", "swav", "lejepa") else 1
+    # Methods with crops of two sizes have one forward pass for each.
+    forwards = 2 if name in ("dino", "swav", "ibot", "dinov2", "lejepa") else 1
     # Each norm has two sums over the batch in the forward and two in the backward pass; in BYOL for each view.
     statistics = 2 * 4 * 4 * sum(means)
     embeddings = gathered(name, config)

@@ -9,7 +9,10 @@ from sslax import losses
 from sslax.methods.ibot import masks_of
 from sslax.methods.masking import group_masks
 from sslax.networks import DINOHead, forward, without_drop_path
+from sslax.training import data_mesh
 from tests.methods.reference import DINO, Plain, moved, side_by_side
+
+MESH = data_mesh(jax.devices()[:1])
 
 
 class IBOT(DINO):
@@ -47,7 +50,7 @@ class IBOT(DINO):
         return jnp.stack(of_cls), of_patches.reshape(*patches.shape[:2], -1)
 
     def masks(self, key, images):
-        return masks_of(self.options, key, 2 * images, self.side)
+        return masks_of(self.options, key, 2 * images, side=self.side, mesh=MESH)
 
     def temperatures(self, epoch):
         o = self.options
@@ -115,7 +118,7 @@ class DINOv2(IBOT):
 
     def masks(self, key, images):
         o = self.options
-        drawn = {"side": self.side, "group": o.group, "between": o.mask_ratio, "share": o.mask_share}
+        drawn = {"side": self.side, "group": o.group, "between": o.mask_ratio, "share": o.mask_share, "mesh": MESH}
         return group_masks(key, images, **drawn).masks
 
     def temperatures(self, epoch):

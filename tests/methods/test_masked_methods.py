@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,7 +27,7 @@ def test_the_student_alone_has_a_mask_token_which_starts_at_zero(name):
     params, aux = tiny.start(b.method)
     np.testing.assert_array_equal(params["encoder"]["mask_token"], np.zeros((1, 1, 8)))
     network = b.method.evaluated(params, aux)
-    plain = jax.eval_shape(lambda key: init(b.backbone, key, np.zeros((1, 8, 8, 3))), jax.random.key(0))
+    plain = jax.eval_shape(lambda key: init(b.backbone, key, jnp.zeros((1, 8, 8, 3))), jax.random.key(0))
     assert jax.tree.structure(network) == jax.tree.structure(plain)
     # What is exported is the plain ViT that it was to start with.
     exported = to_torch(b.backbone, *jax.device_get(network))
