@@ -192,7 +192,8 @@ def configured(name: str, options: Options, configs: Mapping[str, Config]) -> Co
     base = configs[name]
     changes: dict[str, Any] = {"remat": options.remat, "accumulate": options.accumulate, "feed": "resident"}
     changes |= {"batch_size": options.batch_size or base.batch_size, "precision": options.precision or base.precision}
-    changes |= {"network": dataclasses.replace(base.network, name=options.network or base.network.name)}
+    network: Any = options.network or base.network.name
+    changes |= {"network": dataclasses.replace(base.network, name=network)}
     changes |= {"epochs": 10_000, "eval_every": 0, "checkpoint_every": 10_000}
     config = dataclasses.replace(base, **changes)
     check(config)

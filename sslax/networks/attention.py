@@ -61,8 +61,10 @@ def attend(
         return jax.nn.dot_product_attention(q, k, v, implementation=implementation)
     q, k, v = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (q, k, v))
     lengths = jnp.full(n, t, jnp.int32)
-    seen = {"query_seq_lengths": lengths, "key_value_seq_lengths": lengths}
-    return jax.nn.dot_product_attention(q, k, v, implementation=implementation, **seen)[:, :t]
+    y = jax.nn.dot_product_attention(
+        q, k, v, query_seq_lengths=lengths, key_value_seq_lengths=lengths, implementation=implementation
+    )
+    return y[:, :t]
 
 
 class Attention(nn.Module):
