@@ -134,7 +134,7 @@ def embed(
       Interrupted: if `stop` returns True; the chunks that were started are saved first.
     """
     size = partial.size
-    embedder = embedder_of(network, size, grid)
+    embedder = embedder_of(network, min(size, len(data)), grid)
     missing = [chunk for chunk in range(-(-len(data) // size)) if not partial.has(chunk)]
     done = len(data) - sum(min(size, len(data) - chunk * size) for chunk in missing)
     if done:
@@ -285,7 +285,7 @@ def run(options: Options) -> None:
     if grid is not None:
         metadata["patches"] = grid.dtype
     most = max(3 * canvas * canvas, 0 if grid is None else grid.nbytes)
-    size = max(1, min(_MOST_IMAGES, _MOST_BYTES // most, network.at_once or _MOST_IMAGES, len(data)))
+    size = max(1, min(_MOST_IMAGES, _MOST_BYTES // most, network.at_once or _MOST_IMAGES))
 
     there = (feature_files.read_metadata(out) if out.exists() else None) or {}
     essential = ["weights", "listing", "images", "canvas", "reading", *(["patches"] if options.patches else [])]
