@@ -10,7 +10,7 @@ from sslax.recipes.dino import DINO_DIGITS
 #
 # iBOT for a first look, with the views, network and optimiser of dino-digits, one layer in the head, and Sinkhorn-Knopp in the
 # place of centring, as in DINOv2: with centring, so short a run does not leave uniform targets of [CLS].
-# @RESULT
+# Result: linear 77.2 against 71.9 untrained and 95.0 raw, kNN k=20 57.7 against 46.5 and 97.2. One run; hardly tuned.
 IBOT_DIGITS = dataclasses.replace(
     DINO_DIGITS,
     method=IBOT(
@@ -25,7 +25,8 @@ IBOT_DIGITS = dataclasses.replace(
         teacher_temperature_epochs=0,
         decay=0.99,
     ),
-    epochs=40,
+    optim=dataclasses.replace(DINO_DIGITS.optim, warmup_epochs=3.0),
+    epochs=20,
 )
 
 # sslax pretrain ibot-imagenet --data folder:PATH
