@@ -48,6 +48,8 @@ KEPT = (
     "covariance",
     "prototype_usage",
     "neighbour_share",
+    "sigreg",
+    "sigreg_share",
 )
 # iBOT with DINO's head and temperatures.
 DEEP = {"head_layers": 3, "head_hidden": 256, "head_batch_norm": True, "decay": 0.97}
@@ -95,6 +97,7 @@ def broken() -> dict[str, tuple[Config, str]]:
             changed(CONFIGS["ibot-digits"], sinkhorn=0, centering=False, **DEEP),
             "one dimension dominating",
         ),
+        "LeJEPA, λ = 0": (changed(CONFIGS["lejepa-digits"], sigreg=0.0), "constant features"),
     }
 
 

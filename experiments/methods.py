@@ -33,7 +33,7 @@ from sslax.runs import RunDir
 from sslax.training import Built, Embedder, build, fit, measure, raw_pixels, start_state, step_seconds, training_program
 
 # Methods that need a ViT, and so cannot share this network.
-ON_VITS = ("ibot", "dinov2")
+ON_VITS = ("ibot", "dinov2", "mae")
 COMPARED = tuple(name for name in METHODS if name not in ON_VITS)
 
 

@@ -1,6 +1,6 @@
 """Writes docs/methods.md, how the methods differ and what they cost: `python -m experiments.methods_page`.
 
-The properties are data below; the figures come from the lines that `experiments.methods` wrote.
+The properties are data in `experiments.methods_properties`; the figures come from the lines that `experiments.methods` wrote.
 """
 
 import dataclasses
@@ -12,149 +12,12 @@ from typing import Any
 import tyro
 
 from experiments.benchmarks.tables import table
+from experiments.methods import COMPARED
+from experiments.methods_properties import PROPERTIES
 from sslax.cli import terminal
 from sslax.errors import InputError
 from sslax.files import expanded, write_atomically
 from sslax.methods import METHODS
-
-
-@dataclasses.dataclass(frozen=True)
-class Properties:
-    """How a method works, in the words of its table.
-
-    Attributes:
-      name: the method's own name.
-      paper: first author, year and arXiv number.
-      loss: the loss in one formula.
-      negatives: which negatives it has.
-      target: the network that makes the targets.
-      stop: where the gradient stops.
-      batch: what the batch size changes.
-      prevents: what prevents collapse.
-    """
-
-    name: str
-    paper: str
-    loss: str
-    negatives: str
-    target: str
-    stop: str
-    batch: str
-    prevents: str
-
-
-PROPERTIES = {
-    "simclr": Properties(
-        "SimCLR",
-        "Chen 2020, 2002.05709",
-        "−log softmax of cos(z₁, z₂)/τ over the other 2n−1 views",
-        "all other views of the batch",
-        "none",
-        "nowhere",
-        "larger is better: more negatives",
-        "negatives",
-    ),
-    "byol": Properties(
-        "BYOL",
-        "Grill 2020, 2006.07733",
-        "2 − 2 cos(p₁, t₂), both directions",
-        "none",
-        "moving average",
-        "target",
-        "small batches work, with BatchNorm in the heads",
-        "predictor and moving average",
-    ),
-    "dino": Properties(
-        "DINO",
-        "Caron 2021, 2104.14294",
-        "cross-entropy of softmax(s/τₛ) to softmax((t−c)/τₜ), over crops",
-        "none",
-        "moving average",
-        "teacher",
-        "small batches work",
-        "centring and sharpening",
-    ),
-    "simsiam": Properties(
-        "SimSiam",
-        "Chen & He 2021, 2011.10566",
-        "−cos(p₁, z₂)/2, both directions",
-        "none",
-        "the network itself",
-        "projection",
-        "small batches work, with BatchNorm in the heads",
-        "predictor and stop-gradient",
-    ),
-    "barlow-twins": Properties(
-        "Barlow Twins",
-        "Zbontar 2021, 2103.03230",
-        "Σ(1−cᵢᵢ)² + λ Σ cᵢⱼ², c the cross-correlation",
-        "none",
-        "none",
-        "nowhere",
-        "moderate: correlations are estimated over the batch",
-        "decorrelated features",
-    ),
-    "vicreg": Properties(
-        "VICReg",
-        "Bardes 2022, 2105.04906",
-        "λ mean(z₁−z₂)² + μ hinge(1−std) + ν Σ cov²/d",
-        "none",
-        "none",
-        "nowhere",
-        "moderate: variances are estimated over the batch",
-        "variance and covariance terms",
-    ),
-    "moco-v3": Properties(
-        "MoCo v3",
-        "Chen 2021, 2104.02057",
-        "2τ · −log softmax of cos(q₁, k₂)/τ over the n keys, both directions",
-        "the other keys of the batch, optionally a queue",
-        "moving average",
-        "keys",
-        "larger is better: more negatives, unless a queue holds them",
-        "negatives",
-    ),
-    "swav": Properties(
-        "SwAV",
-        "Caron 2020, 2006.09882",
-        "cross-entropy of softmax(zC/τ) to the other crop's code",
-        "none",
-        "the network itself",
-        "codes",
-        "fewer images than prototypes need a queue",
-        "codes that use all prototypes alike (Sinkhorn-Knopp)",
-    ),
-    "nnclr": Properties(
-        "NNCLR",
-        "Dwibedi 2021, 2104.14548",
-        "−log softmax of cos(nn(z₁), p₂)/τ over the n predictions, both directions",
-        "the other predictions of the batch",
-        "nearest neighbour in a queue",
-        "neighbour",
-        "depends less on it than SimCLR",
-        "negatives",
-    ),
-    "ibot": Properties(
-        "iBOT",
-        "Zhou 2022, 2111.07832",
-        "DINO's, and the same for masked patches, whose targets come from the whole crop",
-        "none",
-        "moving average",
-        "teacher",
-        "small batches work",
-        "centring and sharpening",
-    ),
-    "dinov2": Properties(
-        "DINOv2",
-        "Oquab 2023, 2304.07193",
-        "iBOT's + 0.1 KoLeo, −log of the distance to the nearest feature in the batch",
-        "none",
-        "moving average",
-        "teacher",
-        "moderate: targets are assigned, and neighbours found, in the batch",
-        "targets that use all prototypes alike (Sinkhorn-Knopp), and KoLeo",
-    ),
-}
 
 HEAD = """# The methods beside each other
 
@@ -164,9 +27,11 @@ and k the outputs of a target network, n the batch size. `sslax configs` lists t
 [recipes.md](recipes.md) compares each with its source.
 
 To choose: SimCLR and MoCo v3 are the simplest to train and need large batches. BYOL, SimSiam, Barlow Twins and VICReg work with
-small batches and have no negatives. DINO and SwAV also use small crops (multi-crop); DINO is made for ViTs. NNCLR uses
-neighbours as positives and depends less on colour distortions. iBOT and DINOv2 need a ViT: they add to DINO a loss of masked
-patches, which makes the features of patches useful too.
+small batches and have no negatives. DINO, SwAV and LeJEPA also use small crops (multi-crop); DINO is made for ViTs. NNCLR uses
+neighbours as positives and depends less on colour distortions. LeJEPA has one weight to choose and trains without a target
+network. iBOT, DINOv2 and MAE need a ViT. iBOT and DINOv2 add to DINO a loss of masked patches, which makes the features of
+patches useful too. MAE takes one crop without colour distortions and encodes a quarter of its patches; its paper evaluates it
+by fine-tuning.
 """
 
 
@@ -229,20 +94,22 @@ def section(lines: Sequence[Mapping[str, Any]]) -> str:
     raw, loads = first["raw_pixels"], [line["load"] for line in lines]
     seeds = sorted({line["method"] for line in lines})
     assert len(seeds) == len(lines), "one line for each method"
+    missing = [PROPERTIES[name].name for name in COMPARED if name not in seeds]
     versions = f"jax {first['versions']['jax']}, optax {first['versions']['optax']}"
     return (
         f"### {first['data']}: {first['images']:,} training images\n\n"
         f"`{first['command']}`\n\n"
         f"{first['cores']} CPU cores, {versions}, one seed, {first['budget']:.0f} seconds each, beside other programs (load "
         f"{min(loads)} to {max(loads)}), so times are noisy. Raw pixels: kNN {100 * raw['knn20']:.1f}, "
-        f"linear {100 * raw['linear']:.1f}.\n\n{figures_table(lines)}\n"
+        f"linear {100 * raw['linear']:.1f}.{' Not measured: ' + ', '.join(missing) + '.' if missing else ''}\n\n"
+        f"{figures_table(lines)}\n"
     )
 
 
 def page(results: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     """The whole page."""
     if missing := METHODS.keys() - PROPERTIES.keys():
-        raise InputError(f"experiments/methods_page.py has no properties of {', '.join(sorted(missing))}.")
+        raise InputError(f"experiments/methods_properties.py has no properties of {', '.join(sorted(missing))}.")
     parts = [HEAD, properties_table() + "\n"]
     if results:
         parts += [
@@ -251,8 +118,8 @@ def page(results: Sequence[Sequence[Mapping[str, Any]]]) -> str:
             'same seconds of steps; no option is tuned for this. "time" and "memory" are those of a step relative to '
             'SimCLR\'s; memory is the state and the temporary arrays of the compiled step. "untrained" is the network at its '
             "start. Such short runs on small images do not rank the methods: they show that each learns, and what it costs. "
-            "Methods that need a ViT are left out. DINO and SwAV take four crops of two sizes, and need the longest time to "
-            "leave uniform targets.\n",
+            "Methods that need a ViT are left out. LeJEPA, DINO and SwAV take four crops of two sizes; DINO and SwAV need the "
+            "longest time to leave uniform targets.\n",
             *map(section, results),
         ]
     return "\n".join(parts)

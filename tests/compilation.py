@@ -12,6 +12,8 @@ QUICK = "--xla_backend_optimization_level=0"
 # The old code generator for fusions saves another third; later releases have only the new one.
 if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11):
     QUICK += " --xla_cpu_use_fusion_emitters=false"
+    # Splitting a small program for parallel compilation costs a fifth more.
+    QUICK += " --xla_cpu_parallel_codegen_split_count=1"
 
 
 def flags(devices: int) -> str:

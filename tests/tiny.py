@@ -6,11 +6,26 @@ import functools
 import jax
 import numpy as np
 
-from sslax.augment import BYOLViews, DINOViews, SimCLRViews
+from sslax.augment import BYOLViews, DINOViews, LeJEPAViews, MAEViews, SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
 from sslax.data import Dataset, Split
 from sslax.evaluation import linear_probe
-from sslax.methods import BYOL, DINO, IBOT, METHODS, NNCLR, BarlowTwins, DINOv2, MoCoV3, SimCLR, SimSiam, SwAV, VICReg
+from sslax.methods import (
+    BYOL,
+    DINO,
+    IBOT,
+    MAE,
+    METHODS,
+    NNCLR,
+    BarlowTwins,
+    DINOv2,
+    LeJEPA,
+    MoCoV3,
+    SimCLR,
+    SimSiam,
+    SwAV,
+    VICReg,
+)
 from sslax.networks import build_backbone
 from sslax.training import Built, Embedder, Programs, build, compile_steps, compile_update, make_step, make_update
 from sslax.training.nonfinite import guarded
@@ -75,9 +90,18 @@ OPTIONS = {
         teacher_temperature_epochs=2,
         group=2,
     ),
+    "mae": MAE(views=MAEViews(size=SIZE), decoder_width=8, decoder_depth=1, decoder_heads=2),
+    "lejepa": LeJEPA(
+        views=LeJEPAViews(size=SIZE, local_size=SIZE // 2, local_crops=1, blur=0.0),
+        projector_hidden=16,
+        projector_dim=8,
+        projector_layers=2,
+        directions=32,
+    ),
 }
 # DINO and those that mask patches on the network of their papers, the others on one with BatchNorm.
-NETWORKS = dict.fromkeys(("dino", "ibot", "dinov2"), NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2))
+_VIT = NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2)
+NETWORKS = dict.fromkeys(("dino", "ibot", "dinov2"), _VIT) | {"mae": dataclasses.replace(_VIT, initial="mae")}
 assert OPTIONS.keys() == METHODS.keys()
 
 
@@ -139,6 +163,7 @@ def backbone(name: str):
         width=network.width,
         depth=network.depth,
         patch_size=network.patch_size,
+        initial=network.initial,
         drop_path=0.0,
     )
 

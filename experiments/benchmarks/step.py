@@ -42,6 +42,8 @@ class Options:
     """Configurations, by name."""
     batch_size: int | None = None
     """Images per step; None uses the configuration's."""
+    network: str | None = None
+    """Backbone, by name, such as vit-base; None uses the configuration's."""
     precision: str | None = None
     """Dtype of the networks' arithmetic, as for pretraining; None uses the configuration's."""
     remat: bool = False
@@ -167,6 +169,7 @@ def measure(name: str, config: Config, options: Options) -> None:
         memory_mb=None if memory is None else memory / 1e6,
         memory_from=memory_from,
         host_share=host_share(config, built, data, options.traced) if options.traced else None,
+        network=config.network.name,
         remat=config.remat,
         accumulate=config.accumulate,
         **parts,
@@ -189,6 +192,8 @@ def configured(name: str, options: Options, configs: Mapping[str, Config]) -> Co
     base = configs[name]
     changes: dict[str, Any] = {"remat": options.remat, "accumulate": options.accumulate, "feed": "resident"}
     changes |= {"batch_size": options.batch_size or base.batch_size, "precision": options.precision or base.precision}
+    network: Any = options.network or base.network.name
+    changes |= {"network": dataclasses.replace(base.network, name=network)}
     changes |= {"epochs": 10_000, "eval_every": 0, "checkpoint_every": 10_000}
     config = dataclasses.replace(base, **changes)
     check(config)

@@ -1,7 +1,7 @@
 """The numbers of DINO's sources: lightly's benchmarks and Meta's release."""
 
 from experiments.sources import lightly, releases
-from experiments.sources.heads import HEADS, TORCH_UNIFORM
+from experiments.sources.heads import HEADS, TORCH_UNIFORM, VIT_STARTS
 from experiments.sources.reading import COVERED
 from experiments.sources.rows import Row, Source, replaced, rows
 
@@ -153,6 +153,7 @@ DINO_IMAGENET = (
         },
     ),
     Row("momentum", 0.9, "torch.optim.AdamW: the first beta"),
+    Row("second moment's decay", 0.999, "torch.optim.AdamW: the second beta"),
     *rows(
         "utils.py, cosine_scheduler",
         {
@@ -168,6 +169,8 @@ DINO_IMAGENET = (
             "stem": "patches of 16",
             "width of the features": 384,
             "depth": 12,
+            "attention heads": 6,
+            "ViT starts from": VIT_STARTS["release"],
             "registers": 0,
             "layer scale starts at": None,
             "MLP": "gelu",

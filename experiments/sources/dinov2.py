@@ -84,8 +84,9 @@ DINOV2_IMAGENET = (
     Row("blur", (0.0, 0.9) + (0.5,) * 8, "augmentations.py; GaussianBlur applies with the complement of its p"),
     Row("blur's kernel, pixels", 9, "GaussianBlur", 13, "cut at three of the largest sigma"),
     Row("solarisation", (0.0, 0.2) + (0.0,) * 8, "augmentations.py"),
-    *(row for row in _KNOWN if row.what != "depth"),
+    *(row for row in _KNOWN if row.what not in ("depth", "attention heads")),
     Row("depth", 24, "vision_transformer.py, vit_large", 12, _SMALLER),
+    Row("attention heads", 16, "vision_transformer.py, vit_large", 6, _SMALLER),
 )
 DINOV2_IMAGENET_LARGE = replaced(
     DINOV2_IMAGENET,
@@ -93,6 +94,7 @@ DINOV2_IMAGENET_LARGE = replaced(
     Row("width of the features", 1024, "vision_transformer.py, vit_large"),
     Row("head's widths", (1024, 2048, 2048, 256, 65536), "dino_head.py"),
     Row("depth", 24, "vision_transformer.py, vit_large"),
+    Row("attention heads", 16, "vision_transformer.py, vit_large"),
 )
 
 _FEWER = "fewer images"

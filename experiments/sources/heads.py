@@ -11,6 +11,12 @@ from sslax.networks import ResNet, build_backbone
 TORCH_UNIFORM = "uniform within ±1/√fan-in"
 LECUN = "normal, variance 1/fan-in, truncated"
 CONVOLUTIONS = {"release": LECUN, "torch": TORCH_UNIFORM, "torchvision": "normal, variance 2/fan-out"}
+_SINES = "Xavier's uniform; fixed sine-cosine positions"
+VIT_STARTS = {
+    "release": "normal, deviation 0.02; learned positions",
+    "mae": _SINES,
+    "moco-v3": f"{_SINES}; queries, keys and values apart",
+}
 # The other methods' heads start as torch's layers whatever the backbone.
 HEADS = {"simclr": "normal, deviation 0.01", "byol": LECUN, "dino": "normal, deviation 0.02"}
 HEADS |= dict.fromkeys(("ibot", "dinov2"), HEADS["dino"])

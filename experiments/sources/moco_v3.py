@@ -1,6 +1,7 @@
 """The numbers of MoCo v3's sources: solo-learn's recipes and the paper's release."""
 
 from experiments.sources import releases, solo
+from experiments.sources.heads import VIT_STARTS
 from experiments.sources.reading import COVERED
 from experiments.sources.rows import Row, Source, replaced, rows
 
@@ -58,6 +59,7 @@ IMAGENETTE = (
 RELEASE = (
     "facebookresearch/moco-v3 at c349e6e: CONFIG.md has the command for 100 epochs, main_moco.py and moco/ the rest"
 )
+RELEASE_VIT = "facebookresearch/moco-v3 at c349e6e: CONFIG.md has the command, main_moco.py, vits.py and moco/ the rest"
 IMAGENET = (
     *rows("main_moco.py: the defaults", {"images": "imagenet", "epochs": 100, "batch size": 4096}),
     Row("steps", 100 * (1_281_167 // 4096), "drop_last"),
@@ -100,6 +102,66 @@ IMAGENET = (
     releases.CANVAS,
 )
 
+IMAGENET_VIT = (
+    *rows("CONFIG.md: the command for ViT-Small", {"images": "imagenet", "epochs": 300, "batch size": 4096}),
+    Row("steps", 300 * (1_281_167 // 4096), "drop_last"),
+    *rows(
+        "vits.py",
+        {
+            "network": "vit-small",
+            "stem": "patches of 16",
+            "width of the features": 384,
+            "depth": 12,
+            "attention heads": 12,
+            "stochastic depth": 0.0,
+            "registers": 0,
+            "layer scale starts at": None,
+            "MLP": "gelu",
+            "bias of queries, keys and values": True,
+            "LayerNorm's ε": 1e-6,
+            "ViT starts from": VIT_STARTS["moco-v3"],
+            "patch embedding": "fixed",
+        },
+    ),
+    Row("positions", None, "views of one size: they are not resized", "dino", "not used in training"),
+    *rows(
+        "moco/builder.py; the command",
+        {
+            "projector's widths": (384, 4096, 4096, 256),
+            "predictor's widths": (256, 4096, 256),
+            "norm after the heads' last layers": ("plain", "plain"),
+            "temperature": 0.2,
+            "factor of the paper's loss": 1.0,
+            **_TARGET,
+        },
+    ),
+    *rows(
+        "main_moco.py; the command",
+        {
+            "optimiser": "adamw",
+            "momentum": 0.9,
+            "second moment's decay": 0.999,
+            "peak learning rate": 1.5e-4 * 4096 / 256,
+            "weight decay": 0.1,
+            "weight decay covers": COVERED[True],
+        },
+    ),
+    *rows(
+        "adjust_learning_rate; the command",
+        {
+            "warmup, epochs": 40,
+            "warmup": "from 0 by equal steps",
+            "learning rate changes every": "step",
+            "last learning rate": 0,
+        },
+    ),
+    *releases.BYOL_VIEWS,
+    Row("crop's area", (0.08, 1.0), "main_moco.py: the default of --crop-min"),
+    Row("interpolation", "bilinear", "torchvision's RandomResizedCrop"),
+    releases.EVALUATION,
+    releases.CANVAS,
+)
+
 SOURCES = {
     "moco-v3-digits": releases.OWN,
     "moco-v3-cifar10": Source(f"{solo.SCRIPTS}/cifar/mocov3.yaml", f"93.10 % by {solo.ONLINE}", CIFAR10),
@@ -107,6 +169,7 @@ SOURCES = {
         f"{solo.SCRIPTS}/imagenet-100/mocov3.yaml", "none on these images; 80.36 % on ImageNet-100", IMAGENETTE
     ),
     "moco-v3-imagenet": Source(RELEASE, "68.9 % linear", IMAGENET),
+    "moco-v3-imagenet-vit": Source(RELEASE_VIT, "73.2 % linear", IMAGENET_VIT),
     "moco-v3-cifar100": Source("", like="moco-v3-cifar10", changes=solo.CIFAR100),
     "moco-v3-stl10": Source(
         "",

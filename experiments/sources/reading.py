@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.sources.heads import (
     CONVOLUTIONS,
+    VIT_STARTS,
     backbone,
     bottleneck,
     dino_head,
@@ -144,7 +145,9 @@ READ: dict[str, Reader] = {
     "positions": field("network.positions"),
     "norm": field("network.norm"),
     "ReLU after the stem's norm": field("network.stem_relu"),
-    "convolutions start from": lambda c: CONVOLUTIONS[c.network.initial],
+    "convolutions start from": lambda c: CONVOLUTIONS.get(c.network.initial, c.network.initial),
+    "attention heads": lambda c: getattr(backbone(c), "heads", None),
+    "ViT starts from": lambda c: VIT_STARTS.get(c.network.initial, c.network.initial),
     "last norm of a block starts at": lambda c: 0 if c.network.zero_residual else 1,
     "first block's shortcut": lambda c: "1x1 convolution and norm" if bottleneck(c) else "identity",
     "padding before a stride": constant("symmetric"),
@@ -154,6 +157,7 @@ READ: dict[str, Reader] = {
     # The optimiser.
     "optimiser": optimiser,
     "momentum": field("optim.momentum"),
+    "second moment's decay": field("optim.b2"),
     "peak learning rate": peak_rate,
     "last learning rate": field("optim.end_lr"),
     "warmup, epochs": field("optim.warmup_epochs"),
@@ -268,4 +272,15 @@ READ: dict[str, Reader] = {
     "prototypes frozen, steps": lambda c: c.method.frozen_epochs * steps(c) / c.epochs,
     "weight decay is added to": lambda c: "the step" if c.optim.name == "adamw" else "the gradient",
     "ratio of lengths": constant("|p| over |g + wd·p|"),
+    "patch embedding": lambda c: "fixed" if c.method.freeze_patch_embedding else "trained",
+    # MAE and LeJEPA.
+    "masked patches": field("method.mask_ratio"),
+    "decoder's width, blocks, heads": lambda c: (
+        c.method.decoder_width,
+        c.method.decoder_depth,
+        c.method.decoder_heads,
+    ),
+    "pixels of a patch": lambda c: "standardised" if c.method.normalize_pixels else "as they are",
+    "λ, weight of SIGReg": field("method.sigreg"),
+    "SIGReg's directions, frequencies, largest": lambda c: (c.method.directions, c.method.knots, c.method.limit),
 }

@@ -30,7 +30,7 @@ CIFAR10 = (
     *rows("training_step", {"prototypes frozen, steps": 0, "queue": 0}),
     *rows(
         "configure_optimizers",
-        {"peak learning rate": 1e-3 * 512 / 128, "momentum": 0.9, "weight decay": 1e-6},
+        {"peak learning rate": 1e-3 * 512 / 128, "momentum": 0.9, "second moment's decay": 0.999, "weight decay": 1e-6},
     ),
     Row("weight decay covers", COVERED[True], "configure_optimizers: self.parameters()"),
     Row("optimiser", "adam", "torch.optim.Adam", "adamw", "the one Adam of the library; 1e-6 is next to nothing"),

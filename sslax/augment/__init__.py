@@ -13,6 +13,7 @@ from sslax.augment.color import (
 from sslax.augment.crop import crop_and_resize, random_resized_crop, sample_crop
 from sslax.augment.distortions import cutout, gaussian_noise, random_rotate, sobel
 from sslax.augment.jitter import Jitter, color_jitter, sample_jitter, sample_order
+from sslax.augment.multicrop import LeJEPAViews
 from sslax.augment.ops import (
     gaussian_blur,
     normalize,
@@ -24,6 +25,7 @@ from sslax.augment.ops import (
     solarize,
 )
 from sslax.augment.records import Branch, View
+from sslax.augment.single import MAEViews
 from sslax.augment.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -41,6 +43,8 @@ __all__ = [
     "Branch",
     "DINOViews",
     "Jitter",
+    "LeJEPAViews",
+    "MAEViews",
     "SimCLRViews",
     "View",
     "adjust_brightness",

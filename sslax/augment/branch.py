@@ -211,7 +211,7 @@ def eval_view(
     _, height, width, _ = images.shape
     same = height == width == size
     if central is None:
-        central = 1.0 if same else 0.875
+        central = central_share(height, width, size)
     check_positive("central", central)
     if central > 1:
         raise ValueError(f"central is {central}; it must lie in (0, 1], a share of the shorter side.")
@@ -219,14 +219,25 @@ def eval_view(
     def one(image: Array, aspect: Array) -> Array:
         image = to_float(image)
         if not (same and central == 1 and aspects is None):
-            sides = jnp.stack([height * jnp.minimum(1.0, aspect), width * jnp.minimum(1.0, 1 / aspect)])
-            sides = jnp.maximum(jnp.round(central * sides), 1.0)
-            corner = jnp.floor((jnp.array([height, width]) - sides) / 2)
-            box = jnp.concatenate([corner, sides])
+            box = central_box(height, width, aspect, central)
             image = jnp.clip(crop.crop_and_resize(image, box, size, method=interpolation), 0.0, 1.0)
         return _normalized(image, mean, std)
 
     return jax.vmap(one)(images, jnp.full(len(images), width / height) if aspects is None else aspects)
+
+
+def central_share(height: int, width: int, size: int) -> float:
+    """The `central` of `eval_view` by default."""
+    return 1.0 if height == width == size else 0.875
+
+
+def central_box(height: int, width: int, aspect: Float[Array, ""], central: float) -> Float[Array, "4"]:
+    """The box (top, left, height, width) in pixels that `eval_view` crops from a canvas of `height` x `width` pixels whose
+    original width / height is `aspect`."""
+    sides = jnp.stack([height * jnp.minimum(1.0, aspect), width * jnp.minimum(1.0, 1 / aspect)])
+    sides = jnp.maximum(jnp.round(central * sides), 1.0)
+    corner = jnp.floor((jnp.array([height, width]) - sides) / 2)
+    return jnp.concatenate([corner, sides])
 
 
 def _checked_aspects(aspects: Float[Array, " n"], count: int) -> Float[Array, " n"]:

@@ -39,8 +39,11 @@ def check_views(recipe: Any, canvas: int, *, prefix: str = "method.views") -> No
         check(name, right, f"from 1 to {canvas} pixels, the size of the canvas")
     for name in ("crop_area", "global_area", "local_area"):
         check(name, is_range(name, 1.0), "two shares in (0, 1], the smaller first")
-    crops = fields.get("local_crops", 0)
-    check("local_crops", isinstance(crops, int) and crops >= 0, "an integer of at least 0")
+    for name, least in (("local_crops", 0), ("global_crops", 1)):
+        crops = fields.get(name, 1)
+        check(name, isinstance(crops, int) and crops >= least, f"an integer of at least {least}")
+    kernel = fields.get("blur_kernel", 1)
+    check("blur_kernel", isinstance(kernel, int) and kernel >= 1 and kernel % 2 == 1, "an odd number of pixels")
     for name in ("crop_aspect", "blur_sigma"):
         check(name, is_range(name), "two positive numbers, the smaller first")
     for name in ("flip", "jitter", "grayscale", "blur", "solarize"):

@@ -1,4 +1,4 @@
-"""Compare several runs: `sslax compare RUN RUN … [--out FILE.html]`.
+"""Compare several runs and weights files: `sslax compare RUN RUN … [--weights FILE …] [--out FILE.html]`.
 
 Runs that differ only in `seed` and `split_seed` form one group, which is shown as mean ± standard deviation. The terminal
 shows the accuracies. The page also shows the settings that differ between the groups, their curves and their speed. You may
@@ -6,25 +6,30 @@ include runs that have not finished.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
+import jax
 import tyro
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from sslax.cli import terminal
-from sslax.cli.runs import check_out
+from sslax.cli.runs import check_out, open_labelled, open_network
+from sslax.config import to_dict
 from sslax.errors import InputError
 from sslax.files import expanded
 from sslax.report import comparison, write_page
 from sslax.report.comparison import Group, Run
 from sslax.runs import RunDir
+from sslax.runs.run_dir import facts
+from sslax.training import WeightsOptions, measure, raw_pixels
 
 _SEEDS = ("seed", "split_seed")
 # Shorter than the names on the page, so that three columns fit a terminal of 80 characters.
@@ -37,10 +42,16 @@ _NAME_WIDTH = 24
 class Options:
     """Compare several runs side by side."""
 
-    runs: tyro.conf.Positional[tuple[str, ...]]
+    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[RUN [RUN ...]]")] = ()
     """Folders of the runs."""
     out: str = "comparison.html"
     """HTML page to write."""
+    data: str | None = None
+    """Labelled images to measure the weights files on, with --weights; None uses the images of the first run."""
+    weights: tuple[str, ...] = ()
+    """Weights files to compare with the runs: safetensors, PyTorch pickles (.pth, .pt, .bin), or
+    hf:OWNER/NAME[@REVISION][/FILE]. They are measured first, as at the end of a run."""
+    told: Annotated[WeightsOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=WeightsOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +92,34 @@ def read(folder: str) -> Found:
     if not lines:
         raise InputError(f"RUN is {path}, which has no metrics yet; wait until it has trained for some steps.")
     return found
+
+
+def measured(weights: str, options: Options, first: Found | None) -> Found:
+    """The network of a weights file with its accuracies, measured as `sslax pretrain` measures a run.
+
+    Args:
+      weights: the file.
+      options: of the command, for the images.
+      first: the first run, whose images are used if the options name none.
+
+    Raises:
+      InputError: if the file cannot be opened, or the images have no labels or no test split.
+    """
+    network = open_network(None, weights, options.told)
+    if options.data is None and first is not None:
+        shared = ("data", "limit", "split_seed", "allow_unreadable", "exif", "background")
+        same = {name: first.config[name] for name in shared if name in first.config}
+        network.config = dataclasses.replace(network.config, **same)
+    data = open_labelled(network, options.data)
+    rows: dict[str, Callable[..., Any]] = {
+        "raw_pixels": raw_pixels,
+        "untrained": functools.partial(network.embedder, network.untrained()),
+        "pretrained": functools.partial(network.embedder, network.state),
+    }
+    result = {name: measure(features, data, probe_key=jax.random.key(0)) for name, features in rows.items()}
+    config = to_dict(dataclasses.replace(network.config, data=options.data or network.config.data))
+    path = pathlib.Path(weights)
+    return Found(path, config, facts(data), [], Run(name=printable(path), metrics=[], result=result))
 
 
 def group(found: Sequence[Found]) -> list[Group]:
@@ -172,13 +211,14 @@ def show(groups: Sequence[Group]) -> Table:
 def run(options: Options) -> None:
     """Read the runs, group them, show the table, and write the page."""
     out = check_out("out", options.out, (".html",))
-    if not options.runs:
-        raise InputError("RUN is missing; give the folder of at least one run.")
+    if not options.runs and not options.weights:
+        raise InputError("RUN is missing; give the folder of at least one run, or weights files with --weights.")
     resolved = [expanded(folder).resolve() for folder in options.runs]
     for place, path in enumerate(resolved):
         if path in resolved[:place]:
             raise InputError(f"RUN contains {options.runs[place]} twice; give each run once.")
     found = [read(folder) for folder in options.runs]
+    found += [measured(file, options, found[0] if options.runs else None) for file in options.weights]
     groups = group(found)
     notes = notes_of(found, groups)
     terminal.console.print(show(groups))

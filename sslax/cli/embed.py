@@ -1,8 +1,11 @@
 """Compute the features of images with the network of a finished run: `sslax embed RUN --data SPEC --out FILE.npz`.
 
+With `--weights FILE` in place of RUN it uses the network of a weights file.
+
 The command decodes and embeds a few hundred images at a time, so memory does not grow with their number. Until the file is
 complete, finished work is kept in FILE.npz.partial/. If the command stops, run it again to resume: the file has the same
 bytes. `--search IMAGE` shows the ten nearest neighbours of an image; if the file already exists, without embedding again.
+`--patches` also writes the patch features of a ViT, and `--pca IMAGE ...` draws them (see `sslax.cli.patches`).
 """
 
 import dataclasses
@@ -12,7 +15,7 @@ import pathlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -23,14 +26,16 @@ from rich.text import Text
 from sslax.checks import parse_colour
 from sslax.cli import feature_files, search, terminal
 from sslax.cli.partial import Partial
-from sslax.cli.runs import check_out, reading_of, spec_of
+from sslax.cli.patches import Dtype, Grid, check_options, draw, embedder_of, grid_of
+from sslax.cli.runs import canvas_of, check_out, open_network, reading_of, spec_of
 from sslax.data import Chunks, open_chunks
 from sslax.data.chunks import look_at
 from sslax.data.lazy import unreadable_note
 from sslax.data.picture import USUAL, Reading, Unreadable, read_quietly, treated_note
 from sslax.errors import InputError
 from sslax.files import expanded, replacing
-from sslax.training import Embedder, Interrupted, Loaded, asked_to_stop, load
+from sslax.report.patches import Foreground
+from sslax.training import Embedder, Interrupted, Loaded, WeightsOptions, asked_to_stop
 
 NEIGHBOURS = 10
 # Images per chunk: at most the first number, and at most as many as fit the second, in bytes.
@@ -38,14 +43,14 @@ _MOST_IMAGES, _MOST_BYTES = 500, 2**27
 _LOOK = 256
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """Compute the features of images with the network of a finished run."""
 
-    run: tyro.conf.Positional[str]
-    """Folder of the finished run."""
+    run: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[RUN]")] = None
+    """Folder of the finished run; or give --weights."""
     out: str
-    """File to write: FILE.npz or FILE.parquet."""
+    """File to write: FILE.npz or FILE.parquet; with --pca, FILE.png."""
     data: str | None = None
     """Images, in the format of sslax pretrain --data; None uses the images of the run."""
     limit: int | None = None
@@ -58,8 +63,21 @@ class Options:
     """Background colour behind transparent pixels, R,G,B from 0 to 255; None uses the run's colour."""
     search: str | None = None
     """Image file; show its nearest neighbours as a table and in FILE.search.png."""
+    patches: bool = False
+    """Also write the patch features of a ViT, and the part of each image that they come from."""
+    patch_dtype: Dtype = "float32"
+    """Type of the patch features in the file; float16 takes half the space."""
+    pca: tuple[str, ...] = ()
+    """Image files; draw three principal components of their patch features as colours, instead of embedding."""
+    pca_size: int | None = None
+    """Side in pixels of the view for --pca, a multiple of the patch size; None uses the run's. Larger is finer."""
+    pca_foreground: Foreground = "off"
+    """off colours all patches; inner and outer colour one part by the first component: with few or with most edge patches."""
     compilation_cache: str | None = None
     """Folder for compiled programs, or off; None uses SSLAX_COMPILATION_CACHE if set, otherwise $XDG_CACHE_HOME/sslax."""
+    weights: str | None = None
+    """Weights file in place of RUN: safetensors, a PyTorch pickle (.pth, .pt, .bin), or hf:OWNER/NAME[@REVISION][/FILE]."""
+    told: Annotated[WeightsOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=WeightsOptions)
 
 
 def open_images(network: Loaded, options: Options) -> Chunks:
@@ -70,7 +88,7 @@ def open_images(network: Loaded, options: Options) -> Chunks:
     with terminal.reading_progress() as progress:
         return open_chunks(
             spec_of(network, options.data),
-            canvas=config.canvas or network.data["canvas"],
+            canvas=canvas_of(network),
             limit=config.limit if own and options.limit is None else options.limit,
             split_seed=config.split_seed,
             allow_unreadable=options.allow_unreadable or (own and config.allow_unreadable),
@@ -100,25 +118,31 @@ def identity(network: Loaded, data: Chunks, canvas: int) -> dict[str, Any]:
     }
 
 
-def embed(network: Loaded, data: Chunks, partial: Partial, stop: Callable[[], bool], *, allow_unreadable: bool) -> None:
-    """Compute the features that are missing in `partial`.
+def embed(
+    network: Loaded,
+    data: Chunks,
+    partial: Partial,
+    stop: Callable[[], bool],
+    *,
+    allow_unreadable: bool,
+    grid: Grid | None = None,
+) -> None:
+    """Compute the features that are missing in `partial`, and with `grid` the patch features.
 
     Raises:
       InputError: if too many files cannot be decoded, or the features cannot be written.
       Interrupted: if `stop` returns True; the chunks that were started are saved first.
     """
     size = partial.size
-    embedder = Embedder(network.built.method, network.built.mesh, batch_size=size)
+    embedder = embedder_of(network, size, grid)
     missing = [chunk for chunk in range(-(-len(data) // size)) if not partial.has(chunk)]
     done = len(data) - sum(min(size, len(data) - chunk * size) for chunk in missing)
     if done:
         terminal.say(f"Going on after {done:,} of {len(data):,} images.")
 
     def work(chunk: int, decoded) -> None:
-        features = np.zeros((0, 0), np.float32)
-        if len(decoded.images):
-            features = embedder(network.state, decoded.images, decoded.aspects)
-        partial.save(chunk, features, decoded.failures, decoded.treated)
+        features, beside = embedder(decoded.images, decoded.aspects)
+        partial.save(chunk, features, decoded.failures, decoded.treated, beside)
 
     # The network embeds one chunk while the next one is decoded.
     with terminal.images_progress(len(data), done) as progress, ThreadPoolExecutor(1) as worker:
@@ -146,8 +170,15 @@ def _note_unreadable(data: Chunks, failures: list[tuple[int, str]], allow: bool)
     return unreadable_note(data.name, [(data.names[i], why) for i, why in failures], len(data), allow=allow)
 
 
-def write_out(out: pathlib.Path, network: Loaded, data: Chunks, partial: Partial, metadata: dict[str, Any]) -> None:
-    """Write the features of all readable images to OUT."""
+def write_out(
+    out: pathlib.Path,
+    network: Loaded,
+    data: Chunks,
+    partial: Partial,
+    metadata: dict[str, Any],
+    grid: Grid | None = None,
+) -> None:
+    """Write the features of all readable images to OUT, and with `grid` the patch features."""
     unread = {index for index, _ in partial.failures()}
     kept = [index for index in range(len(data)) if index not in unread]
     canvas = metadata["canvas"]
@@ -162,7 +193,7 @@ def write_out(out: pathlib.Path, network: Loaded, data: Chunks, partial: Partial
         metadata=metadata,
     )
     try:
-        feature_files.write(out, partial.pieces(), dim, rows)
+        feature_files.write(out, partial.pieces(), dim, rows, None if grid is None else grid.beside(partial))
     except OSError as error:
         raise InputError(f"out is {out}, which cannot be written: {error.strerror}.") from error
 
@@ -232,26 +263,33 @@ def _is_same(one: pathlib.Path | bytes | None, other: pathlib.Path) -> bool:
 
 
 def run(options: Options) -> None:
-    """Compute the missing features, write the file, and search."""
-    out = check_out("out", options.out, feature_files.ENDINGS)
+    """Compute the missing features, write the file, and search; or draw the principal components of patch features."""
+    out = check_out("out", options.out, (".png",) if options.pca else feature_files.ENDINGS)
     feature_files.check_ending(out)
+    check_options(options, out)
     if options.limit is not None and options.limit < 1:
         raise InputError(f"limit is {options.limit}; it must be at least 1.")
     if options.background is not None:
         parse_colour("background", options.background)
     if options.search is not None:
         _query(expanded(options.search), 1, USUAL)
-    network = load(options.run)
+    network = open_network(options.run, options.weights, options.told)
+    if options.pca:
+        return draw(out, network, options, reading_of(network, options.exif, options.background))
+    grid = grid_of(network, options.patch_dtype) if options.patches else None
     data = open_images(network, options)
     for note in data.notes:
         terminal.say(note)
-    canvas = network.config.canvas or network.data["canvas"]
+    canvas = canvas_of(network) or data.read(0, 1, None).images.shape[1]
     metadata = identity(network, data, canvas)
-    size = max(1, min(_MOST_IMAGES, _MOST_BYTES // (3 * canvas * canvas)))
+    if grid is not None:
+        metadata["patches"] = grid.dtype
+    most = max(3 * canvas * canvas, 0 if grid is None else grid.nbytes)
+    size = max(1, min(_MOST_IMAGES, _MOST_BYTES // most, network.at_once or _MOST_IMAGES, len(data)))
 
-    there = feature_files.read_metadata(out) if out.exists() else None
-    essential = ("weights", "listing", "images", "canvas", "reading")
-    if there is not None and all(there.get(name) == metadata[name] for name in essential):
+    there = (feature_files.read_metadata(out) if out.exists() else None) or {}
+    essential = ["weights", "listing", "images", "canvas", "reading", *(["patches"] if options.patches else [])]
+    if all(there.get(name) == metadata[name] for name in essential):
         terminal.say(f"{out} already holds the features of these {len(data):,} images.")
     else:
         if out.exists():
@@ -260,10 +298,10 @@ def run(options: Options) -> None:
         begun = time.monotonic()
         partial = Partial(out, {**metadata, "chunk": size}, size)
         with asked_to_stop() as stop:
-            embed(network, data, partial, stop, allow_unreadable=allow)
+            embed(network, data, partial, stop, allow_unreadable=allow, grid=grid)
             failures = partial.failures()
             left_out = _note_unreadable(data, failures, allow)
-            write_out(out, network, data, partial, metadata)
+            write_out(out, network, data, partial, metadata, grid)
         for said in (left_out, treated_note(partial.treated(), data.reading.background)):
             if said is not None:
                 terminal.say(said)

@@ -3,7 +3,8 @@
 For each number of labels, several seeds choose the labels. Each seed measures kNN and a linear probe on frozen features of the
 pretrained network, of the same network untrained, and of raw pixels. It also fine-tunes the pretrained weights, and trains the
 same network from scratch on the same labels. Chance is the last row. The table is shown on the terminal. RUN/evaluation.html
-has the table with plots, and RUN/evaluation.json the accuracies of every seed.
+has the table with plots, and RUN/evaluation.json the accuracies of every seed. `--weights FILE --data SPEC` evaluates a weights
+file in place of a run, and writes to runs/weights-NAME.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ from rich.table import Table
 
 from sslax.cli import terminal
 from sslax.cli.evaluation_report import TITLES, Accuracies, Evaluation, mean_and_deviation, write_evaluation_report
-from sslax.cli.runs import open_labelled
+from sslax.cli.runs import folder_for, open_labelled, open_network
 from sslax.data import Dataset
 from sslax.errors import InputError
 from sslax.evaluation import balanced_subset, confusion_matrix, linear_probe
@@ -30,17 +31,17 @@ from sslax.evaluation.knn import knn_accuracies
 from sslax.files import expanded, write_atomically
 from sslax.finetuning import FinetuneOptions, Finetuner
 from sslax.networks import ViT
-from sslax.training import Embedder, Loaded, load, raw_pixels
+from sslax.training import Embedder, Loaded, WeightsOptions, raw_pixels
 
 ROWS = {"pretrained": "pretrained", "untrained": "untrained", "raw_pixels": "raw pixels", "chance": "chance"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """Evaluate a finished run with few labels and with all labels."""
 
-    run: tyro.conf.Positional[str]
-    """Folder of the finished run."""
+    run: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[RUN]")] = None
+    """Folder of the finished run; or give --weights."""
     data: str | None = None
     """Labelled images; None uses the images of the run."""
     exif: bool = True
@@ -63,6 +64,11 @@ class Options:
     """Peak learning rate of the training of all weights (AdamW)."""
     compilation_cache: str | None = None
     """Folder for compiled programs, or off; None uses SSLAX_COMPILATION_CACHE if set, otherwise $XDG_CACHE_HOME/sslax."""
+    out: str | None = None
+    """Folder for the accuracies and the page; None is RUN, or runs/weights-NAME with --weights."""
+    weights: str | None = None
+    """Weights file in place of RUN: safetensors, a PyTorch pickle (.pth, .pt, .bin), or hf:OWNER/NAME[@REVISION][/FILE]."""
+    told: Annotated[WeightsOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=WeightsOptions)
 
 
 def check(options: Options) -> None:
@@ -121,7 +127,9 @@ def evaluate(options: Options, network: Loaded, data: Dataset) -> Evaluation:
     if options.last_blocks > 1:
         method = network.built.method
         deep = Embedder(
-            method._replace(embed=functools.partial(method.embed, last_blocks=options.last_blocks)), network.built.mesh
+            method._replace(embed=functools.partial(method.embed, last_blocks=options.last_blocks)),
+            network.built.mesh,
+            batch_size=network.at_once,
         )
         states = {"pretrained": network.state, "untrained": untrained}
         probed = features | {name: _features(functools.partial(deep, s), data) for name, s in states.items()}
@@ -208,13 +216,13 @@ def show(accuracies: Mapping[str, Mapping[str, Mapping[str, list[float]]]], seed
 def run(options: Options) -> None:
     """Evaluate the run, show the table, and write RUN/evaluation.json and RUN/evaluation.html."""
     check(options)
-    network = load(options.run)
+    network = open_network(options.run, options.weights, options.told)
     check_against_run(options, network)
     data = open_labelled(network, options.data, exif=options.exif, background=options.background)
     found = evaluate(options, network, data)
     terminal.console.print(show(found.accuracies, options.seeds))
     terminal.say('"all weights": the pretrained network is fine-tuned; the untrained one is trained from scratch.')
-    folder = expanded(options.run)
+    folder = expanded(options.out) if options.out else folder_for(options.run, options.weights)
     summary = {
         "data": data.name,
         **{name: getattr(options, name) for name in ("seeds", "steps", "lr", "last_blocks")},
@@ -223,10 +231,12 @@ def run(options: Options) -> None:
     }
     command = shlex.join(["sslax", "evaluate", *sys.argv[1:]])
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "evaluation.json", json.dumps(summary, indent=2) + "\n")
         write_evaluation_report(folder / "evaluation.html", network, data, found, options.seeds, command)
     except OSError as error:
-        raise InputError(f"RUN is {folder}, but this folder cannot be written to: {error.strerror}.") from error
+        field = "RUN" if options.run is not None and options.out is None else "out"
+        raise InputError(f"{field} is {folder}, but this folder cannot be written to: {error.strerror}.") from error
     terminal.say(f"Accuracies: {folder / 'evaluation.json'}; page: {folder / 'evaluation.html'}")
 
 

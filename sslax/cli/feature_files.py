@@ -1,7 +1,8 @@
 """Feature files, written and read in pieces: NumPy's .npz, and Parquet if pyarrow is installed.
 
 An .npz file holds `features` float32 [n, d], `names` and `split` (text), for labelled images `labels` int32 and `classes`
-(text), and `metadata` (JSON text). `np.load(FILE)` reads it without pickle. A Parquet file has a row per image with the
+(text), and `metadata` (JSON text); with `sslax embed --patches` also the arrays that `sslax.cli.patches` explains.
+`np.load(FILE)` reads it without pickle, and each array only when you access it. A Parquet file has a row per image with the
 columns `name`, `split`, for labelled images `label` and `class`, and `features`; its schema holds the metadata under "sslax".
 The same contents always give the same bytes.
 """
@@ -10,7 +11,7 @@ import importlib.util
 import json
 import pathlib
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -45,13 +46,33 @@ class Rows(NamedTuple):
     metadata: dict[str, Any]
 
 
+class Beside(NamedTuple):
+    """A further array of an .npz file, with a row per image.
+
+    Attributes:
+      pieces: the array in pieces of some rows, as for the features.
+      shape: shape of a row.
+      dtype: dtype in the file.
+    """
+
+    pieces: Iterable[np.ndarray]
+    shape: tuple[int, ...]
+    dtype: str
+
+
 def check_ending(path: pathlib.Path) -> None:
     """Raise InputError if files with this ending need a package that is not installed."""
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise InputError(f'out is {path}, which needs pyarrow; run pip install "pyarrow>=17", or write an .npz file.')
 
 
-def write(path: pathlib.Path, pieces: Iterable[Float32[np.ndarray, "m d"]], dim: int, rows: Rows) -> None:
+def write(
+    path: pathlib.Path,
+    pieces: Iterable[Float32[np.ndarray, "m d"]],
+    dim: int,
+    rows: Rows,
+    beside: Mapping[str, Beside] | None = None,
+) -> None:
     """Write a feature file, which replaces `path` in one step.
 
     Args:
@@ -59,29 +80,34 @@ def write(path: pathlib.Path, pieces: Iterable[Float32[np.ndarray, "m d"]], dim:
       pieces: the features in pieces of some rows, n rows in total.
       dim: dimension d of the features.
       rows: the other columns.
+      beside: further arrays by name; only in an .npz file.
 
     Raises:
       OSError: if the file cannot be written.
     """
     with replacing(path) as file:
-        (_write_npz if path.suffix == ".npz" else _write_parquet)(file, pieces, dim, rows)
+        if path.suffix == ".npz":
+            _write_npz(file, rows, {"features": Beside(pieces, (dim,), "<f4"), **(beside or {})})
+        else:
+            _write_parquet(file, pieces, dim, rows)
 
 
-def _write_npz(file: BinaryIO, pieces: Iterable[np.ndarray], dim: int, rows: Rows) -> None:
-    beside: dict[str, np.ndarray] = {"names": np.array(rows.names, np.str_), "split": np.array(rows.splits, np.str_)}
+def _write_npz(file: BinaryIO, rows: Rows, arrays: Mapping[str, Beside]) -> None:
+    small: dict[str, np.ndarray] = {"names": np.array(rows.names, np.str_), "split": np.array(rows.splits, np.str_)}
     if rows.labels is not None:
-        beside |= {"labels": rows.labels, "classes": np.array(rows.classes, np.str_)}
-    beside["metadata"] = np.array(json.dumps(rows.metadata))
+        small |= {"labels": rows.labels, "classes": np.array(rows.classes, np.str_)}
+    small["metadata"] = np.array(json.dumps(rows.metadata))
     # Uncompressed, because compression hardly makes features smaller.
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in beside.items():
+        for name, array in small.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy", _DATE), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
-        with archive.open(zipfile.ZipInfo("features.npy", _DATE), "w", force_zip64=True) as member:
-            shape = (len(rows.names), dim)
-            np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": shape})
-            for piece in pieces:
-                member.write(np.ascontiguousarray(piece, "<f4").data)
+        for name, (pieces, shape, dtype) in arrays.items():
+            header = {"descr": dtype, "fortran_order": False, "shape": (len(rows.names), *shape)}
+            with archive.open(zipfile.ZipInfo(f"{name}.npy", _DATE), "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for piece in pieces:
+                    member.write(np.ascontiguousarray(piece, dtype).data)
 
 
 def _write_parquet(file: BinaryIO, pieces: Iterable[np.ndarray], dim: int, rows: Rows) -> None:

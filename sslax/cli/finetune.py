@@ -3,7 +3,7 @@
 OUT (by default RUN/finetuned) gets the options, a line of metrics per evaluation, the weights (read them with
 `sslax.finetuning.load_classifier`), the accuracies of each class, and a page. The weights are those with the best accuracy on
 validation images, which are held out of the training split. The test split is used once, at the end. If you run the same
-command again, it only shows the result.
+command again, it only shows the result. `--weights FILE` starts from a weights file in place of a run.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import math
 import shlex
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,7 +25,7 @@ from rich.text import Text
 
 from sslax.cli import dry_run, terminal
 from sslax.cli.finetune_report import write_finetune_report
-from sslax.cli.runs import open_labelled, reading_of
+from sslax.cli.runs import folder_for, open_labelled, open_network, reading_of
 from sslax.config import to_dict
 from sslax.data import Dataset, Split
 from sslax.errors import InputError
@@ -35,18 +35,18 @@ from sslax.files import expanded
 from sslax.finetuning import FinetuneOptions, Finetuner, held_out, save_classifier
 from sslax.runs import RunDir
 from sslax.runs.run_dir import facts
-from sslax.training import Loaded, load
+from sslax.training import Loaded, WeightsOptions
 
 # The most classes to show on the terminal; with more, only that many with the lowest F1 are shown.
 _MOST_CLASSES, _WORST = 20, 10
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """Fine-tune the network of a finished run on labelled images."""
 
-    run: tyro.conf.Positional[str]
-    """Folder of the finished run."""
+    run: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[RUN]")] = None
+    """Folder of the finished run; or give --weights."""
     data: str | None = None
     """Labelled images, in the format of sslax pretrain --data: folder:PATH with a folder per class; None uses the images of
     the run."""
@@ -55,7 +55,8 @@ class Options:
     background: str | None = None
     """Background colour behind transparent pixels, R,G,B from 0 to 255; None uses the run's colour."""
     out: str | None = None
-    """Folder for weights, results and page; None is RUN/finetuned, or RUN/from-scratch with --from-scratch."""
+    """Folder for weights, results and page; None is RUN/finetuned, or RUN/from-scratch with --from-scratch; RUN is
+    runs/weights-NAME with --weights."""
     labels: float = 1.0
     """Fraction of the training labels to use; each class gives the same fraction, and at least one label."""
     validation: float = 0.1
@@ -71,6 +72,9 @@ class Options:
     """Show what the training would need (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
     compilation_cache: str | None = None
     """Folder for compiled programs, or off; None uses SSLAX_COMPILATION_CACHE if set, otherwise $XDG_CACHE_HOME/sslax."""
+    weights: str | None = None
+    """Weights file in place of RUN: safetensors, a PyTorch pickle (.pth, .pt, .bin), or hf:OWNER/NAME[@REVISION][/FILE]."""
+    told: Annotated[WeightsOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=WeightsOptions)
     training: FinetuneOptions = dataclasses.field(default_factory=FinetuneOptions)
 
 
@@ -187,7 +191,7 @@ def whole_or_nothing(folder: RunDir) -> Iterator[None]:
 def finetune(options: Options, *, command: str = "") -> None:
     """Train, measure once, and write OUT. `terminal.exit_code` turns the exceptions into messages."""
     check(options)
-    network = load(options.run)
+    network = open_network(options.run, options.weights, options.told)
     options.training.check(network.built.backbone, prefix="training.")
     # The weights are saved under torch's names: a network without such names must fail before training, not after.
     check_names(network.built.backbone)
@@ -197,7 +201,7 @@ def finetune(options: Options, *, command: str = "") -> None:
         assert network.built.method.evaluated is not None, "backbone() has checked this"
         start = network.built.method.evaluated(untrained.params, untrained.aux)
     name = "from-scratch" if options.from_scratch else "finetuned"
-    out = expanded(options.out or expanded(options.run) / name)
+    out = expanded(options.out or folder_for(options.run, options.weights) / name)
     folder = RunDir(out, settings_of(options, network), flag="out")
     result = None if options.dry_run else folder.result()
     if result is not None:
@@ -232,7 +236,7 @@ def finetune(options: Options, *, command: str = "") -> None:
     )
     if options.dry_run:
         needs = build().estimate(jax.random.key(options.seed), *start, parts.learnt)
-        terminal.console.print(dry_run.table(f"fine-tuning of {options.run}", needs))
+        terminal.console.print(dry_run.table(f"fine-tuning of {options.run or options.weights}", needs))
         return
     folder.begin(facts(data))
     with whole_or_nothing(folder):
@@ -276,7 +280,10 @@ def settings_of(options: Options, network: Loaded) -> dict[str, Any]:
     for name, usual in (("exif", True), ("background", None)):
         if fields[name] == usual:
             del fields[name]
-    fields["run"] = str(expanded(options.run))
+    fields["run"] = str(expanded(options.run)) if options.run is not None else options.weights
+    if options.weights is None:
+        # Absent in older folders.
+        del fields["weights"], fields["told"]
     fields["data"] = options.data or network.config.data
     fields["limit"] = network.config.limit if options.data is None else None
     return json.loads(json.dumps({**fields, "pretraining": to_dict(network.config)}))

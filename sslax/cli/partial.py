@@ -52,15 +52,20 @@ class Partial:
                 "that command, remove the folder, or give another --out."
             )
 
-    def _path(self, chunk: int, ending: str) -> pathlib.Path:
-        return self.folder / f"chunk-{chunk:08d}{ending}"
+    def _path(self, chunk: int, ending: str, name: str = "chunk") -> pathlib.Path:
+        return self.folder / f"{name}-{chunk:08d}{ending}"
 
     def has(self, chunk: int) -> bool:
         """Whether a chunk is complete."""
         return self._path(chunk, ".npy").exists()
 
     def save(
-        self, chunk: int, features: Float32[np.ndarray, "m d"], failures: Mapping[int, str], treated: Mapping[str, int]
+        self,
+        chunk: int,
+        features: Float32[np.ndarray, "m d"],
+        failures: Mapping[int, str],
+        treated: Mapping[str, int],
+        beside: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Save a chunk.
 
@@ -69,6 +74,7 @@ class Partial:
           features: features [m, d] of the images that could be decoded.
           failures: from an image's index in the chunk to the reason why it could not be decoded.
           treated: from the name of a treatment, such as an EXIF rotation, to the number of images that got it.
+          beside: further arrays with a row for each of the m images, by name.
 
         Raises:
           InputError: if the chunk cannot be written.
@@ -77,6 +83,9 @@ class Partial:
             if failures or treated:
                 said = {"failures": {str(i): why for i, why in failures.items()}, "treated": treated}
                 write_atomically(self._path(chunk, ".json"), json.dumps(said) + "\n")
+            for name, array in (beside or {}).items():
+                with replacing(self._path(chunk, ".npy", name)) as file:
+                    np.save(file, array, allow_pickle=False)
             # Written last: a chunk with features is complete.
             with replacing(self._path(chunk, ".npy")) as file:
                 np.save(file, features, allow_pickle=False)
@@ -105,9 +114,10 @@ class Partial:
             if self.has(chunk):
                 yield chunk, json.loads(path.read_text(encoding="utf-8"))
 
-    def pieces(self) -> Iterator[Float32[np.ndarray, "m d"]]:
-        """The features of all chunks in order, without chunks that have no readable image."""
-        for path in sorted(self.folder.glob("chunk-*.npy")):
+    def pieces(self, name: str = "chunk") -> Iterator[np.ndarray]:
+        """The features of all chunks in order, or the array that was saved beside them under `name`, without chunks that have
+        no readable image."""
+        for path in sorted(self.folder.glob(f"{name}-*.npy")):
             features = np.load(path, allow_pickle=False)
             if len(features):
                 yield features

@@ -6,6 +6,7 @@ Run the same command again to resume a stopped run. For a finished run it shows 
 import dataclasses
 import difflib
 import functools
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ from sslax.training import (
     fit,
     looked_at_note,
     measure,
+    network_from,
     open_images,
     raw_pixels,
     start_state,
@@ -63,13 +65,14 @@ def parse(arguments: list[str], configs: Mapping[str, Config] = CONFIGS) -> tupl
     description = (
         f"Pretrain a network. CONFIG is one of {listed}; the default is {first}. Defaults below are for {name}."
     )
-    config = tyro.cli(
-        Config,
-        default=configs[name],
-        args=flags,
-        prog=f"sslax pretrain {name}",
-        description=description,
-    )
+    # `--weights` is the same flag here as in the other commands.
+    flags = [re.sub(r"^--weights(?==|$)", "--init-from", flag) for flag in flags]
+    read = functools.partial(tyro.cli, Config, args=flags, prog=f"sslax pretrain {name}", description=description)
+    config = read(default=configs[name])
+    if config.init_from is not None and config.init_from != configs[name].init_from:
+        # The file's network takes the place of the configuration's, and the flags then apply to it.
+        network = network_from(config.init_from, configs[name].network)
+        config = read(default=dataclasses.replace(configs[name], network=network))
     return name, config
 
 

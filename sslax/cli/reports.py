@@ -3,15 +3,17 @@
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sslax import processes
+from sslax.augment import eval_view
 from sslax.config import Config, to_dict
 from sslax.data import Dataset, LazyDataset
-from sslax.report import Report, attention_overlay, environment, project_2d, write_report
+from sslax.report import Report, attention_overlay, environment, patch_pictures, project_2d, write_report
 from sslax.runs import RunDir
 from sslax.training import Built, Embedder, TrainState
 
@@ -38,8 +40,9 @@ def write_run_report(
     projected = shown.read(index)
     features = Embedder(built.method, built.mesh)(state, projected.images, projected.aspects)
     looked_at = np.linspace(0, len(shown) - 1, min(_GRID_ROWS, len(shown))).astype(int)
-    attended = shown.read(looked_at)
-    maps = attention(built, state, attended.images, attended.aspects)
+    images, aspects, _ = shown.read(looked_at)
+    maps, patches = attention_and_patches(built, state, images, aspects)
+    seen = evaluation_view(config, images, aspects)
     if not processes.first():
         return
     # A null in the file stands for a number that was not finite; the page counts these.
@@ -62,8 +65,9 @@ def write_run_report(
             summary=summary,
             views=views_grid(built, config, data),
             view_names=("image", *config.method.views.branches()),
-            attention=None if maps is None else attention_overlay(attended.images, maps),
+            attention=None if maps is None else attention_overlay(seen, maps),
             attention_names=() if maps is None else ("image", *(f"head {i + 1}" for i in range(maps.shape[1]))),
+            patches=None if patches is None else patch_pictures(seen, patches),
             alarms=alarms,
             metrics=metrics,
             result=result or None,
@@ -82,14 +86,33 @@ def write_run_report(
     )
 
 
-def attention(built: Built, state: TrainState, images: np.ndarray, aspects: np.ndarray) -> np.ndarray | None:
-    """Attention maps [n, heads, rows, columns] of the [CLS] token, or None if the network has no [CLS] token."""
-    if built.method.attention is None:
-        return None
-    # Replicated on every device, so that each process can read the whole array.
-    attend = jax.jit(built.method.attention, out_shardings=jax.NamedSharding(built.mesh, jax.P()))
-    maps = attend(state.params, state.aux, images, aspects if (aspects != 1).any() else None)
-    return np.asarray(maps)
+def attention_and_patches(
+    built: Built, state: TrainState, images: np.ndarray, aspects: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Attention maps [n, heads, rows, columns] and patch features [n, rows, columns, d]; None where the method has none."""
+    functions = built.method.attention, built.method.patches
+    if functions == (None, None):
+        return None, None
+
+    def both(*arguments):
+        return [None if function is None else function(*arguments) for function in functions]
+
+    # One program, because both come from the same forward pass. Its outputs are replicated on every device, so that each
+    # process can read whole arrays.
+    compiled = jax.jit(both, out_shardings=jax.NamedSharding(built.mesh, jax.P()))
+    maps, patches = compiled(state.params, state.aux, images, _or_none(aspects))
+    return None if maps is None else np.asarray(maps), None if patches is None else np.asarray(patches)
+
+
+def evaluation_view(config: Config, images: np.ndarray, aspects: np.ndarray) -> np.ndarray:
+    """The part of images that the network sees in evaluation, at its size: uint8 [n, size, size, 3]."""
+    recipe = config.method.views
+    view = jax.jit(partial(eval_view, size=recipe.size, interpolation=recipe.interpolation))
+    return (np.asarray(view(images, aspects=_or_none(aspects))) * 255 + 0.5).astype(np.uint8)
+
+
+def _or_none(aspects: np.ndarray) -> np.ndarray | None:
+    return aspects if (aspects != 1).any() else None
 
 
 def views_grid(built: Built, config: Config, data: Dataset | LazyDataset) -> np.ndarray:

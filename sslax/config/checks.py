@@ -31,7 +31,7 @@ def check(config: Config) -> None:
     _at_least("split_seed", config.split_seed, 0)
     parse_colour("background", config.background)
     optional = {name: getattr(config, name) for name in ("limit", "canvas", "steps_per_call")}
-    optional |= {f"network.{name}": getattr(config.network, name) for name in ("width", "depth", "patch_size")}
+    optional |= {f"network.{name}": getattr(config.network, name) for name in ("width", "depth", "heads", "patch_size")}
     for name, value in optional.items():
         if value is not None:
             _at_least(name, value, 1)
@@ -60,8 +60,9 @@ def check(config: Config) -> None:
         raise InputError(
             f"optim.warmup_epochs is {optim.warmup_epochs:g}; it must be at most epochs, which is {config.epochs}."
         )
-    if not 0 <= optim.momentum < 1:
-        raise InputError(f"optim.momentum is {optim.momentum}; it must lie in [0, 1).")
+    for name in ("momentum", "b2"):
+        if not 0 <= getattr(optim, name) < 1:
+            raise InputError(f"optim.{name} is {getattr(optim, name)}; it must lie in [0, 1).")
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise InputError('tensorboard is True, which needs tensorboardX; run pip install "tensorboardX>=2.6".')
     if config.compilation_cache == "":
@@ -77,9 +78,10 @@ def _check_network(config: Config) -> None:
     network = config.network
     if not 0 <= network.drop_path < 1:
         raise InputError(f"network.drop_path is {network.drop_path}; it must lie in [0, 1).")
-    heads = heads_of(network.name)
+    heads = heads_of(network.name, network.heads)
     _at_least("network.registers", network.registers, 0)
-    for name, value in (("layer_scale", network.layer_scale), ("norm_epsilon", network.norm_epsilon)):
+    for name in ("layer_scale", "norm_epsilon", "mlp_ratio"):
+        value = getattr(network, name)
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"network.{name} is {value}; it must be a finite number above 0.")
     if heads and network.norm != "batch":
@@ -91,9 +93,10 @@ def _check_network(config: Config) -> None:
             f"network.initial is {network.initial}; with network.norm group, which standardises the weights, it must be "
             "release."
         )
-    if heads and (network.width or heads) % heads:
-        raise InputError(f"network.width is {network.width}; it must be a multiple of {network.name}'s {heads} heads.")
     width = token_width(network.name, network.width)
+    if heads and width % heads:
+        raise InputError(f"network.width is {width}; it must be a multiple of {network.name}'s {heads} heads.")
+    _check_initial(config)
     if heads and network.positions == "rope" and width // heads % 4:
         raise InputError(
             f"network.positions is rope, but a head has {width // heads} channels; network.width must give a multiple of 4."
@@ -102,7 +105,24 @@ def _check_network(config: Config) -> None:
     for size in view_sizes(config.method.views):
         if patch and size % patch:
             name = "size" if size == config.method.views.size else "local_size"
-            raise InputError(f"network.patch_size is {patch}; it must divide method.views.{name}, which is {size}.")
+            below = max(1, size // patch) * patch
+            raise InputError(
+                f"network.patch_size is {patch}; it must divide method.views.{name}, which is {size}; it divides "
+                f"{below} and {below + patch}."
+            )
+
+
+def _check_initial(config: Config) -> None:
+    network = config.network
+    vit = heads_of(network.name) is not None
+    known = ("release", "mae", "moco-v3") if vit else ("release", "torch", "torchvision")
+    if network.initial not in known:
+        raise InputError(
+            f"network.initial is {network.initial}; for {network.name} it must be one of {', '.join(known)}."
+        )
+    width = token_width(network.name, network.width)
+    if vit and network.initial != "release" and width % 4:
+        raise InputError(f"network.width is {width}; sine-cosine positions need a multiple of 4.")
 
 
 def check_against_data(config: Config, *, images: int, canvas: int, devices: int) -> None:

@@ -40,6 +40,9 @@ class NetworkConfig:
     """Channels of a ResNet's first stage, or of a ViT's tokens; None uses the width that belongs to the name."""
     depth: int | None = None
     """Number of blocks of a ViT; None uses the depth that belongs to the name."""
+    heads: int | None = None
+    """Number of attention heads of a ViT, which must divide its width; None uses the number that belongs to the name. MoCo v3's
+    ViT-S has 12."""
     patch_size: int | None = None
     """Side of the patches of a ViT or of a patch stem, in pixels; None is 16 for the papers' ViTs and 4 for the small
     networks."""
@@ -48,9 +51,10 @@ class NetworkConfig:
     norm: Literal["batch", "group", "none"] = "batch"
     """Normalisation of a ResNet: batch (BatchNorm), group (GroupNorm with standardised weights, which does not mix
     images of a batch), or none. Only batch can be exported to torch."""
-    initial: Literal["release", "torch", "torchvision"] = "release"
+    initial: Literal["release", "torch", "torchvision", "mae", "moco-v3"] = "release"
     """Initialisation of a ResNet's convolutions and of the heads on it: release, as in the methods' released code; torch,
-    torch's defaults; torchvision, He's normal over the fan-out for convolutions, and torch's defaults for the heads."""
+    torch's defaults; torchvision, He's normal over the fan-out for convolutions, and torch's defaults for the heads. Of a
+    ViT: release, as in DINO's code; mae and moco-v3, as in theirs: Xavier's uniform and fixed sine-cosine positions."""
     zero_residual: bool = True
     """Initialise the scale of the last norm of each ResNet block to 0, so that each block starts as the identity;
     otherwise to 1."""
@@ -62,6 +66,9 @@ class NetworkConfig:
     """Initial value of a learned factor on each residual branch of a ViT, 1e-5 in DINOv2 and DINOv3; None for no factor."""
     mlp: Literal["gelu", "swiglu"] | None = None
     """MLP of a ViT's blocks; None uses the one that belongs to the name: swiglu for vit-giant, gelu for the others."""
+    mlp_ratio: float | None = None
+    """Hidden width of a ViT's MLPs in multiples of its width, for swiglu the width of the gate; None uses the ratio that
+    belongs to the name."""
     qkv_bias: bool = True
     """Bias of queries, keys and values of a ViT; some DINOv3 models have none."""
     norm_epsilon: float = 1e-6
@@ -102,6 +109,8 @@ class OptimizerConfig:
     """Also apply weight decay (and LARS adaptation) to biases and to the parameters of norms; the papers exclude them."""
     momentum: float = 0.9
     """Momentum of SGD and LARS; b1 of AdamW."""
+    b2: float = 0.999
+    """AdamW only: decay of the second moment; MAE has 0.95."""
     lr_after_momentum: bool = False
     """LARS only: multiply by the learning rate after the momentum (BYOL) instead of before it (SimCLR)."""
     trust_coefficient: float = 1e-3
@@ -135,7 +144,9 @@ class Config:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number type of the networks' arithmetic; auto is bfloat16 on GPU and TPU, and float32 on CPU."""
     init_from: str | None = None
-    """Initial weights of the backbone: a safetensors file that uses torchvision's, timm's or DINO's names."""
+    """Initial weights of the backbone (also --weights): a safetensors file, a PyTorch pickle (.pth, .pt, .bin) or
+    hf:OWNER/NAME[@REVISION][/FILE], with torchvision's, timm's or a release's names. The network's options are then the file's,
+    unless flags change them."""
     dry_run: bool = False
     """Show what the run would need (parameters, memory, FLOPs, images/s, hours, disk) and write nothing."""
     network: NetworkConfig = NetworkConfig()

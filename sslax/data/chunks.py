@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from sslax.data.dataset import Dataset
-from sslax.data.decode import Decoded, decode_all
+from sslax.data.decode import DEFAULT_CANVAS, Decoded, decode_all
 from sslax.data.lazy import LazyDataset
 from sslax.data.opaque import WHITE, Colour
 from sslax.data.picture import USUAL, Reading, read_quietly
@@ -62,7 +62,7 @@ class Chunks:
 def open_chunks(
     spec: str,
     *,
-    canvas: int,
+    canvas: int | None,
     limit: int | None = None,
     split_seed: int = 0,
     allow_unreadable: bool = False,
@@ -71,6 +71,8 @@ def open_chunks(
     progress: Callable[[int, int], None] | None = None,
 ) -> Chunks:
     """Open a set with the arguments of `open_dataset`; images are decoded only when they are read.
+
+    `canvas=None` keeps the size of images that are in memory anyway; for files it is 256, because their sizes are not known.
 
     `read` reports files that cannot be decoded; pass them to `unreadable_note`, which decides whether that is an error.
 
@@ -87,7 +89,7 @@ def open_chunks(
         background=background,
         progress=progress,
     )
-    return _of_list(data, canvas) if isinstance(data, LazyDataset) else _of_arrays(data)
+    return _of_list(data, canvas or DEFAULT_CANVAS) if isinstance(data, LazyDataset) else _of_arrays(data)
 
 
 def _of_arrays(data: Dataset) -> Chunks:

@@ -1,7 +1,8 @@
-"""Evaluation of features: kNN, linear probe, collapse metrics and per-class metrics, as functions of arrays."""
+"""Evaluation of features: kNN, linear probe, collapse and per-class metrics, principal components, as functions of arrays."""
 
 from sslax.evaluation.classes import PerClass, confusion_matrix, per_class
 from sslax.evaluation.collapse import effective_rank, feature_std
+from sslax.evaluation.components import PrincipalComponents, principal_components
 from sslax.evaluation.knn import PROTOCOLS, knn_scores, knn_votes
 from sslax.evaluation.linear import LinearProbe, linear_probe
 from sslax.evaluation.subsets import balanced_subset
@@ -10,6 +11,7 @@ __all__ = [
     "PROTOCOLS",
     "LinearProbe",
     "PerClass",
+    "PrincipalComponents",
     "balanced_subset",
     "confusion_matrix",
     "effective_rank",
@@ -18,4 +20,5 @@ __all__ = [
     "knn_votes",
     "linear_probe",
     "per_class",
+    "principal_components",
 ]

@@ -1,4 +1,4 @@
-"""Conversion of a backbone's weights to and from PyTorch's names, and safetensors files. Nothing here uses pickle.
+"""Conversion of a backbone's weights to and from PyTorch's names; weights files, and the architecture that they tell.
 
 ResNets use torchvision's names (`models/resnet.py`; timm's ResNets use the same) without the classifier `fc`:
 `conv1.weight`, `bn1.{weight,bias,running_mean,running_var}`, `layer1.0.conv1.weight`, `layer1.0.downsample.{0,1}`, ... The
@@ -14,9 +14,21 @@ timm's DINOv2 models add `reg_token`, `blocks.0.{ls1,ls2}.gamma` and a packed Sw
 `fc_norm` instead of `norm`, do not fit. No tensor stores the number of heads: a file fits a ViT with any number of heads.
 
 No tensor stores the normalisation of the images either: released weights expect ImageNet's mean and standard deviation.
+
+Files are safetensors. `load_weights` also reads PyTorch's pickles, with torch's reader of weights, which executes nothing.
 """
 
-from sslax.export.files import load_safetensors, save_safetensors
+from sslax.export.architecture import Architecture, architecture_of
+from sslax.export.files import load_safetensors, load_weights, save_safetensors
 from sslax.export.weights import check_names, from_torch, to_torch
 
-__all__ = ["check_names", "from_torch", "load_safetensors", "save_safetensors", "to_torch"]
+__all__ = [
+    "Architecture",
+    "architecture_of",
+    "check_names",
+    "from_torch",
+    "load_safetensors",
+    "load_weights",
+    "save_safetensors",
+    "to_torch",
+]

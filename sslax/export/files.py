@@ -1,4 +1,4 @@
-"""Weights files: safetensors."""
+"""Weights files: safetensors; `load_weights` also reads PyTorch's pickles, and files of the Hugging Face Hub."""
 
 import json
 import os
@@ -10,12 +10,35 @@ import safetensors
 import safetensors.numpy
 
 from sslax.errors import InputError
+from sslax.export.hub import download, on_hub
+from sslax.export.pickled import is_pickled, load_pickled
 from sslax.files import expanded, write_atomically
 
 # The safetensors types that can be read, little-endian. Only recent versions of the package's own reader support bfloat16.
 _SIZES = {"F": (8, 4, 2), "I": (8, 4, 2, 1), "U": (8, 4, 2, 1)}
 _DTYPES = {f"{kind}{8 * size}": np.dtype(f"<{kind.lower()}{size}") for kind, sizes in _SIZES.items() for size in sizes}
 _DTYPES |= {"BF16": np.dtype(jnp.bfloat16), "BOOL": np.dtype(np.bool_)}
+
+
+def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read the arrays and the metadata of a weights file; its content, and not its name, tells the format.
+
+    Args:
+      path: a safetensors file; a PyTorch pickle (.pth, .pt, .bin), for which torch must be installed, without metadata; or
+        hf:OWNER/NAME[@REVISION][/FILE], a file of the Hugging Face Hub (see `sslax.export.hub`).
+
+    Raises:
+      InputError: if the file cannot be read, or is not a complete weights file; if torch or huggingface_hub are needed and not
+        installed.
+    """
+    name = os.fspath(path)
+    local = download(name) if on_hub(name) else expanded(path)
+    try:
+        with open(local, "rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise InputError(f"{local} cannot be read: {error.strerror}.") from error
+    return (load_pickled(local), {}) if is_pickled(start) else load_safetensors(local)
 
 
 def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:

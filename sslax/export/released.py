@@ -1,7 +1,7 @@
 """State dicts as releases ship them: one network out of several, under timm's names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -20,7 +20,11 @@ _WRAPPERS = (
     "momentum_encoder",
     "model",
     "encoder",
+    "state_dict",
+    "model_state_dict",
 )
+# Of two networks of a checkpoint, the one that its paper evaluates: DINO's and iBOT's, MoCo's, MoCo v3's.
+_EVALUATED = (("teacher", "student"), ("encoder_q", "encoder_k"), ("base_encoder", "momentum_encoder"))
 _PREFIX = re.compile(rf"^((?:{'|'.join(_WRAPPERS)})\.)*")
 # What files contain besides the backbone: classifiers, projection heads, MAE's decoder, buffers that are computed anyway.
 _ASIDE = re.compile(
@@ -83,14 +87,30 @@ def timm_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return renamed
 
 
+def preferred(prefixes: Iterable[str]) -> str | None:
+    """The only prefix, or of two the one of the network that its paper evaluates; None if this is not known."""
+    known = list(prefixes)
+    if len(known) == 1:
+        return known[0]
+    for evaluated, other in _EVALUATED:
+        kinds = [{evaluated, other} & set(prefix.split(".")) for prefix in known]
+        if len(known) == 2 and sorted(map(sorted, kinds)) == sorted([[evaluated], [other]]):
+            return known[kinds.index({evaluated})]
+    return None
+
+
 def choose(networks: Mapping[str, Mapping[str, np.ndarray]], wanted: set[str]) -> dict[str, np.ndarray]:
     """The network whose tensors are all that are wanted; the one that has most of them where none has all.
 
+    Of a teacher and a student, or a query and a key encoder, it is the one that the method's paper evaluates.
+
     Raises:
-      InputError: if several networks have all.
+      InputError: if several other networks have all.
     """
     named = {prefix: timm_names(tensors) for prefix, tensors in networks.items()}
     whole = [prefix for prefix, tensors in named.items() if wanted <= tensors.keys()]
+    if len(whole) > 1 and (best := preferred(whole)) is not None:
+        whole = [best]
     if len(whole) > 1:
         raise InputError(
             f"tensors hold {len(whole)} networks that fit, with the prefixes {' and '.join(repr(p) for p in whole)}; "

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 from sslax.errors import InputError
 from sslax.export.names import PATCHES, from_torch_layout, leaf_path, to_torch_layout, torch_name
 from sslax.export.released import choose, networks_of
-from sslax.networks import ResNet, ViT, init
+from sslax.networks import ResNet, ViT, init, resize_positions
 
 _SHOWN = 3
 
@@ -45,20 +45,28 @@ def to_torch(backbone: Any, params: PyTree, batch_stats: PyTree) -> dict[str, np
 
 
 def from_torch(
-    backbone: Any, tensors: Mapping[str, np.ndarray], *, like_params: PyTree, like_stats: PyTree
+    backbone: Any,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    like_params: PyTree,
+    like_stats: PyTree,
+    resize: bool = False,
 ) -> tuple[PyTree, PyTree]:
     """Convert a PyTorch state dict to a backbone's parameters and BatchNorm statistics: the exact inverse of `to_torch`.
 
     It ignores what PyTorch files contain besides the backbone: classifiers and heads (`fc.*`, `head.*`, MAE's decoder, ...) and
     BatchNorm's `num_batches_tracked`. It removes prefixes that wrappers and checkpoints add to names, such as `module.`,
-    `backbone.`, `teacher.backbone.`, `encoder_q.` and `base_encoder.`; of several networks it takes the one that fits. The
-    names of DINOv2's and DINOv3's releases are translated to timm's.
+    `backbone.`, `teacher.backbone.`, `encoder_q.` and `base_encoder.`; of several networks it takes the one that fits, and of
+    those that fit the teacher rather than the student, the query encoder rather than the key encoder. The names of DINOv2's and
+    DINOv3's releases are translated to timm's.
 
     Args:
       backbone: a `ResNet` or a `ViT`.
-      tensors: a dict from name to array, as from `load_safetensors`; any floating-point type.
+      tensors: a dict from name to array, as from `load_weights`; any floating-point type.
       like_params: parameters of the backbone, or their shapes (`jax.eval_shape` of `networks.init`).
       like_stats: BatchNorm statistics of the backbone, or their shapes; empty for a ViT.
+      resize: resize learned positions of another grid to that of the backbone's image size, in the way that its `positions`
+        name. False makes them an error.
 
     Returns:
       (params, batch_stats): trees with the structure of the given ones, with float32 jax arrays as leaves.
@@ -72,6 +80,8 @@ def from_torch(
     zeros = {path: np.broadcast_to(np.float32(0), leaf.shape) for path, leaf in trees.items()}
     wanted = {torch_name(backbone, path): to_torch_layout(backbone, path, zero).shape for path, zero in zeros.items()}
     found = choose(networks_of(tensors), set(wanted))
+    if resize:
+        found = _resized(found, backbone)
     differences = _differences({name: np.shape(tensor) for name, tensor in found.items()}, wanted)
     if differences:
         raise InputError(
@@ -145,14 +155,35 @@ def _first(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
+def _grid(tensors: Mapping[str, np.ndarray]) -> int | None:
+    """The side of the grid of a ViT's learned positions; None if there are none, or the grid is not square."""
+    shape = np.shape(tensors["pos_embed"]) if "pos_embed" in tensors else ()
+    if len(shape) != 3:
+        return None
+    # With registers [CLS] has no position.
+    cells = shape[1] - (0 if "reg_token" in tensors else 1)
+    side = math.isqrt(max(cells, 0))
+    return side if side and side**2 == cells else None
+
+
+def _resized(tensors: dict[str, np.ndarray], backbone: Any) -> dict[str, np.ndarray]:
+    """The tensors with positions for the backbone's grid."""
+    side = _grid(tensors)
+    if side is None or not isinstance(backbone, ViT) or backbone.positions == "rope":
+        return tensors
+    cells = backbone.image_size // backbone.patch_size
+    positions = jnp.asarray(tensors["pos_embed"], jnp.float32)
+    return tensors | {
+        "pos_embed": np.asarray(resize_positions(positions, side, (cells, cells), how=backbone.positions))
+    }
+
+
 def _right_size(found: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]]) -> str:
     """The image size of a ViT's positions in a file, as part of a sentence; empty if it is not a different size."""
     positions, patches = (np.shape(found[name]) if name in found else () for name in ("pos_embed", PATCHES))
     if len(positions) != 3 or len(patches) != 4 or positions[1] in (0, wanted.get("pos_embed", positions)[1]):
         return ""
-    # With registers [CLS] has no position.
-    cells = positions[1] - (0 if "reg_token" in found else 1)
-    grid = math.isqrt(cells)
-    if grid**2 != cells:
+    grid = _grid(found)
+    if grid is None:
         return ""
     return f"; its positions are a grid of {grid} x {grid}, for image_size={grid * patches[-1]} at patch_size={patches[-1]}"

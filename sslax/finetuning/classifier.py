@@ -25,7 +25,7 @@ from sslax.data.picture import USUAL, Reading
 from sslax.errors import InputError
 from sslax.export import from_torch, load_safetensors, save_safetensors, to_torch
 from sslax.networks import ClassifierHead, build_backbone, forward, init
-from sslax.training.build import compute_dtype, make_backbone
+from sslax.training.build import compute_dtype, images_at_once, make_backbone
 from sslax.training.load import are_files, as_batch, reading_of
 
 _BATCH = 512
@@ -60,6 +60,8 @@ class Predictor:
 
     def __init__(self, backbone: Any, head: ClassifierHead, shown: Any):
         self._backbone, self._head, self._shown = backbone, head, shown
+        fitting = images_at_once(backbone, shown.size) or _BATCH
+        self._most = min(_BATCH, 1 << fitting.bit_length() - 1)
         self._logits = jax.jit(self._classify)
 
     def __call__(
@@ -72,7 +74,7 @@ class Predictor:
         # Images with their original aspect ratio need no geometry, and no resizing if they have the network's size.
         squashed = bool((aspects != 1).any())
         # Batch sizes are powers of two: few programs to compile, and a single image is not padded to a whole batch.
-        size = min(_BATCH, 1 << (len(images) - 1).bit_length())
+        size = min(self._most, 1 << (len(images) - 1).bit_length())
         found = []
         for start in range(0, len(images), size):
             batch, shapes = images[start : start + size], aspects[start : start + size]

@@ -12,6 +12,7 @@ from sslax.methods.base import (
     attention_with,
     embed_with,
     on_backbone,
+    patches_with,
     project_with,
     spread,
 )
@@ -19,6 +20,8 @@ from sslax.methods.byol import BYOL, byol
 from sslax.methods.dino import DINO, dino
 from sslax.methods.dinov2 import DINOv2, dinov2
 from sslax.methods.ibot import IBOT, ibot
+from sslax.methods.lejepa import LeJEPA, lejepa
+from sslax.methods.mae import MAE, mae
 from sslax.methods.moco_v3 import MoCoV3, moco_v3
 from sslax.methods.nnclr import NNCLR, nnclr
 from sslax.methods.simclr import SimCLR, simclr
@@ -30,11 +33,13 @@ __all__ = [
     "BYOL",
     "DINO",
     "IBOT",
+    "MAE",
     "METHODS",
     "NNCLR",
     "BarlowTwins",
     "Batch",
     "DINOv2",
+    "LeJEPA",
     "Method",
     "MoCoV3",
     "Output",
@@ -50,9 +55,12 @@ __all__ = [
     "dinov2",
     "embed_with",
     "ibot",
+    "lejepa",
+    "mae",
     "moco_v3",
     "nnclr",
     "on_backbone",
+    "patches_with",
     "project_with",
     "simclr",
     "simsiam",
@@ -73,4 +81,6 @@ METHODS: dict[str, Callable[[Any, Setup], Method]] = {
     NNCLR.NAME: nnclr,
     IBOT.NAME: ibot,
     DINOv2.NAME: dinov2,
+    MAE.NAME: mae,
+    LeJEPA.NAME: lejepa,
 }

@@ -89,6 +89,8 @@ class Method(NamedTuple):
         over the patches, for a ViT; None if the method provides no maps.
       project: (params, aux, images, aspects) -> outputs [n, z] of the projection head on `embed`'s features, which the loss
         compares; None if the method provides no projections.
+      patches: (params, aux, images, aspects, size=None) -> patch features [n, rows, columns, d] after the last norm, for a ViT,
+        from the evaluation view with a side of `size` pixels (None: as for `embed`); None if the method provides none.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -103,6 +105,7 @@ class Method(NamedTuple):
     means: tuple[str, ...] = ()
     crosses: str = ""
     project: Callable[..., Array] | None = None
+    patches: Callable[..., Array] | None = None
 
 
 def ema_schedule(decay: optim.Number, schedule: Literal["cosine", "constant"], steps: int) -> optim.Schedule:
@@ -180,10 +183,29 @@ def attention_with(
     return attention
 
 
+def patches_with(
+    encoder: Any, recipe: Any, evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
+) -> Callable[..., Array] | None:
+    """Make a method's `patches`, with the arguments of `embed_with`; None if the encoder is not a ViT.
+
+    Row 0 of the result is the top of the evaluation view, column 0 its left edge.
+    """
+    if not isinstance(encoder, ViT):
+        return None
+
+    def patches(params, aux, images, aspects=None, size=None):
+        x = _evaluation_views(recipe, images, aspects, size)
+        outputs, _ = forward(encoder, *evaluated(params, aux), x, train=False, outputs=True)
+        side = x.shape[1] // encoder.patch_size
+        return outputs.tokens[:, encoder.prefix :].reshape(len(x), side, side, -1)
+
+    return patches
+
+
 def on_backbone(
     encoder: Any, recipe: Any, evaluated: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]], **own: Any
 ) -> Method:
-    """A method that trains `encoder`, with views, embeddings and attention maps by the recipe.
+    """A method that trains `encoder`, with views, embeddings, attention maps and patch features by the recipe.
 
     Args:
       encoder: the backbone, as it is evaluated.
@@ -195,16 +217,26 @@ def on_backbone(
     def views(key, images, aspects=None):
         return make_views(key, images, recipe, aspects=aspects)
 
-    embed, attention = embed_with(encoder, recipe, evaluated), attention_with(encoder, recipe, evaluated)
-    return Method(views=views, embed=embed, attention=attention, evaluated=evaluated, **own)
+    of = encoder, recipe, evaluated
+    return Method(
+        views=views,
+        embed=embed_with(*of),
+        attention=attention_with(*of),
+        patches=patches_with(*of),
+        evaluated=evaluated,
+        **own,
+    )
 
 
 def _evaluation_views(
-    recipe: Any, images: UInt8[Array, "n h w 3"] | Float[Array, "n h w 3"], aspects: Float[Array, " n"] | None
+    recipe: Any,
+    images: UInt8[Array, "n h w 3"] | Float[Array, "n h w 3"],
+    aspects: Float[Array, " n"] | None,
+    size: int | None = None,
 ) -> Float[Array, "n s s 3"]:
     return eval_view(
         images,
-        recipe.size,
+        size or recipe.size,
         aspects=aspects,
         interpolation=recipe.interpolation,
         mean=recipe.mean,

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 class MoCoV3:
     """MoCo v3's options. The defaults are the release's for a ResNet-50 and 100 epochs.
 
-    For ViTs the release has `projector_layers=3`, `predictor_norm="plain"` and `temperature=0.2`.
+    For ViTs the release has `projector_layers=3`, `predictor_norm="plain"`, `temperature=0.2` and, with `network.initial`
+    moco-v3, fixed sine-cosine positions.
     """
 
     NAME: ClassVar[str] = "moco-v3"
@@ -132,8 +133,11 @@ def moco_v3(options: MoCoV3, setup: Setup) -> Method:
         return params, {**aux, "target": moving_average(aux["target"], params, decay(step + 1))}
 
     def optimizer(tx):
-        frozen = options.freeze_patch_embedding and isinstance(encoder, ViT)
-        return optim.freeze(tx, optim.named("patch_embed")) if frozen else tx
+        if not isinstance(encoder, ViT):
+            return tx
+        names = ["patch_embed"] if options.freeze_patch_embedding else []
+        names += ["pos_embed"] if encoder.fixed_positions else []
+        return optim.freeze(tx, optim.named(*names)) if names else tx
 
     def evaluated(params, aux):
         return params["encoder"], aux["online"]["encoder"]

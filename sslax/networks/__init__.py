@@ -1,19 +1,22 @@
 """Backbones and heads in flax.linen, with `init` and `forward`, through which the rest of the library calls them."""
 
-from typing import Any
+from typing import Any, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from sslax.networks.attention import Initial as ViTInitial
 from sslax.networks.heads import BYOLMLP, ClassifierHead, DINOHead, MLPHead, SimCLRProjector
-from sslax.networks.positions import resize_positions
+from sslax.networks.mae_decoder import MAEDecoder
+from sslax.networks.positions import resize_positions, sine_positions
 from sslax.networks.resnet import Initial, Norm, ResNet, patch_resnet, resnet18, resnet34, resnet50
 from sslax.networks.vit import (
     MLP,
     Positions,
     ViT,
     ViTOutputs,
+    to_patches,
     vit_base,
     vit_giant,
     vit_huge,
@@ -30,6 +33,7 @@ __all__ = [
     "VITS",
     "ClassifierHead",
     "DINOHead",
+    "MAEDecoder",
     "MLPHead",
     "ResNet",
     "SimCLRProjector",
@@ -46,6 +50,8 @@ __all__ = [
     "resnet18",
     "resnet34",
     "resnet50",
+    "sine_positions",
+    "to_patches",
     "token_width",
     "vit_base",
     "vit_giant",
@@ -78,15 +84,17 @@ def build_backbone(
     stem: str = "auto",
     width: int | None = None,
     depth: int | None = None,
+    heads: int | None = None,
     patch_size: int | None = None,
     norm: Norm = "batch",
-    initial: Initial = "release",
+    initial: Initial | ViTInitial = "release",
     zero_residual: bool = True,
     stem_relu: bool = True,
     drop_path: float = 0.1,
     registers: int = 0,
     layer_scale: float | None = None,
     mlp: MLP | None = None,
+    mlp_ratio: float | None = None,
     qkv_bias: bool = True,
     norm_epsilon: float = 1e-6,
     positions: Positions = "dino",
@@ -102,11 +110,13 @@ def build_backbone(
       stem: stem of a ResNet: "auto", "imagenet", "small" or "patch".
       width: channels of a ResNet's first stage, or width of a ViT's tokens; None is the default of the name.
       depth: number of blocks of a ViT; None is the default of the name.
+      heads: number of attention heads of a ViT; None is the default of the name.
       patch_size: patch side of a ViT or of a "patch" stem in pixels; None is the default of the name.
-      norm, initial, zero_residual, stem_relu: options of ResNets, see `ResNet`.
+      norm, zero_residual, stem_relu: options of ResNets, see `ResNet`.
+      initial: start of the weights, see `ResNet` and `ViT`; a start that only the other kind has counts as "release".
       drop_path: drop-path rate of a ViT's last block in training.
-      registers, layer_scale, mlp, qkv_bias, norm_epsilon, positions: options of ViTs, see `ViT`; an `mlp` of None is the
-        default of the name.
+      registers, layer_scale, mlp, mlp_ratio, qkv_bias, norm_epsilon, positions: options of ViTs, see `ViT`; an `mlp` or
+        `mlp_ratio` of None is the default of the name.
       remat: store only the inputs of the blocks for the gradient, and recompute the rest.
       dtype: dtype of the computation.
 
@@ -121,13 +131,17 @@ def build_backbone(
             "qkv_bias": qkv_bias,
             "norm_epsilon": norm_epsilon,
             "positions": positions,
+            "mlp_ratio": mlp_ratio,
+            "initial": initial if initial in get_args(ViTInitial) else "release",
+            "heads": heads,
         }
         return VITS[name](**{field: value for field, value in given.items() if value is not None})
     given = {field: value for field, value in given.items() if value is not None}
     if stem == "auto":
         small = "small" if image_size <= 32 else "imagenet"
         stem = "patch" if name == "patch-resnet" else small
-    start = {"initial": initial, "zero_residual": zero_residual, "stem_relu": stem_relu}
+    own = initial if initial in get_args(Initial) else "release"
+    start = {"initial": own, "zero_residual": zero_residual, "stem_relu": stem_relu}
     return RESNETS[name](stem=stem, norm=norm, **start, **given)
 
 
@@ -138,9 +152,9 @@ def patch_side(name: str, *, stem: str = "auto", patch_size: int | None = None) 
     return None
 
 
-def heads_of(name: str) -> int | None:
-    """The number of attention heads of a ViT, which must divide its width; None for other networks."""
-    return VITS[name]().heads if name in VITS else None
+def heads_of(name: str, heads: int | None = None) -> int | None:
+    """The number of attention heads of a ViT, whose `heads` option is given; None for other networks."""
+    return (heads or VITS[name]().heads) if name in VITS else None
 
 
 def token_width(name: str, width: int | None = None) -> int:

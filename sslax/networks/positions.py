@@ -1,4 +1,4 @@
-"""Positions of a grid of patches: learned embeddings, resized for other grids, and DINOv3's rotary ones.
+"""Positions of a grid of patches: embeddings, resized for other grids, and DINOv3's rotary ones.
 
 Sources of the rotary ones: Su et al. 2021, arXiv:2104.09864; Siméoni et al. 2025, arXiv:2508.10104, and `RopePositionEmbedding`
 of facebookresearch/dinov3, without its random shifts and scales of the coordinates in training.
@@ -44,6 +44,26 @@ def resize_positions(
         precision=jax.lax.Precision.HIGHEST,
     )
     return jnp.concatenate([positions[:, :own], patches.reshape(1, -1, width)], axis=1)
+
+
+def sine_positions(width: int, side: int, *, own: int = 0, by: str = "mae") -> Float[np.ndarray, "1 t d"]:
+    """Fixed sine-cosine positions of a `side` x `side` grid, patches row by row, after `own` rows of zeros.
+
+    Half of the channels encode the column and half the row, each with sines of width/4 frequencies from 1 to nearly 1/10000,
+    then their cosines. The column comes first for `by="mae"`, the row for `by="moco-v3"`.
+
+    Raises:
+      ValueError: on a width that is not a multiple of 4.
+
+    Source: `util/pos_embed.py` of MAE's release; `vits.py` of MoCo v3's.
+    """
+    if width % 4:
+        raise ValueError(f"width is {width}; sine-cosine positions need a multiple of 4.")
+    frequencies = 10000.0 ** -(np.arange(width // 4) / (width // 4))
+    rows, columns = (index.reshape(-1, 1) * frequencies for index in np.indices((side, side)))
+    first, second = (columns, rows) if by == "mae" else (rows, columns)
+    patches = np.concatenate([f(x) for x in (first, second) for f in (np.sin, np.cos)], axis=1)
+    return np.concatenate([np.zeros((own, width)), patches]).astype(np.float32)[None]
 
 
 def rotary_angles(grid: tuple[int, int], width: int) -> Float[np.ndarray, "t c"]:

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from sslax.networks.attention import Attention, each, weights
-from sslax.networks.positions import resize_positions
+from sslax.networks.attention import Attention, Initial, each, weights
+from sslax.networks.positions import resize_positions, sine_positions
 
 MLP = Literal["gelu", "swiglu"]
 Positions = Literal["dino", "size", "antialiased", "rope"]
@@ -37,6 +37,11 @@ class ViTOutputs(NamedTuple):
     tokens: Float[Array, "n t d"]
     class_tokens: Float[Array, "blocks n d"]
     attention: Float[Array, "n heads t t"]
+
+
+def hidden_width(width: int, ratio: float) -> int:
+    """The hidden width of an MLP on tokens of `width`: their product, rounded down as in timm, but for rounding errors."""
+    return int(round(width * ratio, 6))
 
 
 class DropPath(nn.Module):
@@ -66,6 +71,7 @@ class Block(nn.Module):
     mlp: MLP = "gelu"
     qkv_bias: bool = True
     norm_epsilon: float = 1e-6
+    initial: Initial = "release"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -75,15 +81,15 @@ class Block(nn.Module):
         width = x.shape[-1]
         norm = partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         drop = partial(DropPath, self.drop_path)
-        attend = Attention(self.heads, self.qkv_bias, self.init_std, self.dtype, name="attn")
+        attend = Attention(self.heads, self.qkv_bias, self.init_std, self.initial, self.dtype, name="attn")
         y, attention = attend(norm(name="norm1")(x), maps, grid)
         x = x + drop(name="drop1")(self._scaled("ls1", y), train)
         y = self._mlp(norm(name="norm2")(x), width)
         return x + drop(name="drop2")(self._scaled("ls2", y), train), attention
 
     def _mlp(self, x: Float[Array, "n t d"], width: int) -> Float[Array, "n t d"]:
-        dense = partial(nn.Dense, kernel_init=weights(self.init_std), dtype=self.dtype)
-        hidden, gated = int(width * self.mlp_ratio), self.mlp == "swiglu"
+        dense = partial(nn.Dense, kernel_init=weights(self.init_std, self.initial), dtype=self.dtype)
+        hidden, gated = hidden_width(width, self.mlp_ratio), self.mlp == "swiglu"
         y = each(dense((1 + gated) * hidden, name="fc1"), x)
         # Gate and value come of one product.
         y = nn.silu(y[..., :hidden]) * y[..., hidden:] if gated else nn.gelu(y, approximate=False)
@@ -116,6 +122,8 @@ class ViT(nn.Module):
       positions: "dino", "size" or "antialiased" for learned positions, or "rope" for rotary positions in every block. Learned
         positions are resized for other resolutions: "dino" as in its released code, with a scale that is a tenth of a patch too
         large; "size" to the exact grid; "antialiased" to the exact grid with antialiasing, as in timm.
+      initial: "release", DINO's start: normal weights and learned positions. "mae" and "moco-v3": Xavier's uniform, and
+        sine-cosine positions, which their methods do not train.
       mask_token: learn a token that replaces masked patches.
       remat: store only the inputs of the blocks for the gradient, and recompute the rest.
       dtype: dtype of the computation; parameters, softmaxes and features are float32.
@@ -135,6 +143,7 @@ class ViT(nn.Module):
     qkv_bias: bool = True
     norm_epsilon: float = 1e-6
     positions: Positions = "dino"
+    initial: Initial = "release"
     mask_token: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
@@ -143,6 +152,11 @@ class ViT(nn.Module):
     def prefix(self) -> int:
         """Tokens before those of the patches: [CLS] and the registers."""
         return 1 + self.registers
+
+    @property
+    def fixed_positions(self) -> bool:
+        """Whether the positions are sines and cosines, which are not trained."""
+        return self.initial != "release" and self.positions != "rope"
 
     @nn.compact
     def __call__(
@@ -210,35 +224,44 @@ class ViT(nn.Module):
             self.mlp,
             self.qkv_bias,
             self.norm_epsilon,
+            self.initial,
             self.dtype,
             name=f"block{index + 1}",
         )
 
     def _embedded(self, x, grid, mask, keep) -> Float[Array, "n t d"]:
         """Tokens of images: [CLS], registers and patches, with their positions."""
-        patches = _to_patches(x, self.patch_size)
-        # Torch's default for a convolution, which the released code does not change: uniform within ±1/√fan-in.
+        patches = to_patches(x, self.patch_size)
+        # Torch's default for a convolution, which DINO's code does not change: uniform within ±1/√fan-in.
         bound = patches.shape[-1] ** -0.5
-        embed = nn.Dense(
-            self.width,
-            kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
-            bias_init=lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound),
-            dtype=self.dtype,
-            name="patch_embed",
-        )
+        layer: dict[str, Any] = {
+            "kernel_init": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+            "bias_init": lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound),
+        }
+        if self.initial != "release":
+            layer = {"kernel_init": weights(0.02, self.initial)}
+        embed = nn.Dense(self.width, **layer, dtype=self.dtype, name="patch_embed")
         x = each(embed, patches)
 
-        def learned(name, tokens):
+        def learned(name, tokens, std=0.02):
             # These are [1, ·, d], so that they count as kernels and get weight decay, as in DINO.
-            return self.param(name, weights(0.02), (1, tokens, self.width))
+            return self.param(name, weights(std), (1, tokens, self.width))
 
         if self.mask_token:
             token = learned("mask_token", 1).astype(self.dtype)
             x = x if mask is None else jnp.where(mask[:, :, None], token, x)
-        first = [learned("cls_token", 1)] + ([learned("reg_token", self.registers)] if self.registers else [])
+        first = [learned("cls_token", 1, 1e-6 if self.initial == "moco-v3" else 0.02)] + (
+            [learned("reg_token", self.registers)] if self.registers else []
+        )
         if self.positions != "rope":
             side, own = self.image_size // self.patch_size, 0 if self.registers else 1
-            pos = resize_positions(learned("pos_embed", own + side * side), side, grid, how=self.positions)
+
+            def sines(key, shape):
+                return jnp.asarray(sine_positions(self.width, side, own=own, by=self.initial))
+
+            start = sines if self.fixed_positions else weights(0.02)
+            pos = self.param("pos_embed", start, (1, own + side * side, self.width))
+            pos = resize_positions(pos, side, grid, how=self.positions)
             first[0] = first[0] + pos[:, :own] if own else first[0]
             x = x + pos[:, own:].astype(self.dtype)
         if keep is not None:
@@ -247,7 +270,7 @@ class ViT(nn.Module):
         return jnp.concatenate([jnp.broadcast_to(tokens, (len(x), *tokens.shape[1:])), x], axis=1)
 
 
-def _to_patches(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n t p"]:
+def to_patches(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n t p"]:
     """Patches row by row, each flattened row by row with channels last, so that the embedding is one matrix product."""
     n, height, width, channels = x.shape
     x = x.reshape(n, height // size, size, width // size, size, channels)

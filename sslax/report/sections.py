@@ -173,6 +173,17 @@ def attention(report: Report) -> str:
     return examples(report.attention, report.attention_names, caption)
 
 
+def patches(report: Report) -> str:
+    """Principal components of the patch features of some images, as colours; empty if they were not recorded."""
+    if report.patches is None or not report.patches.size:
+        return ""
+    caption = (
+        "The first three principal components of the patch features as red, green and blue, computed over the patches of all "
+        "these images together: patches of one colour have similar features, also in different images."
+    )
+    return examples(report.patches, ("image", "patches"), caption)
+
+
 def examples(shown: UInt8[np.ndarray, "rows columns h w 3"], names: tuple[str, ...], caption: str) -> str:
     """A table of pictures with a caption of HTML. Each column of `shown` becomes a row, because images outnumber views."""
 

@@ -8,6 +8,7 @@ from sslax.training.images import feed_of, open_images
 from sslax.training.load import DamagedCheckpoint, Loaded, config_from, load
 from sslax.training.loop import Collapsed, Interrupted, asked_to_stop, fit, start_state
 from sslax.training.nonfinite import NonFinite
+from sslax.training.pretrained import WeightsOptions, network_from, open_weights
 from sslax.training.probe import OnlineProbe, ProbeState, init_probe, update_probe
 from sslax.training.quality import can_measure, looked_at_note, measure, raw_pixels
 from sslax.training.shared import NUMBERS, build_shared
@@ -34,6 +35,7 @@ __all__ = [
     "Seen",
     "TrainState",
     "Watch",
+    "WeightsOptions",
     "accumulation_note",
     "asked_to_stop",
     "build",
@@ -57,8 +59,10 @@ __all__ = [
     "make_step",
     "make_update",
     "measure",
+    "network_from",
     "observe",
     "open_images",
+    "open_weights",
     "pretrain",
     "raw_pixels",
     "start_state",

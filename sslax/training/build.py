@@ -1,20 +1,22 @@
 """Build the objects that a configuration describes: networks, method, optimiser, schedule, number of steps."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import PyTree
 
 from sslax import optim
 from sslax.config import Config, check_against_data
 from sslax.data import Dataset, LazyDataset
-from sslax.export import from_torch, load_safetensors
+from sslax.errors import InputError
+from sslax.export import architecture_of, from_torch, load_weights
 from sslax.methods import METHODS, Method, Setup
-from sslax.networks import build_backbone, init
+from sslax.networks import ViT, build_backbone, init
 from sslax.training.sharding import gathering
 from sslax.training.step import data_mesh
 
@@ -104,16 +106,52 @@ def make_backbone(config: Config) -> Any:
     return build_backbone(image_size=config.method.views.size, remat=config.remat, dtype=dtype, **fields)
 
 
+def images_at_once(backbone: Any, size: int) -> int | None:
+    """The number of images of `size` pixels that a ViT embeds in one batch; None for the usual number.
+
+    The attention maps of one block stay within 2 GiB. Images of 518 pixels, DINOv2's, have 1370 tokens.
+    """
+    if not isinstance(backbone, ViT):
+        return None
+    tokens = backbone.prefix + (size // backbone.patch_size) ** 2
+    fitting = 2**31 // (4 * backbone.heads * tokens**2)
+    return None if fitting >= 500 else max(1, fitting)
+
+
+def shapes_of(backbone: Any, image_shape: tuple[int, int, int]) -> tuple[PyTree, PyTree]:
+    """The shapes of a backbone's parameters and BatchNorm statistics for images of `image_shape` [h, w, c]."""
+    return jax.eval_shape(lambda key: init(backbone, key, jnp.zeros((1, *image_shape))), jax.random.key(0))
+
+
 def weights_of(path: str, backbone: Any, image_shape: tuple[int, int, int]) -> Callable[..., tuple[PyTree, PyTree]]:
-    """Initial weights for `backbone` from a safetensors file with torch's names, as a function for `Setup.init_backbone`.
+    """Initial weights for `backbone` from a weights file with torch's names, as a function for `Setup.init_backbone`.
+
+    A ViT's learned positions are resized to the images, as timm does when it loads weights.
 
     Raises:
-      InputError: if the file is missing, is not a safetensors file, or holds another architecture.
+      InputError: if the file cannot be read, or holds another architecture; the message names the options that fit the file.
     """
-    tensors, _ = load_safetensors(path)
-    like = jax.eval_shape(lambda key: init(backbone, key, jnp.zeros((1, *image_shape))), jax.random.key(0))
-    loaded = from_torch(backbone, tensors, like_params=like[0], like_stats=like[1])
+    tensors, metadata = load_weights(path)
+    like = shapes_of(backbone, image_shape)
+    try:
+        loaded = from_torch(backbone, tensors, like_params=like[0], like_stats=like[1], resize=True)
+    except InputError as error:
+        raise InputError(f"init_from is {path}; its {str(error).rstrip('.')}{_fitting(tensors, metadata)}.") from error
     return lambda key, image: loaded
+
+
+def _fitting(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """The options that fit a file, as part of a sentence; empty if the file tells none."""
+    try:
+        options = architecture_of(tensors, metadata).options
+    except InputError:
+        return ""
+    flags = (f"--network.{name.replace('_', '-')} {value}" for name, value in options.items())
+    switches = {
+        "--network.qkv-bias False": "--network.no-qkv-bias",
+        "--network.stem-relu False": "--network.no-stem-relu",
+    }
+    return f"; this file fits {' '.join(switches.get(flag, flag) for flag in flags)}"
 
 
 def compute_dtype(precision: str) -> jnp.dtype:
@@ -166,7 +204,7 @@ def _optimizer(config: Config, schedule: optim.Schedule, steps: int) -> optax.Gr
             decay = optim.warmup_cosine(
                 o.weight_decay, warmup_steps=0, steps=steps, end=o.end_weight_decay, convention=o.warmup
             )
-        return optim.adamw(schedule, weight_decay=decay, b1=o.momentum, mask=mask)
+        return optim.adamw(schedule, weight_decay=decay, b1=o.momentum, b2=o.b2, mask=mask)
     if o.name == "sgd":
         return optim.sgd(schedule, weight_decay=o.weight_decay, momentum=o.momentum, mask=mask)
     return optim.lars(

@@ -1,5 +1,6 @@
 """Load a finished run from its folder: `load(RUN)` returns its network, which computes features of any images."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -19,7 +20,7 @@ from sslax.errors import InputError
 from sslax.files import expanded
 from sslax.runs.checkpoints import Checkpoints
 from sslax.runs.stored import config_from
-from sslax.training.build import Built, build_for
+from sslax.training.build import Built, build_for, images_at_once
 from sslax.training.loop import start_state
 from sslax.training.state import TrainState
 from sslax.training.step import Embedder
@@ -37,11 +38,13 @@ class Loaded:
       data: facts about the training data: name, number of images, canvas, classes.
       built: the objects built from the configuration.
       state: the newest checkpoint.
+      at_once: the most images per batch for which the attention maps are small enough; None is the usual number.
     """
 
     def __init__(self, config: Config, data: Mapping[str, Any], built: Built, state: TrainState):
         self.config, self.data, self.built, self.state = config, data, built, state
-        self.embedder = Embedder(built.method, built.mesh)
+        self.at_once = images_at_once(built.backbone, built.image_shape[0])
+        self.embedder = Embedder(built.method, built.mesh, batch_size=self.at_once)
 
     def __call__(
         self,
@@ -74,8 +77,16 @@ class Loaded:
         return self.built.method.evaluated(self.state.params, self.state.aux)
 
     def untrained(self) -> TrainState:
-        """The initial state of the run, before training."""
-        return start_state(self.config, self.built)
+        """The initial state of the run, before training.
+
+        Raises:
+          InputError: if the run started from a weights file that can no longer be read.
+        """
+        if self.config.init_from is None:
+            return start_state(self.config, self.built)
+        data = self.data
+        built = build_for(self.config, images=data["images"], canvas=data["canvas"], devices=jax.devices()[:1])
+        return start_state(self.config, built)
 
 
 def are_files(images: Any) -> TypeGuard[Sequence[str | os.PathLike[str]]]:
@@ -132,14 +143,16 @@ def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded
     config = config_from(_read(path / "config.json"))
     check(config)
     data = _read(path / "data.json")
-    built = build_for(config, images=data["images"], canvas=data["canvas"], devices=jax.devices()[:1])
+    # A finished run does not need the file that it started from.
+    without = dataclasses.replace(config, init_from=None)
+    built = build_for(without, images=data["images"], canvas=data["canvas"], devices=jax.devices()[:1])
     none = InputError(f"RUN is {path}, which holds no checkpoint; repeat the command that started the run.")
     if not (path / "checkpoints").exists():
         raise none
     # Read-only, because another process may be writing the next checkpoint.
     checkpoints = Checkpoints(path / "checkpoints", read_only=True)
     try:
-        found = checkpoints.newest_whole(start_state(config, built))
+        found = checkpoints.newest_whole(start_state(without, built))
     finally:
         checkpoints.close()
     if found is None:

@@ -55,13 +55,15 @@ def gathering(method: Method, mesh: Mesh) -> Method:
         value, output = method.loss(whole(params), whole(aux), *rest)
         return value, output._replace(aux=scatter(output.aux))
 
-    def embed(params, aux, *rest, **options):
-        return method.embed(whole(params), whole(aux), *rest, **options)
+    def gathered(function):
+        def call(params, aux, *rest, **options):
+            return function(whole(params), whole(aux), *rest, **options)
 
-    attention = method.attention
+        return None if function is None else call
 
-    def attend(params, aux, *rest):
-        assert attention is not None, "only where there is one"
-        return attention(whole(params), whole(aux), *rest)
-
-    return method._replace(loss=loss, embed=embed, attention=None if attention is None else attend)
+    return method._replace(
+        loss=loss,
+        embed=gathered(method.embed),
+        attention=gathered(method.attention),
+        patches=gathered(method.patches),
+    )

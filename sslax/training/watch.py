@@ -87,6 +87,13 @@ SIGNS = (
         "the projections repeat each other: the mean squared correlation of two dimensions is {:.2g}; 0 means independent "
         "dimensions, and 1 identical ones. A larger method.off_diagonal prevents this.",
     ),
+    Sign(
+        "sigreg_share",
+        0.5,
+        "constant features",
+        "the projections are far from a normal distribution: SIGReg is {:.2g} times that of constant projections, and normal "
+        "ones have nearly 0. A larger method.sigreg prevents this.",
+    ),
 )
 
 

@@ -11,6 +11,8 @@ import pytest
 from sslax.augment import (
     BYOLViews,
     DINOViews,
+    LeJEPAViews,
+    MAEViews,
     SimCLRViews,
     branch_view,
     check_views,
@@ -71,6 +73,21 @@ def test_dino_without_multi_crop():
     assert list(DINOViews(local_crops=0, global_area=(0.14, 1.0)).branches()) == ["global 1", "global 2"]
 
 
+def test_maes_view_is_a_crop_and_a_flip():
+    (branch,) = MAEViews().branches().values()
+    assert (branch.size, branch.crop_area, branch.flip, branch.interpolation) == (224, (0.2, 1.0), 0.5, "bicubic")
+    assert branch.jitter == branch.grayscale == branch.blur == branch.solarize == 0
+
+
+def test_lejepas_crops_differ_in_size_and_area_alone():
+    crops = LeJEPAViews(global_crops=3, local_crops=2).branches()
+    assert list(crops) == ["global 1", "global 2", "global 3", "local 1", "local 2"]
+    large, small = crops["global 1"], crops["local 1"]
+    assert (large.size, large.crop_area) == (224, (0.3, 1.0))
+    assert dataclasses.replace(large, size=96, crop_area=(0.05, 0.3)) == small == crops["local 2"]
+    assert (large.blur, large.solarize, large.blur_kernel) == (0.5, 0.2, 13)
+
+
 RECIPES = {
     "simclr": SimCLRViews(size=12, strength=0.5),
     "byol": BYOLViews(size=12, blur_sigma=(0.5, 1.5)),
@@ -111,7 +128,8 @@ def test_sizes_of_a_recipes_views():
 
 
 @pytest.mark.parametrize(
-    "recipe", [BYOLViews(), BYOLViews.small(), DINOViews(), DINOViews.small(), SimCLRViews.small()]
+    "recipe",
+    [BYOLViews(), BYOLViews.small(), DINOViews(), DINOViews.small(), SimCLRViews.small(), LeJEPAViews(), MAEViews()],
 )
 def test_default_recipes_are_valid(recipe):
     check_views(recipe, 256)
@@ -125,6 +143,9 @@ def test_default_recipes_are_valid(recipe):
         (BYOLViews(hue=0.6), r"method.views.hue is 0.6; it must be in \[0, 0.5\]"),
         (DINOViews(local_size=300), "method.views.local_size is 300; it must be from 1 to 256 pixels"),
         (DINOViews(global_area=(0.0, 1.0)), "method.views.global_area"),
+        (LeJEPAViews(global_crops=0), "method.views.global_crops is 0; it must be an integer of at least 1"),
+        (LeJEPAViews(blur_kernel=4), "method.views.blur_kernel is 4; it must be an odd number of pixels"),
+        (MAEViews(crop_area=(0.2, 1.5)), "method.views.crop_area"),
         (DINOViews(local_crops=-1), "method.views.local_crops is -1; it must be an integer of at least 0"),
     ],
 )

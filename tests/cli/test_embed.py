@@ -1,5 +1,8 @@
 """Embedding folders: contents of the file, stopping and resuming to the same bytes, unreadable images, and search."""
 
+import contextlib
+import dataclasses
+import functools
 import json
 import os
 import signal
@@ -12,9 +15,9 @@ import pytest
 from PIL import Image
 
 import sslax
-from sslax.cli import embed, search, terminal
+from sslax.cli import embed, patches, search, terminal
 from sslax.data import open_dataset
-from tests import compilation
+from tests import compilation, tiny
 from tests.cli import finished
 from tests.data.photographs import encoded, scene
 
@@ -23,6 +26,13 @@ from tests.data.photographs import encoded, scene
 def run_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
     finished.make(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def vit_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "vit"
+    finished.make(path, network=dataclasses.replace(tiny.NETWORKS["dino"], registers=2))
     return path
 
 
@@ -290,6 +300,94 @@ def test_wrong_options_are_input_errors(run_dir, tmp_path, capsys, monkeypatch):
     assert run(run_dir, tmp_path / "f.parquet") == terminal.INPUT
     assert 'pip install "pyarrow>=17"' in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_patch_features_and_the_place_of_each_patch(vit_dir, run_dir, tmp_path, capsys, monkeypatch):
+    # Each run is loaded once and each network compiled once; both take longer than embedding these images.
+    monkeypatch.setattr(embed, "load", functools.cache(embed.load))
+    monkeypatch.setattr(patches, "joint", functools.cache(patches.joint))
+    folder = photos(tmp_path / "photos", count=5, shape=(9, 12))
+    (folder / "cat" / "001.png").write_bytes(b"no image")
+    # One image without and one with a white pixel, in row 3 and column 9.
+    pixels = np.zeros((9, 12, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "dog" / "000.png")
+    pixels[3, 9] = 255
+    Image.fromarray(pixels).save(folder / "dog" / "001.png")
+    options = {"data": f"folder:{folder}", "allow_unreadable": True}
+    out, half = tmp_path / "f.npz", tmp_path / "half.npz"
+    assert run(vit_dir, out, **options, patches=True) == terminal.DONE
+    found = contents(out)
+    assert found["patches"].shape == (9, 4, 4, 8)
+    assert found["patches"].dtype == found["boxes"].dtype == np.float32
+    # The canvas has the side of the view, so the view is the whole height; a canvas of 8 pixels rounds the width to 6.
+    np.testing.assert_allclose(found["boxes"], np.tile([0, 1 / 8, 1, 6 / 8], (9, 1)))
+    names = found["names"].tolist()
+    black, dotted = (found["patches"][names.index(f"dog/00{i}.png")] for i in range(2))
+    change = np.linalg.norm(dotted - black, axis=-1)
+    row, column = np.unravel_index(change.argmax(), change.shape)
+    top, left, height, width = found["boxes"][0]
+    assert top + height * row / 4 < 3.5 / 9 < top + height * (row + 1) / 4
+    assert left + width * column / 4 < 9.5 / 12 < left + width * (column + 1) / 4
+    network = embed.load(str(vit_dir))
+    expected = network([folder / name for name in names])
+    np.testing.assert_allclose(found["features"], expected, atol=1e-4)
+
+    # A file with patch features also serves a command without them, but not one with another type.
+    half.write_bytes(out.read_bytes())
+    capsys.readouterr()
+    assert run(vit_dir, half, **options) == terminal.DONE
+    assert "already holds" in capsys.readouterr().out
+    with monkeypatch.context() as patched:
+        patched.setattr(embed, "asked_to_stop", lambda: contextlib.nullcontext(lambda: True))
+        assert run(vit_dir, half, **options, patches=True, patch_dtype="float16") == terminal.INTERRUPTED
+    assert "exists with other content" in capsys.readouterr().out
+    assert run(vit_dir, half, **options, patches=True, patch_dtype="float16") == terminal.DONE
+    assert "Going on after 8 of 10 images" in capsys.readouterr().out
+    np.testing.assert_array_equal(contents(half)["patches"], found["patches"].astype(np.float16))
+    np.testing.assert_array_equal(contents(half)["features"], found["features"])
+
+    for place, extra, said in [
+        (
+            run_dir,
+            {"out": out, "patches": True},
+            "but the network is a patch-resnet, which has no patch features; it must be a ViT.",
+        ),
+        (run_dir, {"out": "p.png", "pca": ("a.png",)}, "pca is a.png, but the network is a patch-resnet"),
+        (vit_dir, {"out": tmp_path / "f.parquet", "patches": True}, "are written only to FILE.npz"),
+        (vit_dir, {"out": out, "pca": ("a.png",)}, "its name must end in .png"),
+        (vit_dir, {"out": out, "pca_size": 8}, "pca_size is 8, which needs pca"),
+        (vit_dir, {"out": "p.png", "pca": ("a.png",)}, "pca has a.png, which cannot be read as an image: No such file"),
+        (vit_dir, {"out": "p.png", "pca": ("a.png",), "limit": 3}, "limit is 3, but pca draws"),
+        (vit_dir, {"out": "p.png", "pca": ("a.png",), "pca_size": 9}, "a multiple of the patch size, 2, from 2 to 128"),
+    ]:
+        assert run(place, **extra) == terminal.INPUT
+        error = capsys.readouterr().err
+        assert said in " ".join(error.split())
+
+
+def test_the_picture_of_patch_features_shows_the_view_and_its_patches(vit_dir, tmp_path, capsys):
+    # The left third is black, with a white patch at the bottom right of the central square.
+    pixels = np.full((30, 60, 3), 128, np.uint8)
+    pixels[:, :30] = 0
+    pixels[15:, 37:] = 255
+    files = []
+    for i in range(4):
+        files.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(np.roll(pixels, i, axis=0)).save(files[-1])
+    out = tmp_path / "p.png"
+    assert run(vit_dir, out, pca=tuple(files), pca_size=12) == terminal.DONE
+    assert "Picture:" in capsys.readouterr().out
+    with Image.open(out) as picture:
+        shown = np.asarray(picture)
+    # Six patches a side, 43 pixels each; three pairs in the first row and one in the second.
+    side = 6 * 43
+    assert shown.shape == (2 * side + 3 * 12, 3 * (2 * side + 3 * 12) + 12, 3)
+    view, colours = shown[12 : 12 + side, 12 : 12 + side], shown[12 : 12 + side, 24 + side : 24 + 2 * side]
+    assert (view[20:100, 20:100] < 20).all()
+    assert (view[200:240, 225:250] > 235).all()
+    squares = colours.reshape(6, 43, 6, 43, 3)
+    assert (squares == squares[:, :1, :, :1]).all()
+    assert len(np.unique(squares[:, 0, :, 0].reshape(-1, 3), axis=0)) > 6
 
 
 def test_a_full_disk_is_one_sentence_and_the_work_can_resume(run_dir, tmp_path, capsys, monkeypatch):

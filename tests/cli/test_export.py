@@ -1,6 +1,7 @@
 """Exporting a run's weights and importing them bit for bit; the metadata; runs that cannot be exported."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -36,7 +37,12 @@ def test_exported_weights_import_into_another_run_bit_for_bit(network, tmp_path,
         assert jax.tree.structure(new) == jax.tree.structure(old)
         jax.tree.map(np.testing.assert_array_equal, new, old)
 
+    if loaded.config.method.NAME == "dino":
+        # Student and teacher both start there.
+        jax.tree.map(np.testing.assert_array_equal, state.params["encoder"], loaded.backbone()[0])
+
     _, said = load_safetensors(out)
+    assert NetworkConfig(**json.loads(said["network_options"])) == loaded.config.network
     assert said["method"] == loaded.config.method.NAME
     assert (said["data"], said["images"], said["epochs"], said["image_size"]) == ("digits", "64", "1", "8")
     assert (said["knn1"], said["knn20"], said["linear"]) == ("0.95", "0.85", "0.75")

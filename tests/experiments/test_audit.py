@@ -13,6 +13,8 @@ from experiments.sources import SOURCES
 from experiments.sources.reading import READ
 from sslax.errors import InputError
 from sslax.networks import VITS
+from sslax.networks.attention import Initial as ViTInitial
+from sslax.networks.resnet import Initial
 from sslax.recipes import CONFIGS
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
@@ -115,7 +117,7 @@ def without_effect(config):
     method, views = config.method, config.method.views
     silent = {"method.semi_hard", "method.margin"}
     if not any(branch.blur for branch in views.branches().values()):
-        silent |= {"method.views.blur_sigma", "method.views.blur_padding"}
+        silent |= {"method.views.blur_sigma", "method.views.blur_padding", "method.views.blur_kernel"}
     if method.NAME == "byol":
         silent |= {"method.temperature"}
     if not getattr(views, "local_crops", True):
@@ -128,11 +130,20 @@ def without_effect(config):
         silent |= {"method.queue_start_epoch"}
     if config.optim.name != "lars":
         silent |= {"optim.lr_after_momentum", "optim.trust_coefficient", "optim.clip_trust"}
+    if config.optim.name != "adamw":
+        silent |= {"optim.b2"}
     silent |= {"optim.warmup", "optim.start_lr"} if not config.optim.warmup_epochs else set()
-    resnets = {"network.stem", "network.norm", "network.initial", "network.zero_residual", "network.stem_relu"}
-    vits = {"network.depth", "network.patch_size", "network.drop_path", "network.registers", "network.layer_scale"}
+    resnets = {"network.stem", "network.norm", "network.zero_residual", "network.stem_relu"}
+    vits = {
+        "network.depth",
+        "network.heads",
+        "network.patch_size",
+        "network.drop_path",
+        "network.registers",
+        "network.layer_scale",
+    }
     vits |= {"network.mlp", "network.qkv_bias", "network.norm_epsilon", "network.positions"}
-    vits |= {"method.freeze_patch_embedding"}
+    vits |= {"method.freeze_patch_embedding", "network.heads"}
     return silent | (resnets if config.network.name in VITS else vits)
 
 
@@ -145,7 +156,9 @@ def test_no_number_of_a_recipe_is_unaudited(name):
         ("canvas", config.canvas, int | None)
     ]
     silent = without_effect(config)
+    starts = ViTInitial if config.network.name in VITS else Initial
     for path, value, hint in known:
+        hint = starts if path == "network.initial" else hint
         if path not in silent:
             found = [audit.audit({name: changed(config, {path: other})})[1] for other in others(value, hint)]
             assert any(found), path

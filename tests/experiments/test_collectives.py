@@ -59,6 +59,9 @@ def gathered(name, config):
         # The projections of both large crops for the queue, and their scores beside those of the queue for the codes.
         scores = 2 * (config.batch_size + m.queue) * m.prototypes * 4
         return 2 * rows + scores + scores // 4
+    if name == "lejepa":
+        # Means of a cosine and a sine for each view, direction and frequency.
+        return len(m.views.branches()) * m.directions * m.knots * 2 * 4
     return 0
 
 
@@ -73,7 +76,7 @@ def test_no_more_than_gradients_statistics_embeddings_and_images(name, monkeypat
     _, aux = jax.eval_shape(lambda: built.method.init(jax.random.key(0), built.image_shape))
     means = [x.size for path, x in jax.tree_util.tree_leaves_with_path(aux) if getattr(path[-1], "key", "") == "mean"]
     # Methods with crops of two sizes have one forward pass for each.
-    forwards = 2 if name in ("dino", "swav", "ibot", "dinov2") else 1
+    forwards = 2 if name in ("dino", "swav", "ibot", "dinov2", "lejepa") else 1
     # Each norm has two sums over the batch in the forward and two in the backward pass; in BYOL for each view.
     statistics = 2 * 4 * 4 * sum(means)
     embeddings = gathered(name, config)

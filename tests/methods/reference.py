@@ -133,9 +133,9 @@ def adamw(o, p, g, memory, rate, decay):
     """Adam, and beside it the decay of kernels, times the same rate."""
     memory["updates"] += 1
     memory["m"] = o.momentum * memory["m"] + (1 - o.momentum) * g
-    memory["v"] = 0.999 * memory["v"] + 0.001 * g**2
+    memory["v"] = o.b2 * memory["v"] + (1 - o.b2) * g**2
     m = memory["m"] / (1 - o.momentum ** memory["updates"])
-    v = memory["v"] / (1 - 0.999 ** memory["updates"])
+    v = memory["v"] / (1 - o.b2 ** memory["updates"])
     return p - rate * (m / (np.sqrt(v) + 1e-8) + (decay * p if p.ndim > 1 else 0))
 
 
@@ -168,6 +168,7 @@ class Plain:
             network.name,
             image_size=self.options.views.size,
             drop_path=network.drop_path,
+            initial=network.initial,
             dtype=jnp.float64,
             **sizes,
         )

@@ -83,6 +83,21 @@ def test_attention_maps_are_the_patches_shares():
     assert (np.asarray(maps).sum((2, 3)) < 1).all()
 
 
+def test_patch_features_are_at_the_place_of_their_patch():
+    b = build(tiny.config("dino"), tiny.dataset(), devices=jax.devices()[:1])
+    params, aux = tiny.start(b.method)
+    image = tiny.dataset().train.images[0]
+    changed = np.stack([image] * 3)
+    changed[1, 3, 6] += 100
+    changed[2, 6, 1] += 100
+
+    patches = jax.jit(b.method.patches)(params, aux, changed)
+    assert patches.shape == (3, 4, 4, 8)
+    # Attention spreads a change to all patches, but most of it stays in the patch of the pixel, row by row.
+    change = np.linalg.norm(np.asarray(patches[1:] - patches[:1]), axis=-1)
+    assert [np.unravel_index(one.argmax(), one.shape) for one in change] == [(1, 3), (3, 0)]
+
+
 OPTIONS = tiny.OPTIONS["dino"]
 
 

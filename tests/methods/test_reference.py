@@ -15,9 +15,9 @@ from sslax.methods import METHODS
 from sslax.runs import RunDir
 from sslax.training import Faults, TrainState, build, fit, loop
 from tests import tiny
-from tests.methods import reference, reference_masked, reference_queues
+from tests.methods import reference, reference_later, reference_masked, reference_queues
 
-reference.METHODS.update(reference_queues.METHODS | reference_masked.METHODS)
+reference.METHODS.update(reference_queues.METHODS | reference_masked.METHODS | reference_later.METHODS)
 
 # Two epochs of three steps, and two images that are left over in each.
 STEPS, IMAGES = 6, 26
@@ -39,6 +39,8 @@ OPTIONS = {
     "nnclr": {"queue": 16},
     "ibot": {"decay": 0.8, "clip": 3.0},
     "dinov2": {"decay": 0.8, "clip": 0.5, "group": 4, "patch_embedding_rate": 0.5},
+    "mae": {},
+    "lejepa": {"sigreg": 0.2},
 }
 NO_SOLARIZATION = {"solarize": (0.0, 0.0)}
 VIEWS = {
@@ -49,6 +51,8 @@ VIEWS = {
     "barlow-twins": NO_SOLARIZATION,
     "vicreg": NO_SOLARIZATION,
     **dict.fromkeys(("moco-v3", "swav", "nnclr", "ibot", "dinov2"), NO_SOLARIZATION),
+    "mae": {},
+    "lejepa": {"solarize": 0.0},
 }
 # Stochastic depth, which draws by the key of the loss, as the masks do.
 MASKED = {
@@ -91,12 +95,19 @@ FIELDS = {
     "nnclr": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="sgd", lr=0.1), "feed": "resident"},
     "ibot": MASKED,
     "dinov2": MASKED,
+    "mae": {
+        "network": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2, drop_path=0.5, initial="mae"),
+        "optim": OptimizerConfig(name="adamw", lr=0.02, b2=0.9),
+        "feed": "resident",
+    },
+    "lejepa": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "streamed"},
 }
 
 
 def config(name):
     options, fields = tiny.OPTIONS[name], FIELDS[name]
-    views = dataclasses.replace(options.views, **PLAIN, **VIEWS[name])
+    plain = {field: value for field, value in PLAIN.items() if hasattr(options.views, field)}
+    views = dataclasses.replace(options.views, **plain, **VIEWS[name])
     lengths = {"epochs": 2, "batch_size": 8, "log_every": 1, "eval_every": 0, "checkpoint_every": 2}
     fields = fields | {"optim": dataclasses.replace(fields["optim"], warmup_epochs=2 / 3)}
     options = dataclasses.replace(options, views=views, **OPTIONS[name])

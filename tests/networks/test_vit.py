@@ -10,7 +10,7 @@ import pytest
 
 from sslax.export import from_torch, to_torch
 from sslax.networks import BACKBONES, DINOHead, ViT, build_backbone, forward, init, resize_positions, vit_micro
-from sslax.networks.attention import fused_attention
+from sslax.networks.attention import attend, fused_attention
 
 
 def dense(state, name):
@@ -183,6 +183,42 @@ def test_the_fused_kernel_is_used_if_available(monkeypatch, width, dtype, backen
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(compute_capability=capability)])
     assert fused_attention(width, dtype) == chosen
+
+
+@pytest.mark.parametrize("tokens", [5, 6])
+def test_cudnn_gets_an_even_number_of_tokens(monkeypatch, tokens):
+    """jax refuses cuDNN's gradient for an odd number. jax's own arithmetic stands in for the kernel."""
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 2, tokens, 2, 8))
+    plain, seen = jax.nn.dot_product_attention, []
+
+    def kernel(q, k, v, *, implementation, **options):
+        assert implementation == "cudnn"
+        seen.append(q.shape[1])
+        return plain(q, k, v, **options)
+
+    def outcome(implementation):
+        loss = lambda qkv: jnp.square(attend(*qkv, implementation)[..., :3]).sum()  # noqa: E731
+        return attend(q, k, v, implementation), jax.grad(loss)((q, k, v))
+
+    wanted = outcome("xla")
+    monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), outcome("cudnn"), wanted)
+    assert set(seen) == {6}
+
+
+def test_jax_accepts_cudnns_gradient_of_an_odd_number_of_tokens(monkeypatch):
+    """Traced, not run: the patches replace the checks of the kernel's version, which need a GPU."""
+    cudnn = "jax._src.cudnn.fused_attention_stablehlo"
+    monkeypatch.setattr(f"{cudnn}.check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(f"{cudnn}.check_compute_capability", lambda *_, **__: None)
+    q = jax.ShapeDtypeStruct((2, 197, 6, 64), jnp.bfloat16)
+
+    def traced(attention):
+        return str(jax.make_jaxpr(jax.grad(lambda x: attention(x, x, x).sum()))(q))
+
+    assert "dot_product_attention_bwd" in traced(functools.partial(attend, implementation="cudnn"))
+    with pytest.raises(NotImplementedError, match="197"):
+        traced(functools.partial(jax.nn.dot_product_attention, implementation="cudnn"))
 
 
 def test_drop_path_applies_only_to_the_trained_network():

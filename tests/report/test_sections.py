@@ -52,6 +52,16 @@ def test_attention_has_one_row_per_head(tmp_path):
     assert page.texts("p").count(caption) == 1
 
 
+def test_patch_features_have_the_images_above_their_colours(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 2, 64, 64, 3), dtype=np.uint8)
+    page = write(tmp_path, patches=pictures)
+    assert page.texts("h2").index("Patch features") == page.texts("h2").index("What the network saw") + 1
+    images = page.all("img", "view")
+    for (attributes, _), (column, row) in zip(images, itertools.product(range(2), range(3)), strict=True):
+        np.testing.assert_array_equal(decode(attributes["src"]), pictures[row, column])
+    assert [row[0][0] for row in page.table("views")] == ["image", "patches"]
+
+
 def test_too_many_attention_images_are_cut_with_a_note(tmp_path):
     page = write(tmp_path, attention=np.zeros((13, 2, 64, 64, 3), np.uint8), attention_names=("image", "head 1"))
     assert len(page.all("img", "view")) == 2 * 12
@@ -63,13 +73,13 @@ def test_too_many_attention_images_are_cut_with_a_note(tmp_path):
     [
         {"attention": None, "alarms": ()},
         {"attention": np.zeros((0, 1, 64, 64, 3), np.uint8), "attention_names": ("image",)},
-        {"attention": np.zeros((2, 0, 64, 64, 3), np.uint8)},
+        {"attention": np.zeros((2, 0, 64, 64, 3), np.uint8), "patches": np.zeros((0, 2, 64, 64, 3), np.uint8)},
     ],
 )
-def test_missing_attention_and_alarms_are_not_mentioned(tmp_path, fields):
+def test_missing_attention_patches_and_alarms_are_not_mentioned(tmp_path, fields):
     body = write(tmp_path, **fields).source.split("</style>")[1]
     assert body == write(tmp_path).source.split("</style>")[1]
-    assert not re.search(r"attention|alert|collapse", body.lower())
+    assert not re.search(r"attention|alert|collapse|patch", body.lower())
 
 
 def test_collapse_metrics_are_drawn_and_explained(tmp_path):

@@ -20,6 +20,7 @@ TERMS = {
     "variance": 0.2,
     "off_diagonal": 0.01,
     "shared_direction": 0.1,
+    "sigreg_share": 0.1,
 }
 DINO = {"loss": 3.0, "feature_std": 0.3, "target_entropy": 2.5, "kl": 0.5, "target_largest": 0.1, "chance_loss": LN_K}
 # Of [CLS] and of masked patches; the loss has both.
@@ -54,6 +55,7 @@ def lines(numbers, steps=range(10, 310, 10), **changes):
         (lines(HEALTHY, loss=LN_K + 1e-4), "loss stuck", "5.545"),
         (lines(TERMS, shared_direction=0.7), "constant features", "unit vectors has length 0.7,"),
         (lines(TERMS, variance=0.95), "constant features", "the variance term is 0.95;"),
+        (lines(TERMS, sigreg_share=0.99), "constant features", "SIGReg is 0.99 times that of constant"),
         (lines(TERMS, off_diagonal=0.5), "redundant dimensions", "correlation of two dimensions is 0.5;"),
     ],
 )
