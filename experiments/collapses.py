@@ -51,6 +51,9 @@ KEPT = (
     "sigreg",
     "sigreg_share",
 )
+# iBOT with DINO's head and temperatures.
+DEEP = {"head_layers": 3, "head_hidden": 256, "head_batch_norm": True, "decay": 0.97}
+DEEP |= {"teacher_temperature": 0.04, "patch_temperature": 0.04}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +93,10 @@ def broken() -> dict[str, tuple[Config, str]]:
             changed(CONFIGS["swav-digits"], sinkhorn_iterations=0),
             "one dimension dominating",
         ),
-        "iBOT without centring": (changed(CONFIGS["ibot-digits"], centering=False), "one dimension dominating"),
+        "iBOT without centring": (
+            changed(CONFIGS["ibot-digits"], sinkhorn=0, centering=False, **DEEP),
+            "one dimension dominating",
+        ),
         "LeJEPA, λ = 0": (changed(CONFIGS["lejepa-digits"], sigreg=0.0), "constant features"),
     }
 

@@ -8,8 +8,9 @@ from sslax.recipes.dino import DINO_DIGITS
 
 # sslax pretrain ibot-digits
 #
-# iBOT for a first look, with the views, network and optimiser of dino-digits. The head is one layer: three of them map all
-# images to nearly the same output at first, and it takes some thousand steps to find the way out of uniform targets.
+# iBOT for a first look, with the views, network and optimiser of dino-digits, one layer in the head, and Sinkhorn-Knopp in the
+# place of centring, as in DINOv2: with centring, so short a run does not leave uniform targets of [CLS].
+# Result: linear 77.2 against 71.9 untrained and 95.0 raw, kNN k=20 57.7 against 46.5 and 97.2. One run; hardly tuned.
 IBOT_DIGITS = dataclasses.replace(
     DINO_DIGITS,
     method=IBOT(
@@ -18,12 +19,14 @@ IBOT_DIGITS = dataclasses.replace(
         head_layers=1,
         head_bottleneck=64,
         norm_last_layer=True,
-        teacher_temperature=0.04,
-        patch_temperature=0.04,
+        sinkhorn=3,
+        teacher_temperature=0.03,
+        patch_temperature=0.03,
         teacher_temperature_epochs=0,
         decay=0.99,
     ),
-    epochs=60,
+    optim=dataclasses.replace(DINO_DIGITS.optim, warmup_epochs=3.0),
+    epochs=20,
 )
 
 # sslax pretrain ibot-imagenet --data folder:PATH
