@@ -26,7 +26,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 # The default number of examples of a property test: few and the same in every run, or, with `--hypothesis-profile soak`,
 # many and different in every run.
-hypothesis.settings.register_profile("quick", max_examples=12, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("quick", max_examples=5, deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("soak", max_examples=250, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("quick")
 

@@ -1,5 +1,6 @@
 """What every method in the table must do, by one program that takes a step of it: compiled on one device and on eight."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.benchmarks.collectives import collective_bytes
 from sslax.augment import make_views
 from sslax.methods import METHODS, Batch, Method, Output
 from sslax.training import build
@@ -31,8 +33,8 @@ class Step(NamedTuple):
     aux: Any
 
 
-def stepping(method: Method, *, whole: bool):
-    """The program (params, aux, views) -> Step, whose `through_output` is None unless `whole`."""
+def stepping(method: Method, *, scale: float = 1.0, whole: bool = False):
+    """The program (params, aux, views) -> Step, whose last gradients are None unless `whole`; `scale` is the gradient's."""
 
     @jax.jit
     def step(params, aux, views):
@@ -44,14 +46,14 @@ def stepping(method: Method, *, whole: bool):
             # The new aux, too: a gradient must not come back through the moving averages.
             return output.features.sum() + sum(jnp.sum(x) for x in jax.tree.leaves(output.aux.get("center", ())))
 
-        (value, given), (by_params, by_aux) = jax.value_and_grad(loss, (0, 1), has_aux=True, allow_int=True)(
-            params, aux
-        )
+        wanted = (0, 1) if whole else (0,)
+        (value, given), gradients = jax.value_and_grad(loss, wanted, has_aux=True, allow_int=True)(params, aux)
+        by_params = jax.tree.map(lambda g: g / scale, gradients[0])
         through = jax.grad(output, (0, 1), allow_int=True)(params, aux) if whole else None
         # Not Adam, whose first step would turn the rounding of a zero gradient into a whole step.
         moved = jax.tree.map(lambda p, g: p - 0.1 * g, params, by_params)
         _, after = method.after_update(moved, given.aux, 0)
-        return Step(value, given, by_params, by_aux, through, after)
+        return Step(value, given, by_params, gradients[1] if whole else None, through, after)
 
     return step
 
@@ -126,17 +128,54 @@ def test_embedding_is_deterministic_and_takes_each_image_alone(method, started, 
     np.testing.assert_allclose(embed(params, aux, images[::-1])[::-1], whole, atol=1e-5)
 
 
+def gathered(config):
+    """Bytes of what a method compares or keeps over all devices."""
+    m = config.method
+    rows = config.batch_size * getattr(m, "projector_dim", 0) * 4
+    if m.NAME == "simclr":
+        # z of both views in the forward pass, and its gradient in the backward pass.
+        return 4 * rows
+    if m.NAME == "nnclr":
+        # The predictions and their gradient, and the projections of one view for the queue.
+        return 5 * rows
+    if m.NAME == "swav":
+        # The projections of both large crops for the queue, and their scores beside those of the queue for the codes.
+        scores = 2 * (config.batch_size + m.queue) * m.prototypes * 4
+        return 2 * rows + scores + scores // 4
+    if m.NAME == "lejepa":
+        # Means of a cosine and a sine for each view, direction and frequency.
+        return len(m.views.branches()) * m.directions * m.knots * 2 * 4
+    return 0
+
+
+def communicated(config, params, aux):
+    """The most bytes that the devices may exchange in a step: gradients, statistics and embeddings."""
+    gradient = sum(x.nbytes for x in jax.tree.leaves(params))
+    means = [x.size for path, x in jax.tree_util.tree_leaves_with_path(aux) if getattr(path[-1], "key", "") == "mean"]
+    # The gradient of a weight is summed over the devices once per forward pass that uses it: one for each size of crops.
+    forwards = 2 if config.method.NAME in ("dino", "swav", "ibot", "dinov2", "lejepa") else 1
+    # Each norm has two sums over the batch in the forward and two in the backward pass; in BYOL for each view.
+    statistics = 2 * 4 * 4 * sum(means)
+    # The sums for a dozen metrics, some with a number for each of 24 outputs.
+    return forwards * gradient + statistics + gathered(config) + 4 * 24 * 12
+
+
 def test_one_step_on_eight_devices_is_one_step_on_one(method, started, first, request):
-    """Loss, gradient, BatchNorm statistics, target and centre: what the gather, the global batch and the centre's mean give."""
-    name = request.node.callspec.params["method"]
-    b = build(tiny.config(name), tiny.dataset(), devices=jax.devices())
+    """Loss, gradient, BatchNorm statistics, target and centre: what the gather, the global batch and the centre's mean give.
+
+    The loss on eight devices is scaled, which must change its gradient alone. The step must communicate no more than it has to.
+    """
+    config = tiny.config(request.node.callspec.params["method"])
+    scaled = dataclasses.replace(config, method=dataclasses.replace(config.method, loss_scale=0.25))
+    b = build(scaled, tiny.dataset(), devices=jax.devices())
     everywhere, rows = (jax.NamedSharding(b.mesh, jax.P(*axes)) for axes in ((), ("data",)))
-    one = first
-    views = jax.device_put(tiny.views(method), rows)
-    eight = stepping(b.method, whole=False)(*jax.device_put(started, everywhere), views)
-    np.testing.assert_allclose(eight.loss, one.loss, rtol=1e-5)
-    for ours, theirs in ((one.by_params, eight.by_params), (one.aux, eight.aux)):
+    given = *jax.device_put(started, everywhere), jax.device_put(tiny.views(method), rows)
+    program = stepping(b.method, scale=0.25).lower(*given).compile()
+    eight = program(*given)
+    np.testing.assert_allclose(eight.loss, first.loss, rtol=1e-5)
+    for ours, theirs in ((first.by_params, eight.by_params), (first.aux, eight.aux)):
         # MAE on a ViT has no aux.
         largest = max((np.abs(x).max() for x in jax.tree.leaves(ours)), default=0.0)
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
             np.testing.assert_allclose(b, a, atol=1e-5 * largest)
+    assert sum(collective_bytes(program.as_text()).values()) <= communicated(config, *started)

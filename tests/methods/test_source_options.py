@@ -33,24 +33,6 @@ def method_of(config):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_scale_of_the_loss_is_the_gradients_alone(name):
-    plain, scaled = (method_of(configured(name, loss_scale=scale)) for scale in (1.0, 0.25))
-    params, aux = tiny.start(plain)
-    batch = Batch(tiny.views(plain))
-
-    @jax.jit
-    def both(params, aux):
-        functions = (jax.value_and_grad(method.loss, has_aux=True) for method in (plain, scaled))
-        return [function(params, aux, batch, jax.random.key(2), 0) for function in functions]
-
-    # On the host: an operation on a device's array is a program of its own.
-    values, gradients = zip(*jax.device_get(both(params, aux)), strict=True)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *values)
-    assert any(g.any() for g in jax.tree.leaves(gradients[0]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(0.25 * a, b, rtol=1e-4, atol=1e-7), *gradients)
-
-
-@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
 def test_a_scale_that_is_none_is_refused(name, scale):
     with pytest.raises(InputError, match=rf"^method.loss_scale is {scale}; it must be a finite number above 0\.$"):
