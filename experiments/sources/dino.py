@@ -173,7 +173,7 @@ DINO_IMAGENET = (
             "ViT starts from": VIT_STARTS["release"],
             "registers": 0,
             "layer scale starts at": None,
-            "MLP": "gelu",
+            "MLP": "gelu, 4 x width",
             "bias of queries, keys and values": True,
             "LayerNorm's ε": 1e-6,
             "positions": "dino",

@@ -21,7 +21,7 @@ IMAGENET = (
             "stochastic depth": 0.0,
             "registers": 0,
             "layer scale starts at": None,
-            "MLP": "gelu",
+            "MLP": "gelu, 4 x width",
             "bias of queries, keys and values": True,
             "LayerNorm's ε": 1e-6,
             "ViT starts from": VIT_STARTS["mae"],

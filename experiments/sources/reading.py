@@ -24,7 +24,7 @@ from experiments.sources.heads import (
 from sslax.augment import Branch
 from sslax.config import Config
 from sslax.data.known import KNOWN
-from sslax.networks import patch_side
+from sslax.networks import ViT, patch_side
 from sslax.optim import scaled_learning_rate
 
 # Training images of each set; for STL-10 the unlabelled images.
@@ -139,7 +139,7 @@ READ: dict[str, Reader] = {
     "stochastic depth": field("network.drop_path"),
     "registers": field("network.registers"),
     "layer scale starts at": field("network.layer_scale"),
-    "MLP": lambda c: getattr(backbone(c), "mlp", None),
+    "MLP": lambda c: f"{vit.mlp}, {vit.mlp_ratio:g} x width" if isinstance(vit := backbone(c), ViT) else None,
     "bias of queries, keys and values": field("network.qkv_bias"),
     "LayerNorm's ε": field("network.norm_epsilon"),
     "positions": field("network.positions"),

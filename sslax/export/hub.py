@@ -4,7 +4,6 @@ Without FILE it is model.safetensors, else pytorch_model.bin. The client keeps f
 once. With HF_HUB_OFFLINE=1 it uses the cache alone. HF_ENDPOINT names another server, HF_TOKEN gives access to gated files.
 """
 
-import importlib
 import os
 import pathlib
 import re
@@ -36,7 +35,7 @@ def download(name: str) -> pathlib.Path:
     if match is None:
         raise InputError(f"weights are {name}; a file of the hub must be hf:OWNER/NAME[@REVISION][/FILE].")
     try:
-        hub: Any = importlib.import_module("huggingface_hub")
+        import huggingface_hub as hub
     except ImportError as error:
         raise InputError(
             f'weights are {name}, which needs huggingface_hub; run pip install "huggingface_hub>=1.0".'
@@ -44,7 +43,8 @@ def download(name: str) -> pathlib.Path:
     wanted = [match["file"]] if match["file"] else list(_FILES)
     cached = False
     for place, file in enumerate(wanted):
-        where = {"revision": match["revision"], "endpoint": os.environ.get("HF_ENDPOINT"), "local_files_only": cached}
+        where: dict[str, Any] = {"revision": match["revision"], "local_files_only": cached}
+        where["endpoint"] = os.environ.get("HF_ENDPOINT")
         try:
             return pathlib.Path(hub.hf_hub_download(match["repo"], file, **where))
         except Exception as error:

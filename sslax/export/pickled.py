@@ -1,7 +1,6 @@
 """Weights in PyTorch's pickles (.pth, .pt, .bin), read by torch's own reader of weights, which executes nothing in a file."""
 
 import argparse
-import importlib
 import pathlib
 import re
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ def load_pickled(path: pathlib.Path) -> dict[str, np.ndarray]:
       InputError: if torch is not installed or too old; if the file is damaged or holds something else than weights.
     """
     try:
-        torch: Any = importlib.import_module("torch")
+        import torch
     except ImportError as error:
         new = path.with_suffix(".safetensors").name
         raise InputError(

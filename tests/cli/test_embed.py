@@ -304,7 +304,7 @@ def test_wrong_options_are_input_errors(run_dir, tmp_path, capsys, monkeypatch):
 
 def test_patch_features_and_the_place_of_each_patch(vit_dir, run_dir, tmp_path, capsys, monkeypatch):
     # Each run is loaded once and each network compiled once; both take longer than embedding these images.
-    monkeypatch.setattr(embed, "load", functools.cache(embed.load))
+    monkeypatch.setattr(embed, "open_network", functools.cache(embed.open_network))
     monkeypatch.setattr(patches, "joint", functools.cache(patches.joint))
     folder = photos(tmp_path / "photos", count=5, shape=(9, 12))
     (folder / "cat" / "001.png").write_bytes(b"no image")
@@ -328,7 +328,7 @@ def test_patch_features_and_the_place_of_each_patch(vit_dir, run_dir, tmp_path, 
     top, left, height, width = found["boxes"][0]
     assert top + height * row / 4 < 3.5 / 9 < top + height * (row + 1) / 4
     assert left + width * column / 4 < 9.5 / 12 < left + width * (column + 1) / 4
-    network = embed.load(str(vit_dir))
+    network = sslax.load(vit_dir)
     expected = network([folder / name for name in names])
     np.testing.assert_allclose(found["features"], expected, atol=1e-4)
 

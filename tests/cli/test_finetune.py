@@ -189,7 +189,7 @@ def test_a_class_without_training_images_is_an_input_error(monkeypatch):
     lacking = dataclasses.replace(data, train=finetune.part(data.train, keep))
     monkeypatch.setattr(finetune, "open_labelled", lambda network, spec, **options: lacking)
     with pytest.raises(InputError, match="data is digits, which has no training image of 3; each class must have"):
-        finetune.open_classes(None, finetune.Options("run", data="digits"))
+        finetune.open_classes(None, finetune.Options(run="run", data="digits"))
 
 
 def test_with_many_classes_only_the_worst_are_shown(capsys):

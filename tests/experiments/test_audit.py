@@ -137,6 +137,7 @@ def without_effect(config):
     vits = {
         "network.depth",
         "network.heads",
+        "network.mlp_ratio",
         "network.patch_size",
         "network.drop_path",
         "network.registers",
