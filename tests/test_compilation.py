@@ -139,6 +139,7 @@ def test_machines_of_other_instruction_sets_have_other_folders(monkeypatch):
     assert of(one) != here
 
 
+@pytest.mark.slow
 def test_two_processes_fill_an_empty_cache_and_a_third_reads_it(tmp_path):
     for said, err in map(end, [start(str(tmp_path)), start(str(tmp_path))]):
         assert (said["value"], err) == (7.0, "")
@@ -148,6 +149,7 @@ def test_two_processes_fill_an_empty_cache_and_a_third_reads_it(tmp_path):
     assert said["place"] == str(tmp_path / compilation.machine())
 
 
+@pytest.mark.slow
 def test_an_incomplete_entry_is_replaced_silently(tmp_path):
     end(start(str(tmp_path)))
     for path in entries(tmp_path):

@@ -55,29 +55,15 @@ def compare(one, other):
     np.testing.assert_allclose(other[-1]["probe_loss"], one[-1]["probe_loss"], rtol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """One process with one device and with eight over which all is spread, and two processes of four that stop on the way."""
-    alone, shared = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("shared")
+def test_two_processes_of_four_devices_are_one_device(tmp_path):
+    """Losses to 1e-10; one process was asked to stop at step 5, both stopped after the next and saved."""
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    alone.mkdir()
+    shared.mkdir()
     two = begin_two(shared, "simclr:8", "--term-at", "5")
-    said = ended(begin(alone, 8, "simclr:1", "simclr:8:fsdp"))
-    return alone, shared, said, [ended(process) for process in two]
-
-
-def test_eight_devices_are_one(runs):
-    """Views to the last bit and losses to 1e-10, with all the state spread over the devices, of which there is one copy."""
-    alone, _, said, _ = runs
-    one, eight = said.splitlines()
-    assert one.split("views ")[1] == eight.split("views ")[1]
-    assert float(re.search("copies ([0-9.]+)", eight)[1]) < 1.3
-    compare(lines(alone / "simclr-1"), lines(alone / "simclr-8-fsdp"))
-
-
-def test_two_processes_of_four_devices_are_one(runs):
-    """Though one was asked to stop at step 5, both stopped after the next, saved, and went on to the same."""
-    alone, shared, _, (first, second) = runs
-    for said in (first, second):
-        assert "Stopped after step 6 of 8; its state is saved." in said
+    ended(begin(alone, 1, "simclr:1"))
+    for process in two:
+        assert "Stopped after step 6 of 8; its state is saved." in ended(process)
     compare(lines(alone / "simclr-1"), lines(shared / "simclr-8"))
     assert (shared / "simclr-8" / "checkpoints" / "8" / "digest.json").exists()
 
@@ -89,6 +75,8 @@ def test_fifty_steps_in_float64(name, tmp_path):
     specs = [f"{name}:{devices}" for devices in (1, 2, 4, 8)] + [f"{name}:8:fsdp"]
     said = ended(begin(tmp_path, 8, *specs, "--epochs", "13")).splitlines()
     assert len({line.split("views ")[1] for line in said}) == 1
+    # With all the state spread over the devices there is one copy of it.
+    assert float(re.search("copies ([0-9.]+)", said[-1])[1]) < 1.3
     one = lines(tmp_path / f"{name}-1")
     assert len(one) == 52
     for other in (f"{name}-2", f"{name}-4", f"{name}-8", f"{name}-8-fsdp"):
