@@ -11,6 +11,7 @@ from sslax.recipes.dino import DINO_DIGITS
 # sslax pretrain dinov2-digits
 #
 # DINOv2 for a first look, with the views, network and optimiser of dino-digits, and one layer in each head.
+# Cost: 223 s for the whole command on two CPU cores.
 # Result: linear 74.9 against 71.9 untrained and 95.0 raw, kNN k=20 73.3 against 46.5 and 97.2. One run; hardly tuned.
 DINOV2_DIGITS = dataclasses.replace(
     DINO_DIGITS,
