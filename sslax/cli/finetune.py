@@ -19,26 +19,21 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import numpy as np
 import tyro
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from sslax.cli import dry_run, terminal
 from sslax.cli.finetune_report import write_finetune_report
+from sslax.cli.finetune_result import printable, result_of, show
 from sslax.cli.runs import folder_for, open_labelled, open_network, reading_of
 from sslax.config import to_dict
 from sslax.data import Dataset, Split
 from sslax.errors import InputError
-from sslax.evaluation import balanced_subset, confusion_matrix, per_class
+from sslax.evaluation import balanced_subset
 from sslax.export import check_names
 from sslax.files import expanded
 from sslax.finetuning import FinetuneOptions, Finetuner, held_out, save_classifier
 from sslax.runs import RunDir
 from sslax.runs.run_dir import facts
 from sslax.training import Loaded, WeightsOptions
-
-# The most classes to show on the terminal; with more, only that many with the lowest F1 are shown.
-_MOST_CLASSES, _WORST = 20, 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,36 +135,6 @@ def steps_of(options: Options, images: int) -> int:
     return max(options.training.steps, math.ceil(options.epochs * images / options.training.batch_size))
 
 
-def result_of(
-    data: Dataset, probabilities: np.ndarray, lines: list[dict[str, Any]], parts: Parts, steps: int
-) -> dict[str, Any]:
-    """The content of result.json: accuracies in [0, 1], with None for NaN."""
-    assert data.test is not None, "open_labelled has checked this"
-    labels = np.asarray(data.test.labels)
-    confusion = confusion_matrix(labels, probabilities.argmax(1), num_classes=len(data.classes))
-    figures = per_class(confusion)
-
-    def number(value: Any) -> Any:
-        return None if np.isnan(value) else value.item()
-
-    best = [line for line in lines if line.get("best")]
-    return {
-        "test": float(np.trace(confusion) / len(labels)),
-        "validation": best[-1]["validation"] if best else None,
-        "most_frequent_class": float(confusion.sum(1).max() / len(labels)),
-        "images": {"training": len(parts.learnt), "validation": len(parts.validation), "test": len(labels)},
-        "kept_step": (best or lines)[-1]["step"],
-        "last_step": lines[-1]["step"],
-        "steps": steps,
-        "classes": list(data.classes),
-        "per_class": [
-            {"class": name} | {field: number(values[label]) for field, values in figures._asdict().items()}
-            for label, name in enumerate(data.classes)
-        ],
-        "confusion": confusion.tolist(),
-    }
-
-
 @contextlib.contextmanager
 def whole_or_nothing(folder: RunDir) -> Iterator[None]:
     """Remove the files that this block has written into `folder` if the block does not complete."""
@@ -195,11 +160,7 @@ def finetune(options: Options, *, command: str = "") -> None:
     options.training.check(network.built.backbone, prefix="training.")
     # The weights are saved under torch's names: a network without such names must fail before training, not after.
     check_names(network.built.backbone)
-    start = network.backbone()
-    if options.from_scratch:
-        untrained = network.untrained()
-        assert network.built.method.evaluated is not None, "backbone() has checked this"
-        start = network.built.method.evaluated(untrained.params, untrained.aux)
+    start = starting_weights(network, from_scratch=options.from_scratch)
     name = "from-scratch" if options.from_scratch else "finetuned"
     out = expanded(options.out or folder_for(options.run, options.weights) / name)
     folder = RunDir(out, settings_of(options, network), flag="out")
@@ -211,14 +172,9 @@ def finetune(options: Options, *, command: str = "") -> None:
 
     data = open_classes(network, options)
     parts = parts_of(options, data)
-    notes = [*data.notes, *parts.notes]
-    before = tuple(network.data["classes"])
-    if before and before != data.classes:
-        notes.append(
-            "The classes differ from those of the pretraining images; fine-tuning does not need the same classes."
-        )
+    notes = [*data.notes, *parts.notes, *notes_on_classes(network, data.classes)]
     for note in notes:
-        terminal.say(_printable(note))
+        terminal.say(printable(note))
     steps = steps_of(options, len(parts.learnt))
     training = dataclasses.replace(options.training, steps=steps)
     epochs = max(1, round(steps * training.batch_size / len(parts.learnt)))
@@ -254,7 +210,7 @@ def finetune(options: Options, *, command: str = "") -> None:
             )
         assert data.test is not None, "open_labelled has checked this"
         probabilities = tuner.probabilities(classifier, data.test)
-        result = result_of(data, probabilities, folder.metrics(), parts, steps)
+        result = result_of(data, probabilities, folder.metrics(), len(parts.learnt), len(parts.validation), steps)
         save_classifier(
             out / "weights.safetensors",
             network.config,
@@ -270,6 +226,24 @@ def finetune(options: Options, *, command: str = "") -> None:
         folder.write_result(result)
     show(result)
     terminal.say(f"Page: {folder.report}; weights: {out / 'weights.safetensors'}")
+
+
+def starting_weights(network: Loaded, *, from_scratch: bool) -> tuple[Any, Any]:
+    """Parameters and BatchNorm statistics of the backbone: the trained ones, or those that training started from."""
+    trained = network.backbone()
+    if not from_scratch:
+        return trained
+    untrained = network.untrained()
+    assert network.built.method.evaluated is not None, "backbone() has checked this"
+    return network.built.method.evaluated(untrained.params, untrained.aux)
+
+
+def notes_on_classes(network: Loaded, classes: tuple[str, ...]) -> list[str]:
+    """A note if the pretraining images had other classes."""
+    before = tuple(network.data["classes"])
+    if not before or before == classes:
+        return []
+    return ["The classes differ from those of the pretraining images; fine-tuning does not need the same classes."]
 
 
 def settings_of(options: Options, network: Loaded) -> dict[str, Any]:
@@ -295,42 +269,8 @@ def part(split: Split, index: np.ndarray) -> Split:
     return Split(split.images[index], labels, split.aspects[index], tuple(split.names[i] for i in index))
 
 
-def show(result: dict[str, Any]) -> None:
-    """Show the table of classes and the accuracies on the terminal."""
-    rows = result["per_class"]
-    title = "precision, recall and F1 of each class on the test images, %"
-    if len(rows) > _MOST_CLASSES:
-        title = f"the {_WORST} classes of {len(rows)} with the lowest F1 on the test images, %"
-        rows = sorted((row for row in rows if row["f1"] is not None), key=lambda row: row["f1"])[:_WORST]
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("class", overflow="fold")
-    for column in ("precision", "recall", "F1", "images"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        shares = (row[field] for field in ("precision", "recall", "f1"))
-        cells = ("–" if share is None else f"{100 * share:.1f}" for share in shares)
-        table.add_row(Text(_printable(row["class"])), *cells, str(row["support"]))
-    terminal.console.print(table)
-    stopped = result["last_step"] < result["steps"]
-    if result["validation"] is not None:
-        terminal.say(
-            f"Kept the weights of step {result['kept_step']}, with {100 * result['validation']:.1f} % accuracy on the "
-            f"{result['images']['validation']:,} validation images"
-            + (f"; training stopped early, after step {result['last_step']}." if stopped else ".")
-        )
-    terminal.say(
-        f"Accuracy on the {result['images']['test']:,} test images: {100 * result['test']:.1f} %; always answering their "
-        f"most frequent class gives {100 * result['most_frequent_class']:.1f} %."
-    )
-
-
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _printable(text: str) -> str:
-    """Text that can be printed: folder names may have bytes that are not valid Unicode."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def main() -> None:
