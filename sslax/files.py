@@ -12,6 +12,11 @@ from typing import BinaryIO
 from sslax.errors import InputError
 
 
+def printable(name: object) -> str:
+    """A name, or a text with names, whose bytes that are not valid Unicode are escaped: file names need not be Unicode."""
+    return str(name).encode(errors="backslashreplace").decode()
+
+
 def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
     """A user's path, with a leading `~` or `~user` replaced by the home folder.
 

@@ -24,7 +24,7 @@ from sslax.cli import terminal
 from sslax.cli.runs import check_out, open_labelled, open_network
 from sslax.config import to_dict
 from sslax.errors import InputError
-from sslax.files import expanded
+from sslax.files import expanded, printable
 from sslax.report import comparison, write_page
 from sslax.report.comparison import Group, Run
 from sslax.runs import RunDir
@@ -156,11 +156,6 @@ def name_of(paths: Sequence[pathlib.Path]) -> str:
     if not prefix and len(parents) == 1:
         prefix = printable(parents.pop().name)
     return prefix or f"{names[0]} and {len(names) - 1} more"
-
-
-def printable(name: object) -> str:
-    """A name as text; bytes that are not valid Unicode are escaped."""
-    return str(name).encode(errors="backslashreplace").decode()
 
 
 def notes_of(found: Sequence[Found], groups: Sequence[Group]) -> list[str]:

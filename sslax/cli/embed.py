@@ -33,7 +33,7 @@ from sslax.data.chunks import look_at
 from sslax.data.lazy import unreadable_note
 from sslax.data.picture import USUAL, Reading, Unreadable, read_quietly, treated_note
 from sslax.errors import InputError
-from sslax.files import expanded, replacing
+from sslax.files import expanded, printable, replacing
 from sslax.report.patches import Foreground
 from sslax.training import Embedder, Interrupted, Loaded, WeightsOptions, asked_to_stop
 
@@ -107,7 +107,7 @@ def identity(network: Loaded, data: Chunks, canvas: int) -> dict[str, Any]:
         "method": network.config.method.NAME,
         "step": int(network.state.step),
         "weights": weights.hexdigest(),
-        "data": data.name.encode(errors="backslashreplace").decode(),
+        "data": printable(data.name),
         "images": len(data),
         "listing": data.digest,
         "canvas": canvas,
@@ -196,11 +196,6 @@ def write_out(
         feature_files.write(out, partial.pieces(), dim, rows, None if grid is None else grid.beside(partial))
     except OSError as error:
         raise InputError(f"out is {out}, which cannot be written: {error.strerror}.") from error
-
-
-def printable(name: str) -> str:
-    """A name as text; bytes that are not valid Unicode are escaped."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def show_neighbours(options: Options, out: pathlib.Path, network: Loaded, data: Chunks, canvas: int) -> None:

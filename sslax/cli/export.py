@@ -15,7 +15,7 @@ import tyro
 from sslax.cli import terminal
 from sslax.cli.runs import check_out, open_network
 from sslax.export import save_safetensors, to_torch
-from sslax.files import expanded
+from sslax.files import expanded, printable
 from sslax.networks import ViT
 from sslax.training import Loaded, WeightsOptions
 
@@ -62,7 +62,7 @@ def metadata(network: Loaded, accuracies: dict[str, float]) -> dict[str, str]:
     }
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
     # Folder names may have bytes that are not valid UTF-8, which the format cannot store.
-    return {name: text.encode(errors="backslashreplace").decode() for name, text in texts.items()}
+    return {name: printable(text) for name, text in texts.items()}
 
 
 def run(options: Options) -> None:

@@ -22,14 +22,14 @@ import tyro
 
 from sslax.cli import dry_run, terminal
 from sslax.cli.finetune_report import write_finetune_report
-from sslax.cli.finetune_result import printable, result_of, show
+from sslax.cli.finetune_result import result_of, show
 from sslax.cli.runs import folder_for, open_labelled, open_network, reading_of
 from sslax.config import to_dict
 from sslax.data import Dataset, Split
 from sslax.errors import InputError
 from sslax.evaluation import balanced_subset
 from sslax.export import check_names
-from sslax.files import expanded
+from sslax.files import expanded, printable
 from sslax.finetuning import FinetuneOptions, Finetuner, held_out, save_classifier
 from sslax.runs import RunDir
 from sslax.runs.run_dir import facts

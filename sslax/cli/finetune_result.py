@@ -10,6 +10,7 @@ from rich.text import Text
 from sslax.cli import terminal
 from sslax.data import Dataset
 from sslax.evaluation import confusion_matrix, per_class
+from sslax.files import printable
 
 # The most classes to show on the terminal; with more, only that many with the lowest F1 are shown.
 _MOST_CLASSES, _WORST = 20, 10
@@ -81,8 +82,3 @@ def show(result: dict[str, Any]) -> None:
         f"Accuracy on the {result['images']['test']:,} test images: {100 * result['test']:.1f} %; always answering their "
         f"most frequent class gives {100 * result['most_frequent_class']:.1f} %."
     )
-
-
-def printable(text: str) -> str:
-    """Text that can be printed: folder names may have bytes that are not valid Unicode."""
-    return text.encode(errors="backslashreplace").decode()

@@ -24,9 +24,9 @@ from jaxtyping import Int, Int32
 from sslax.data.dataset import TEST_FRACTION, Request, hold_out, keep_first, limit_note
 from sslax.data.decode import NO_LABEL, Encoded
 from sslax.data.formats import is_image, missing, named_suffixes, suffix_of
-from sslax.data.lazy import LazyDataset, LazySplit, printable, some
+from sslax.data.lazy import LazyDataset, LazySplit, some
 from sslax.errors import InputError
-from sslax.files import expanded
+from sslax.files import expanded, printable
 
 _TRAIN = "train"
 _TESTS = ("test", "val", "validation")

@@ -16,6 +16,7 @@ from sslax.data.dataset import Dataset, Images, Split
 from sslax.data.decode import DEFAULT_CANVAS, NO_LABEL, Encoded, decode_all, own_side
 from sslax.data.picture import USUAL, Reading, Unreadable, read_image, treated_note
 from sslax.errors import InputError
+from sslax.files import printable
 
 _MOST_UNREADABLE = 0.01
 _NAMED = 5
@@ -209,11 +210,6 @@ def unreadable_note(spec: str, failures: Sequence[tuple[str, str]], total: int, 
 
 def _error(spec: str, problem: str) -> InputError:
     return InputError(printable(f"data={spec!r}: {problem}."))
-
-
-def printable(text: str) -> str:
-    """The text with non-Unicode bytes escaped, because file names need not be Unicode."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def some(items: Sequence[str]) -> str:

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Key
 
 from sslax.augment import LeJEPAViews
 from sslax.losses import sigreg
-from sslax.methods.base import Batch, Method, Output, Setup, on_backbone, project_with, scale_gradient, spread
+from sslax.methods.base import Batch, Method, Output, Setup, scale_gradient, spread
 from sslax.methods.checks import check_options
-from sslax.methods.stack import apply_to_crops, crops_by_size, init_stack
+from sslax.methods.stack import apply_to_crops, crops_by_size, init_stack, on_stack
 from sslax.networks import MLPHead
 
 if TYPE_CHECKING:
@@ -114,18 +114,10 @@ def lejepa(options: LeJEPA, setup: Setup) -> Method:
         output = Output(new_aux, metrics, jax.lax.stop_gradient(out["encoder"][0]))
         return scale_gradient(value, options.loss_scale), output
 
-    def evaluated(params, aux):
-        return params["encoder"], aux["encoder"]
-
-    def projected(params, aux):
-        return params["projector"], aux["projector"]
-
-    return on_backbone(
-        encoder,
+    return on_stack(
+        stack,
         options.views,
-        evaluated,
         init=init_networks,
         loss=loss,
         crosses="the distribution of the projections",
-        project=project_with(encoder, projector, options.views, evaluated, projected),
     )

@@ -23,13 +23,11 @@ from sslax.methods.base import (
     Output,
     Setup,
     check_loss_scale,
-    on_backbone,
-    project_with,
     scale_gradient,
     spread,
 )
 from sslax.methods.contrast import over_devices
-from sslax.methods.stack import apply_stack, init_stack, interleave
+from sslax.methods.stack import apply_stack, init_stack, interleave, on_stack
 from sslax.networks import SimCLRProjector, initial_of
 
 if TYPE_CHECKING:
@@ -119,20 +117,12 @@ def simclr(options: SimCLR, setup: Setup) -> Method:
         value = scale_gradient(losses.mean(), options.loss_scale)
         return value, Output(new_aux, metrics, features)
 
-    def evaluated(params, aux):
-        return params["encoder"], aux["encoder"]
-
-    def projected(params, aux):
-        return params["projector"], aux["projector"]
-
-    return on_backbone(
-        encoder,
+    return on_stack(
+        stack,
         options.views,
-        evaluated,
         init=init_networks,
         loss=loss,
         crosses="the negatives of an image",
-        project=project_with(encoder, projector, options.views, evaluated, projected),
     )
 
 

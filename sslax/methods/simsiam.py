@@ -19,14 +19,12 @@ from sslax.methods.base import (
     Method,
     Output,
     Setup,
-    on_backbone,
-    project_with,
     scale_gradient,
     spread,
 )
 from sslax.methods.byol import cosines
 from sslax.methods.checks import check_options
-from sslax.methods.stack import apply_stack, init_stack, interleave
+from sslax.methods.stack import apply_stack, init_stack, interleave, on_stack
 from sslax.networks import MLPHead
 from sslax.numerics import at_least_float32, l2_normalize
 
@@ -116,20 +114,12 @@ def simsiam(options: SimSiam, setup: Setup) -> Method:
         features = jax.lax.stop_gradient(out["encoder"][0::2])
         return scale_gradient(value, options.loss_scale), Output(new_aux, metrics, features)
 
-    def evaluated(params, aux):
-        return params["encoder"], aux["encoder"]
-
-    def projected(params, aux):
-        return params["projector"], aux["projector"]
-
-    return on_backbone(
-        encoder,
+    return on_stack(
+        stack,
         options.views,
-        evaluated,
         init=init_networks,
         loss=loss,
         constant_rate=optim.named("predictor") if options.constant_predictor_rate else None,
-        project=project_with(encoder, networks["projector"], options.views, evaluated, projected),
     )
 
 

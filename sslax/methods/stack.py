@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from sslax import optim
-from sslax.methods.base import Setup
+from sslax.methods.base import Method, Setup, on_backbone, project_with
 from sslax.networks import forward, init, with_views
 
 Stack = Mapping[str, Any]
@@ -29,6 +29,23 @@ def init_stack(
         params[name], statistics[name] = init(heads[name], head_key, x)
         x, _ = forward(heads[name], params[name], statistics[name], x, train=False)
     return params, statistics
+
+
+def on_stack(networks: Stack, recipe: Any, **own: Any) -> Method:
+    """A method whose params and aux are those of a stack, with an "encoder", which is evaluated, and a "projector".
+
+    Args:
+      networks: the stack.
+      recipe: of the views.
+      own: the other fields of `Method`.
+    """
+
+    def part(name):
+        return lambda params, aux: (params[name], aux[name])
+
+    encoder, projector = part("encoder"), part("projector")
+    project = project_with(networks["encoder"], networks["projector"], recipe, encoder, projector)
+    return on_backbone(networks["encoder"], recipe, encoder, project=project, **own)
 
 
 def interleave(views: Sequence[Float[Array, "n ..."]]) -> Float[Array, "m ..."]:

@@ -18,13 +18,11 @@ from sslax.methods.base import (
     Method,
     Output,
     Setup,
-    on_backbone,
-    project_with,
     scale_gradient,
     spread,
 )
 from sslax.methods.checks import check_options
-from sslax.methods.stack import apply_stack, init_stack, interleave
+from sslax.methods.stack import apply_stack, init_stack, interleave, on_stack
 from sslax.networks import MLPHead
 
 if TYPE_CHECKING:
@@ -93,18 +91,10 @@ def vicreg(options: VICReg, setup: Setup) -> Method:
         features = jax.lax.stop_gradient(out["encoder"][0::2])
         return scale_gradient(value, options.loss_scale), Output(new_aux, metrics, features)
 
-    def evaluated(params, aux):
-        return params["encoder"], aux["encoder"]
-
-    def projected(params, aux):
-        return params["projector"], aux["projector"]
-
-    return on_backbone(
-        encoder,
+    return on_stack(
+        stack,
         options.views,
-        evaluated,
         init=init_networks,
         loss=loss,
         crosses="the variances and covariances of the projections",
-        project=project_with(encoder, projector, options.views, evaluated, projected),
     )
