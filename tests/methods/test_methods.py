@@ -129,7 +129,7 @@ def test_embedding_is_deterministic_and_takes_each_image_alone(method, started, 
 
 
 def gathered(config):
-    """Bytes of what a method compares or keeps over all devices."""
+    """Bytes of what a method compares or keeps over all devices; nothing else may be gathered."""
     m = config.method
     rows = config.batch_size * getattr(m, "projector_dim", 0) * 4
     if m.NAME == "simclr":
@@ -138,13 +138,16 @@ def gathered(config):
     if m.NAME == "nnclr":
         # The predictions and their gradient, and the projections of one view for the queue.
         return 5 * rows
+    if m.NAME == "moco-v3":
+        # The keys of both views, for the loss and for the queue.
+        return 4 * rows
+    if m.NAME == "dinov2":
+        # [CLS] of a group's crops, since a group's images are on several devices here: five, and one for KoLeo.
+        return 6 * config.batch_size * config.network.width * 4
     if m.NAME == "swav":
         # The projections of both large crops for the queue, and their scores beside those of the queue for the codes.
         scores = 2 * (config.batch_size + m.queue) * m.prototypes * 4
         return 2 * rows + scores + scores // 4
-    if m.NAME == "lejepa":
-        # Means of a cosine and a sine for each view, direction and frequency.
-        return len(m.views.branches()) * m.directions * m.knots * 2 * 4
     return 0
 
 
@@ -156,6 +159,10 @@ def communicated(config, params, aux):
     forwards = 2 if config.method.NAME in ("dino", "swav", "ibot", "dinov2", "lejepa") else 1
     # Each norm has two sums over the batch in the forward and two in the backward pass; in BYOL for each view.
     statistics = 2 * 4 * 4 * sum(means)
+    if config.method.NAME == "lejepa":
+        # Means of a cosine and a sine for each view, direction and frequency.
+        m = config.method
+        statistics += len(m.views.branches()) * m.directions * m.knots * 2 * 4
     # The sums for a dozen metrics, some with a number for each of 24 outputs.
     return forwards * gradient + statistics + gathered(config) + 4 * 24 * 12
 
@@ -178,4 +185,6 @@ def test_one_step_on_eight_devices_is_one_step_on_one(method, started, first, re
         largest = max((np.abs(x).max() for x in jax.tree.leaves(ours)), default=0.0)
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
             np.testing.assert_allclose(b, a, atol=1e-5 * largest)
-    assert sum(collective_bytes(program.as_text()).values()) <= communicated(config, *started)
+    moved = collective_bytes(program.as_text())
+    assert sum(moved.values()) <= communicated(config, *started)
+    assert sum(nbytes for kind, nbytes in moved.items() if not kind.startswith("all-reduce")) <= gathered(config)
