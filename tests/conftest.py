@@ -1,5 +1,6 @@
 """Strict settings for every test: eight CPU devices, shapes checked at run time, rank promotion and warnings are errors."""
 
+import gc
 import os
 import pathlib
 
@@ -23,6 +24,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compiled programs are cached, for the other test process and for the next run.
 jax.config.update("jax_compilation_cache_dir", str(compilation.CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+# Tracing makes objects by the million, none of them in cycles: with Python's own thresholds a tenth of the time is collection.
+gc.set_threshold(100_000, 50, 100)
 
 # The default number of examples of a property test: few and the same in every run, or, with `--hypothesis-profile soak`,
 # many and different in every run.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import numpy as np
@@ -100,7 +101,7 @@ OPTIONS = {
     ),
 }
 # DINO and those that mask patches on the network of their papers, the others on one with BatchNorm.
-_VIT = NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2)
+_VIT = NetworkConfig(name="vit-micro", width=8, depth=1, patch_size=2)
 NETWORKS = dict.fromkeys(("dino", "ibot", "dinov2"), _VIT) | {"mae": dataclasses.replace(_VIT, initial="mae")}
 assert OPTIONS.keys() == METHODS.keys()
 
@@ -175,9 +176,35 @@ def views(method, n: int = 16):
     return jax.device_put(jax.tree.map(lambda x: rng.random(x.shape, np.float32), shapes))
 
 
+def plain_views(key, images, recipe, *, aspects=None):
+    """In the place of `make_views`, which takes as long to compile as a loss: noise over a corner of each image."""
+    sizes = [branch.size for branch in recipe.branches().values()]
+    x = images.astype(np.float32) / 255 * (1 if aspects is None else aspects[:, None, None, None])
+    noise = jax.random.uniform(key, (len(sizes), *x.shape))
+    return tuple((x[:, :size, :size] + own[:, :size, :size]) / 2 for own, size in zip(noise, sizes, strict=True))
+
+
 def short_probe(*arguments, **options):
     """`linear_probe` in its place where its figures do not matter: its thousands of steps outlast a tiny run."""
     return linear_probe(*arguments, **options | {"steps": 20})
+
+
+def drawn(method):
+    """A method's parameters and aux of random numbers in float64, on the host: nothing is zero, alike or has to be compiled."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        name, normal = path[-1].key, rng.standard_normal(leaf.shape)
+        if not np.issubdtype(leaf.dtype, np.floating):
+            return np.zeros(leaf.shape, leaf.dtype)
+        if name == "var":
+            return np.exp(0.1 * normal)
+        if len(leaf.shape) > 1:
+            return normal / math.sqrt(math.prod(leaf.shape[:-1]))
+        return (name == "scale") + 0.1 * normal
+
+    shapes = jax.eval_shape(lambda key: method.init(key, (SIZE, SIZE, 3)), jax.random.key(0))
+    return jax.tree.map_with_path(draw, shapes)
 
 
 def start(method, seed: int = 0):

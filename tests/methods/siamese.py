@@ -5,9 +5,9 @@ import dataclasses
 import jax
 
 from sslax.methods import Batch
-from sslax.networks import forward
 from sslax.training import build
 from tests import tiny
+from tests.compiled import forward
 
 
 def configured(name, *, optim=None, **options):

@@ -13,9 +13,10 @@ from sslax.errors import InputError
 from sslax.losses import nt_xent
 from sslax.methods import Batch
 from sslax.methods.byol import cosines
-from sslax.networks import BYOLMLP, forward, with_views
+from sslax.networks import BYOLMLP, with_views
 from sslax.training import accumulation_note, build
 from tests import tiny
+from tests.compiled import forward
 
 
 def configured(network=None, **options):

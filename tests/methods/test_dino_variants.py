@@ -12,9 +12,10 @@ import pytest
 from sslax.config import check
 from sslax.errors import InputError
 from sslax.methods import Batch
-from sslax.networks import DINOHead, forward
+from sslax.networks import DINOHead
 from sslax.training import build
 from tests import tiny
+from tests.compiled import forward
 from tests.losses.naive import naive_dino, naive_sinkhorn
 
 OPTIONS = tiny.OPTIONS["dino"]

@@ -13,9 +13,10 @@ from sslax.errors import InputError
 from sslax.export import from_torch, to_torch
 from sslax.losses import mae as mae_loss
 from sslax.methods.mae import random_masking, reconstruct
-from sslax.networks import MAEDecoder, ViT, init, sine_positions, to_patches
+from sslax.networks import MAEDecoder, ViT, sine_positions, to_patches
 from sslax.training import build
 from tests import tiny
+from tests.compiled import init
 
 
 def close(actual, wanted, tolerance, name=""):

@@ -10,9 +10,9 @@ import pytest
 from sslax.config import NetworkConfig, check
 from sslax.errors import InputError
 from sslax.export import to_torch
-from sslax.networks import init
 from sslax.training import build
 from tests import tiny
+from tests.compiled import init
 
 BOTH = ("ibot", "dinov2")
 

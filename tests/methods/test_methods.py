@@ -1,6 +1,7 @@
 """What every method in the table must do, by one program that takes a step of it: compiled on one device and on eight."""
 
 import dataclasses
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -38,24 +39,31 @@ def stepping(method: Method, *, scale: float = 1.0, whole: bool = False):
 
     @jax.jit
     def step(params, aux, views):
-        def loss(params, aux):
-            return method.loss(params, aux, Batch(views), jax.random.key(2), 0)
-
-        def output(params, aux):
-            _, output = loss(params, aux)
+        def both(params, aux):
+            value, output = method.loss(params, aux, Batch(views), jax.random.key(2), 0)
             # The new aux, too: a gradient must not come back through the moving averages.
-            return output.features.sum() + sum(jnp.sum(x) for x in jax.tree.leaves(output.aux.get("center", ())))
+            center = output.aux.get("center", ()) if whole else ()
+            through = output.features.sum() + sum(jnp.sum(x) for x in jax.tree.leaves(center))
+            return (value, through), output
 
-        wanted = (0, 1) if whole else (0,)
-        (value, given), gradients = jax.value_and_grad(loss, wanted, has_aux=True, allow_int=True)(params, aux)
-        by_params = jax.tree.map(lambda g: g / scale, gradients[0])
-        through = jax.grad(output, (0, 1), allow_int=True)(params, aux) if whole else None
+        (value, through), pull, output = jax.vjp(both, params, aux, has_aux=True)
+        by_params, by_aux = pull((jnp.ones_like(value), jnp.zeros_like(through)))
+        by_params = jax.tree.map(lambda g: g / scale, by_params)
+        through = pull((jnp.zeros_like(value), jnp.ones_like(through))) if whole else None
         # Not Adam, whose first step would turn the rounding of a zero gradient into a whole step.
         moved = jax.tree.map(lambda p, g: p - 0.1 * g, params, by_params)
-        _, after = method.after_update(moved, given.aux, 0)
-        return Step(value, given, by_params, gradients[1] if whole else None, through, after)
+        _, after = method.after_update(moved, output.aux, 0)
+        return Step(value, output, by_params, by_aux if whole else None, through, after)
 
     return step
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _wide():
+    """Networks and losses in float64: what differs by more than rounding is wrong."""
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[build.__module__], "compute_dtype", lambda precision: jnp.float64)
+        yield
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -66,7 +74,7 @@ def method(request):
 @pytest.fixture(scope="module")
 def started(method):
     """Parameters and aux before the first step."""
-    return tiny.start(method)
+    return tiny.drawn(method)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +139,7 @@ def test_embedding_is_deterministic_and_takes_each_image_alone(method, started, 
 def gathered(config):
     """Bytes of what a method compares or keeps over all devices; nothing else may be gathered."""
     m = config.method
-    rows = config.batch_size * getattr(m, "projector_dim", 0) * 4
+    rows = config.batch_size * getattr(m, "projector_dim", 0) * 8
     if m.NAME == "simclr":
         # z of both views in the forward pass, and its gradient in the backward pass.
         return 4 * rows
@@ -143,10 +151,10 @@ def gathered(config):
         return 4 * rows
     if m.NAME == "dinov2":
         # [CLS] of a group's crops, since a group's images are on several devices here: five, and one for KoLeo.
-        return 6 * config.batch_size * config.network.width * 4
+        return 6 * config.batch_size * config.network.width * 8
     if m.NAME == "swav":
         # The projections of both large crops for the queue, and their scores beside those of the queue for the codes.
-        scores = 2 * (config.batch_size + m.queue) * m.prototypes * 4
+        scores = 2 * (config.batch_size + m.queue) * m.prototypes * 8
         return 2 * rows + scores + scores // 4
     return 0
 
@@ -158,13 +166,13 @@ def communicated(config, params, aux):
     # The gradient of a weight is summed over the devices once per forward pass that uses it: one for each size of crops.
     forwards = 2 if config.method.NAME in ("dino", "swav", "ibot", "dinov2", "lejepa") else 1
     # Each norm has two sums over the batch in the forward and two in the backward pass; in BYOL for each view.
-    statistics = 2 * 4 * 4 * sum(means)
+    statistics = 2 * 4 * 8 * sum(means)
     if config.method.NAME == "lejepa":
         # Means of a cosine and a sine for each view, direction and frequency.
         m = config.method
-        statistics += len(m.views.branches()) * m.directions * m.knots * 2 * 4
+        statistics += len(m.views.branches()) * m.directions * m.knots * 2 * 8
     # The sums for a dozen metrics, some with a number for each of 24 outputs.
-    return forwards * gradient + statistics + gathered(config) + 4 * 24 * 12
+    return forwards * gradient + statistics + gathered(config) + 8 * 24 * 12
 
 
 def test_one_step_on_eight_devices_is_one_step_on_one(method, started, first, request):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 import sys
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from sslax.config import NetworkConfig, OptimizerConfig, to_dict
-from sslax.methods import METHODS
+from sslax.methods import METHODS, base
 from sslax.runs import RunDir
 from sslax.training import Faults, TrainState, build, fit, loop
 from tests import tiny
@@ -22,9 +21,7 @@ reference.METHODS.update(reference_queues.METHODS | reference_masked.METHODS | r
 # Two epochs of three steps, and two images that are left over in each.
 STEPS, IMAGES = 6, 26
 CONVOLUTIONS = NetworkConfig(name="patch-resnet", width=4, patch_size=2)
-# Crops and flips alone: the other ops take longer to compile than all else.
-PLAIN = {"jitter": 0.0, "grayscale": 0.0, "interpolation": "bilinear"}
-# What of its tiny configuration a method changes: options, views, and fields of the configuration. Rates, decays and averages
+# What of its tiny configuration a method changes: options, and fields of the configuration. Rates, decays and averages
 # are so large that each shows within a step, and DINO's clip lies between the norms of its gradients.
 OPTIONS = {
     "simclr": {},
@@ -41,18 +38,6 @@ OPTIONS = {
     "dinov2": {"decay": 0.8, "clip": 0.5, "group": 4, "patch_embedding_rate": 0.5},
     "mae": {},
     "lejepa": {"sigreg": 0.2},
-}
-NO_SOLARIZATION = {"solarize": (0.0, 0.0)}
-VIEWS = {
-    "simclr": {},
-    "byol": NO_SOLARIZATION,
-    "dino": NO_SOLARIZATION,
-    "simsiam": {},
-    "barlow-twins": NO_SOLARIZATION,
-    "vicreg": NO_SOLARIZATION,
-    **dict.fromkeys(("moco-v3", "swav", "nnclr", "ibot", "dinov2"), NO_SOLARIZATION),
-    "mae": {},
-    "lejepa": {"solarize": 0.0},
 }
 # Stochastic depth, which draws by the key of the loss, as the masks do.
 MASKED = {
@@ -93,10 +78,10 @@ FIELDS = {
     "moco-v3": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "swav": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "nnclr": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="sgd", lr=0.1), "feed": "resident"},
-    "ibot": MASKED,
+    "ibot": MASKED | {"network": tiny.NETWORKS["ibot"]},
     "dinov2": MASKED,
     "mae": {
-        "network": NetworkConfig(name="vit-micro", width=8, depth=2, patch_size=2, drop_path=0.5, initial="mae"),
+        "network": tiny.NETWORKS["mae"],
         "optim": OptimizerConfig(name="adamw", lr=0.02, b2=0.9),
         "feed": "resident",
     },
@@ -106,11 +91,9 @@ FIELDS = {
 
 def config(name):
     options, fields = tiny.OPTIONS[name], FIELDS[name]
-    plain = {field: value for field, value in PLAIN.items() if hasattr(options.views, field)}
-    views = dataclasses.replace(options.views, **plain, **VIEWS[name])
     lengths = {"epochs": 2, "batch_size": 8, "log_every": 1, "eval_every": 0, "checkpoint_every": 2}
     fields = fields | {"optim": dataclasses.replace(fields["optim"], warmup_epochs=2 / 3)}
-    options = dataclasses.replace(options, views=views, **OPTIONS[name])
+    options = dataclasses.replace(options, **OPTIONS[name])
     return tiny.config(name, method=options, on_collapse="ignore", **lengths, **fields)
 
 
@@ -122,21 +105,8 @@ def dataset():
 
 
 def start(built):
-    """A state of random numbers: nothing is zero or alike, and nothing has to be compiled."""
-    rng = np.random.default_rng(0)
-
-    def drawn(path, leaf):
-        name, normal = path[-1].key, rng.standard_normal(leaf.shape)
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return np.zeros(leaf.shape, leaf.dtype)
-        if name == "var":
-            return np.exp(0.1 * normal)
-        if len(leaf.shape) > 1:
-            return normal / math.sqrt(math.prod(leaf.shape[:-1]))
-        return (name == "scale") + 0.1 * normal
-
-    shapes = jax.eval_shape(lambda key: built.method.init(key, built.image_shape), jax.random.key(0))
-    params, aux = (jax.tree_util.tree_map_with_path(drawn, tree) for tree in shapes)
+    """The state before the first step."""
+    params, aux = tiny.drawn(built.method)
     # The memory of every optimiser is empty at first.
     memory = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(built.tx.init, params))
     state = TrainState(np.int32(0), params, memory, aux, jax.random.key(3), Faults(np.int32(0), np.int32(-1)))
@@ -168,6 +138,8 @@ def both(request, tmp_path_factory):
         patch.setattr(sys.modules[build.__module__], "compute_dtype", lambda precision: jnp.float64)
         for compiler in ("compile_steps", "compile_update"):
             patch.setattr(loop, compiler, recording(getattr(loop, compiler), taken))
+        for module in (base, reference):
+            patch.setattr(module, "make_views", tiny.plain_views)
         built = build(own, data, devices=jax.devices()[:1])
         state = start(built)
         patch.setattr(loop, "start_state", lambda config, built: state)

@@ -14,9 +14,10 @@ from sslax.config import check
 from sslax.errors import InputError
 from sslax.losses import margin_triplet, nt_logistic, nt_xent
 from sslax.methods import Batch, SimCLR
-from sslax.networks import SimCLRProjector, forward
+from sslax.networks import SimCLRProjector
 from sslax.training import build
 from tests import tiny
+from tests.compiled import forward
 
 OTHERS = {
     "nt-logistic": lambda z1, z2, **mined: nt_logistic(z1, z2, temperature=0.5, **mined),

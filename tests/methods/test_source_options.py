@@ -17,10 +17,11 @@ from sslax.losses import nt_xent
 from sslax.methods import METHODS, Batch
 from sslax.methods.base import scale_gradient
 from sslax.methods.stack import apply_to_crops
-from sslax.networks import BYOLMLP, DINOHead, ResNet, SimCLRProjector, forward, init
+from sslax.networks import BYOLMLP, DINOHead, ResNet, SimCLRProjector
 from sslax.training import build
 from sslax.training.build import make_schedule
 from tests import tiny
+from tests.compiled import forward, init
 
 
 def configured(name, *, network=None, **options):
