@@ -15,6 +15,7 @@ from jax.sharding import AxisType, PartitionSpec
 from sslax.losses import blocks, nt_xent
 from tests.losses.gradients import check_gradients
 
+
 @functools.partial(jax.jit, static_argnames=("normalize", "block_size"))
 def losses_and_gradients(z1, z2, temperature, *, normalize=True, block_size=None):
     """One loss a pair, and the gradients of their mean. The temperature is traced, so that all share a program."""
