@@ -64,8 +64,8 @@ def test_golden_moco_v3(golden, case, block_size):
 @pytest.mark.parametrize("case", range(4))
 def test_golden_nnclr(golden, case):
     """The paper's loss by info_nce, and lightly's, which is another, by nt_xent."""
-    g = as_jax(golden(f"nnclr_{case}"))
-    t, (nn1, nn2) = g["hyper"]["temperature"], g["bank"][g["nn_index"]]
+    g = golden(f"nnclr_{case}")
+    t, (nn1, nn2) = g["hyper"]["temperature"], map(jnp.asarray, g["bank"][g["nn_index"]])
 
     def step(distance):
         def loss(p1, p2):
