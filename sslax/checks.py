@@ -73,9 +73,10 @@ def as_array(name: str, x: Any) -> Array:
     lost = np.isfinite(given) & ~np.isfinite(held) if jnp.issubdtype(given.dtype, jnp.inexact) else given != held
     if lost.any():
         raise ValueError(f"{name} has the value {given[lost].flat[0]}, which {dtype} cannot hold.")
-    # Under jit the array would otherwise be a tracer, and its values could not be checked.
+    # Under jit the array would otherwise be a tracer, and its values could not be checked. `jnp.asarray` would compile a
+    # program for every shape.
     with jax.ensure_compile_time_eval():
-        return jnp.asarray(held)
+        return jax.device_put(held)
 
 
 def check_floating(name: str, x: Array, ndim: int) -> None:

@@ -37,7 +37,7 @@ def weights(backbone):
     """Random weights. In initial weights, zeros and ones could hide a swap."""
     rng = np.random.default_rng(0)
     return jax.tree.map(
-        lambda leaf: jnp.asarray(rng.uniform(0.15, 0.45, leaf.shape).astype(np.float32)), shapes(backbone)
+        lambda leaf: jax.device_put(rng.uniform(0.15, 0.45, leaf.shape).astype(np.float32)), shapes(backbone)
     )
 
 
