@@ -42,7 +42,7 @@ def branch(*ops, **fields):
     return dataclasses.replace(RECIPE, one_branch=ops, **fields).branches()["view 1"]
 
 
-PAIRS = [("crop", "color"), ("cutout", "noise"), ("blur", "sobel"), ("sobel", "blur"), ("blur", "blur")]
+PAIRS = [("crop", "cutout"), ("blur", "sobel"), ("sobel", "blur"), ("blur", "blur")]
 BRANCHES = {
     "none": dataclasses.replace(RECIPE, one_branch=("crop",)).branches()["view 2"],
     **{ops: branch(*ops) for ops in [*((op,) for op in OPS), *PAIRS]},

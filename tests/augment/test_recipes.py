@@ -90,7 +90,7 @@ def test_lejepas_crops_differ_in_size_and_area_alone():
 def test_every_view_depends_only_on_its_branch(images):
     """Each view equals the view of its branch alone with the same keys, however branches share programs."""
     # Two global views that share a program although their blur and solarisation differ, and two local ones of another.
-    recipe = DINOViews(size=12, local_size=8, local_crops=2, contrast=0.0, hue=0.0)
+    recipe = DINOViews(size=12, local_size=8, local_crops=2, contrast=0.0, saturation=0.0, hue=0.0)
     branches = list(recipe.branches().values())
 
     @jax.jit
