@@ -24,6 +24,7 @@ from sslax.augment import (
     view_keys,
     view_sizes,
 )
+from sslax.augment.composed import render_ops, sample_ops
 from sslax.augment.records import Op
 from sslax.errors import InputError
 
@@ -51,6 +52,10 @@ BRANCHES = {
 }
 
 
+# Made by `branch_views`; of the others the ops alone, on the same crop, as every branch is a program of its own.
+WHOLE = ("none", ("sobel",), ("blur", "sobel"))
+
+
 class Made(NamedTuple):
     """The views of all branches, what is wanted of some, the shared crop's boxes, and what the crop of the crop drew."""
 
@@ -62,38 +67,45 @@ class Made(NamedTuple):
 
 @pytest.fixture(scope="module")
 def made(images):
-    """One program for all branches: they share each image's crop, as the two views of a recipe do."""
-    names = list(BRANCHES)
+    """One program for all branches, which share each image's crop, as the two views of a recipe do."""
+    branches = {name: BRANCHES[name] for name in WHOLE}
+    others = [name for name in BRANCHES if name not in WHOLE]
 
     @jax.jit
     def run(images):
-        keys = view_keys(jax.random.split(KEY)[0], len(images), views=len(names) + 1)
-
-        def drawn(name):
-            draw = functools.partial(sample_view, height=20, width=20, branch=BRANCHES[name])
-            return jax.vmap(lambda key, crop_key: draw(key, crop_key=crop_key))(keys[names.index(name)], keys[-1])
+        *keys, crop_keys = view_keys(jax.random.split(KEY)[0], len(images), views=len(branches) + 1)
 
         def resized(images, boxes):
             return jax.vmap(functools.partial(crop_and_resize, size=SIZE))(images, boxes).clip(0, 1)
 
-        blur, edges = jax.vmap(functools.partial(gaussian_blur, radius=1)), jax.vmap(sobel)
-        boxes, ((boxes_again, flips),) = drawn("none").box, drawn(("crop",)).composed
-        crop = resized(images / 255, boxes)
-        (sigma, nothing), (_, sigma_after) = drawn(("blur", "sobel")).composed, drawn(("sobel", "blur")).composed
+        def drawn(name):
+            draw = functools.partial(sample_view, height=20, width=20, branch=branches[name])
+            return jax.vmap(lambda key, crop_key: draw(key, crop_key=crop_key))(keys[WHOLE.index(name)], crop_keys)
+
+        boxes, (sigma, nothing) = drawn("none").box, drawn(("blur", "sobel")).composed
         assert nothing == ()
+        crop = resized(images / 255, boxes)
+        views, draws = dict(zip(WHOLE, branch_views(KEY, images, list(branches.values())), strict=True)), {}
+        for number, name in enumerate(others):
+            own = jax.vmap(lambda key, number=number: jax.random.fold_in(key, number))(keys[0])
+            draws[name] = jax.vmap(functools.partial(sample_ops, branch=BRANCHES[name]))(own)
+            render = functools.partial(render_ops, branch=BRANCHES[name])
+            views[name] = jax.vmap(render)(crop, draws[name])
+        blur, edges = jax.vmap(functools.partial(gaussian_blur, radius=1)), jax.vmap(sobel)
+        again = draws["crop",][0]
         wanted = (
             crop,
             edges(crop),
             edges(blur(crop, sigma).clip(0, 1)),
-            blur(edges(crop), sigma_after),
-            resized(crop, boxes_again)[:, :, ::-1],
+            blur(edges(crop), draws["sobel", "blur"][1]),
+            resized(crop, again[0])[:, :, ::-1],
             jax.vmap(to_grayscale)(crop),
         )
-        return branch_views(KEY, images, list(BRANCHES.values())), wanted, boxes, (boxes_again, flips)
+        return tuple(views[name] for name in BRANCHES), wanted, boxes, again
 
     views, wanted, *draws = jax.device_get(run(images))
-    checked = ("none", ("sobel",), ("blur", "sobel"), ("sobel", "blur"), ("crop",), "gray")
-    return Made(dict(zip(names, views, strict=True)), dict(zip(checked, wanted, strict=True)), *draws)
+    checked = (*WHOLE, ("sobel", "blur"), ("crop",), "gray")
+    return Made(dict(zip(BRANCHES, views, strict=True)), dict(zip(checked, wanted, strict=True)), *draws)
 
 
 def test_ops_are_applied_to_the_shared_crop_one_after_the_other(made):
