@@ -19,6 +19,7 @@ from jaxtyping import Array
 from sslax.errors import InputError
 
 _TINY, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_FEW = 2**16
 
 
 def is_concrete(x: Any) -> bool:
@@ -28,6 +29,9 @@ def is_concrete(x: Any) -> bool:
 
 def value_range(x: Array | np.ndarray) -> tuple[float, float]:
     """The smallest and the largest value of a concrete array; both are NaN if the array contains a NaN."""
+    # Reading a few values costs far less than compiling two reductions for every shape.
+    if x.size <= _FEW:
+        x = np.asarray(x)
     # A traced function may close over a concrete array. Without this, min and max of it would be tracers.
     with jax.ensure_compile_time_eval():
         return float(x.min()), float(x.max())
@@ -69,9 +73,10 @@ def as_array(name: str, x: Any) -> Array:
     lost = np.isfinite(given) & ~np.isfinite(held) if jnp.issubdtype(given.dtype, jnp.inexact) else given != held
     if lost.any():
         raise ValueError(f"{name} has the value {given[lost].flat[0]}, which {dtype} cannot hold.")
-    # Under jit the array would otherwise be a tracer, and its values could not be checked.
+    # Under jit the array would otherwise be a tracer, and its values could not be checked. `jnp.asarray` would compile a
+    # program for every shape.
     with jax.ensure_compile_time_eval():
-        return jnp.asarray(held)
+        return jax.device_put(held)
 
 
 def check_floating(name: str, x: Array, ndim: int) -> None:

@@ -125,7 +125,7 @@ def knn_accuracies(
     settings = {name: PROTOCOLS[name] for name in protocols if PROTOCOLS[name][0] <= len(train)}
     if not settings:
         return {}
-    arrays = jnp.asarray(test), jnp.asarray(train), jnp.asarray(train_labels)
+    arrays = jax.device_put(test), jax.device_put(train), jax.device_put(train_labels)
     votes = knn_votes(*arrays, num_classes=num_classes, settings=list(settings.values()))
     right = (np.asarray(scores).argmax(axis=1) == test_labels for scores in votes)
     return {name: float(found.mean()) for name, found in zip(settings, right, strict=True)}

@@ -92,27 +92,17 @@ def linear_probe(
         check_positive("learning_rates", rate)
     for decay in weight_decays:
         check_at_least("weight_decays", decay)
-    train_x, test_x = train_x.astype(jnp.float32), test_x.astype(jnp.float32)
-    # Scaled before squaring, so that 1e30 does not overflow and 1e-30 does not underflow; a power of two causes no rounding.
-    _, exponent = jnp.frexp(jnp.max(jnp.abs(train_x)))
-    train_x, test_x = jnp.ldexp(train_x, -exponent), jnp.ldexp(test_x, -exponent)
-    mean = train_x.mean(0, keepdims=True)
-    scale = jnp.sqrt(train_x.var(0).mean())
-    scale = jnp.where(scale > 0, scale, 1)
-    train_x, test_x = (train_x - mean) / scale, (test_x - mean) / scale
-
-    split_key, choose_key, final_key = jax.random.split(key, 3)
-    shuffled = jax.random.permutation(split_key, n)
-    held_out, rest = shuffled[: max(1, n // 5)], shuffled[max(1, n // 5) :]
-    candidates = jnp.asarray(
-        [(lr, decay) for lr in sorted(learning_rates) for decay in sorted(weight_decays, reverse=True)], jnp.float32
+    train_x, test_x = _scaled(train_x, test_x)
+    (choose_key, final_key), (rest_x, rest_y), (held_x, held_y) = _held_out(key, train_x, train_y)
+    candidates = np.array(
+        [(lr, decay) for lr in sorted(learning_rates) for decay in sorted(weight_decays, reverse=True)], np.float32
     )
     fit = functools.partial(_compiled_fit(), num_classes=num_classes, steps=steps, batch_size=batch_size)
-    chosen = _predict(fit(choose_key, train_x[rest], train_y[rest], candidates), train_x[held_out])
-    accuracies = (chosen == train_y[held_out][None, :]).mean(axis=1)
-    best = int(jnp.argmax(accuracies))
+    chosen = _predict(fit(choose_key, rest_x, rest_y, candidates), held_x)
+    accuracies = (np.asarray(chosen) == np.asarray(held_y)).mean(axis=1)
+    best = int(np.argmax(accuracies))
     final = fit(final_key, train_x, train_y, candidates[best : best + 1])
-    predictions = np.asarray(_predict(final, test_x)[0])
+    predictions = np.asarray(_predict(final, test_x))[0]
     return LinearProbe(
         accuracy=float((predictions == np.asarray(test_y)).mean()),
         learning_rate=float(candidates[best, 0]),
@@ -120,6 +110,29 @@ def linear_probe(
         held_out_accuracy=float(accuracies[best]),
         predictions=predictions,
     )
+
+
+@jax.jit
+def _scaled(train_x, test_x):
+    """Both in float32, less the training features' mean, and divided by one number for all features."""
+    train_x, test_x = train_x.astype(jnp.float32), test_x.astype(jnp.float32)
+    # Scaled before squaring, so that 1e30 does not overflow and 1e-30 does not underflow; a power of two causes no rounding.
+    _, exponent = jnp.frexp(jnp.max(jnp.abs(train_x)))
+    train_x, test_x = jnp.ldexp(train_x, -exponent), jnp.ldexp(test_x, -exponent)
+    mean = train_x.mean(0, keepdims=True)
+    scale = jnp.sqrt(train_x.var(0).mean())
+    scale = jnp.where(scale > 0, scale, 1)
+    return (train_x - mean) / scale, (test_x - mean) / scale
+
+
+@jax.jit
+def _held_out(key, x, y):
+    """Keys of the two fits, and the features and labels to fit on and, a fifth of them, to choose by."""
+    split_key, *keys = jax.random.split(key, 3)
+    shuffled = jax.random.permutation(split_key, len(x))
+    count = max(1, len(x) // 5)
+    held_out, rest = shuffled[:count], shuffled[count:]
+    return keys, (x[rest], y[rest]), (x[held_out], y[held_out])
 
 
 @functools.cache

@@ -92,8 +92,9 @@ def from_torch(
     def fill(path: tuple[Any, ...], _leaf: Any) -> jax.Array:
         name = leaf_path(path)
         tensor = np.asarray(found[torch_name(backbone, name)], np.float32)
-        # A copy: on CPU the jax array would otherwise share memory that the caller may still write to.
-        return jnp.array(from_torch_layout(name, tensor), copy=True)
+        # A copy: on CPU the jax array would otherwise share memory that the caller may still write to. NumPy's, because
+        # `jnp.array` would compile a program for every shape.
+        return jax.device_put(np.array(from_torch_layout(name, tensor)))
 
     params = jax.tree_util.tree_map_with_path(fill, like_params)
     return params, jax.tree_util.tree_map_with_path(fill, like_stats)

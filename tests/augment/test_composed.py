@@ -3,9 +3,9 @@
 import dataclasses
 import functools
 import itertools
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,6 +24,7 @@ from sslax.augment import (
     view_keys,
     view_sizes,
 )
+from sslax.augment.composed import render_ops, sample_ops
 from sslax.augment.records import Op
 from sslax.errors import InputError
 
@@ -35,95 +36,116 @@ OPS = Op.__args__
 
 @pytest.fixture(scope="module")
 def images():
-    return jnp.asarray(np.random.default_rng(0).integers(0, 256, (6, 20, 20, 3), dtype=np.uint8))
+    return np.random.default_rng(0).integers(0, 256, (6, 20, 20, 3), dtype=np.uint8)
 
 
-@functools.cache
-def views(*ops, **fields):
-    return jax.jit(functools.partial(make_views, recipe=dataclasses.replace(RECIPE, one_branch=ops, **fields)))
+def branch(*ops, **fields):
+    return dataclasses.replace(RECIPE, one_branch=ops, **fields).branches()["view 1"]
 
 
-def drawn(images, *ops, **fields):
-    """The draws for view 1 from the keys of KEY, and the shared crop."""
-    branch = dataclasses.replace(RECIPE, one_branch=ops, **fields).branches()["view 1"]
-    keys = view_keys(jax.random.split(KEY)[0], len(images), views=3)
-    draw = functools.partial(sample_view, height=20, width=20, branch=branch)
-    view = jax.jit(jax.vmap(lambda key, crop_key: draw(key, crop_key=crop_key)))(keys[0], keys[2])
-    crop = jax.jit(jax.vmap(functools.partial(crop_and_resize, size=SIZE)))(images / 255, view.box).clip(0, 1)
-    return view, crop
+PAIRS = [("crop", "cutout"), ("blur", "sobel"), ("sobel", "blur"), ("blur", "blur")]
+BRANCHES = {
+    "none": dataclasses.replace(RECIPE, one_branch=("crop",)).branches()["view 2"],
+    **{ops: branch(*ops) for ops in [*((op,) for op in OPS), *PAIRS]},
+    ("crop",): branch("crop", flip=1.0),
+    "gray": branch("color", jitter=0.0, grayscale=1.0),
+}
 
 
-def test_both_views_share_one_crop(images):
-    """View 2 is the crop for any ops of view 1, which apply to the same crop."""
-    first, second = views("sobel")(KEY, images)
-    view, crop = drawn(images, "sobel")
-    assert len(np.unique(view.box, axis=0)) > 1
-    np.testing.assert_allclose(second, crop, atol=1e-6)
-    np.testing.assert_allclose(first, jax.vmap(sobel)(crop), atol=1e-5)
-    np.testing.assert_array_equal(views("rotate")(KEY, images)[1], second)
+# Made by `branch_views`; of the others the ops alone, on the same crop, as every branch is a program of its own.
+WHOLE = ("none", ("sobel",), ("blur", "sobel"))
+
+
+class Made(NamedTuple):
+    """The views of all branches, what is wanted of some, the shared crop's boxes, and what the crop of the crop drew."""
+
+    views: dict
+    wanted: dict
+    boxes: np.ndarray
+    again: tuple
+
+
+@pytest.fixture(scope="module")
+def made(images):
+    """One program for all branches, which share each image's crop, as the two views of a recipe do."""
+    branches = {name: BRANCHES[name] for name in WHOLE}
+    others = [name for name in BRANCHES if name not in WHOLE]
+
+    @jax.jit
+    def run(images):
+        *keys, crop_keys = view_keys(jax.random.split(KEY)[0], len(images), views=len(branches) + 1)
+
+        def resized(images, boxes):
+            return jax.vmap(functools.partial(crop_and_resize, size=SIZE))(images, boxes).clip(0, 1)
+
+        def drawn(name):
+            draw = functools.partial(sample_view, height=20, width=20, branch=branches[name])
+            return jax.vmap(lambda key, crop_key: draw(key, crop_key=crop_key))(keys[WHOLE.index(name)], crop_keys)
+
+        boxes, (sigma, nothing) = drawn("none").box, drawn(("blur", "sobel")).composed
+        assert nothing == ()
+        crop = resized(images / 255, boxes)
+        views, draws = dict(zip(WHOLE, branch_views(KEY, images, list(branches.values())), strict=True)), {}
+        for number, name in enumerate(others):
+            own = jax.vmap(lambda key, number=number: jax.random.fold_in(key, number))(keys[0])
+            draws[name] = jax.vmap(functools.partial(sample_ops, branch=BRANCHES[name]))(own)
+            render = functools.partial(render_ops, branch=BRANCHES[name])
+            views[name] = jax.vmap(render)(crop, draws[name])
+        blur, edges = jax.vmap(functools.partial(gaussian_blur, radius=1)), jax.vmap(sobel)
+        again = draws["crop",][0]
+        wanted = (
+            crop,
+            edges(crop),
+            edges(blur(crop, sigma).clip(0, 1)),
+            blur(edges(crop), draws["sobel", "blur"][1]),
+            resized(crop, again[0])[:, :, ::-1],
+            jax.vmap(to_grayscale)(crop),
+        )
+        return tuple(views[name] for name in BRANCHES), wanted, boxes, again
+
+    views, wanted, *draws = jax.device_get(run(images))
+    checked = (*WHOLE, ("sobel", "blur"), ("crop",), "gray")
+    return Made(dict(zip(BRANCHES, views, strict=True)), dict(zip(checked, wanted, strict=True)), *draws)
+
+
+def test_ops_are_applied_to_the_shared_crop_one_after_the_other(made):
+    """None at all, one, and two in either order, from their draws; the crop crops the crop and flips it."""
+    assert len(np.unique(made.boxes, axis=0)) > 1
+    boxes, flips = made.again
+    assert flips.all()
+    assert boxes[:, 2:].min() < SIZE
+    for name, wanted in made.wanted.items():
+        np.testing.assert_allclose(made.views[name], wanted, atol=1e-5, err_msg=str(name))
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_an_op_is_always_applied_and_stays_in_the_range(op, images):
-    first, second = views(op)(KEY, images)
-    for view in (first, second):
-        assert view.shape == (6, SIZE, SIZE, 3)
-        assert view.dtype == jnp.float32
-        assert np.isfinite(view).all()
-        assert -1e-6 < view.min() < view.max() < 1 + 1e-6
-    changed = np.abs(first - second).max(axis=(1, 2, 3)) > 1e-3
+def test_an_op_is_always_applied(op, made):
+    changed = np.abs(made.views[op,] - made.views["none"]).max(axis=(1, 2, 3)) > 1e-3
     # The number of quarter turns may be 0, and the colour ops have their own probability.
     assert changed.any() if op in ("rotate", "color") else changed.all()
 
 
-@pytest.mark.parametrize("ops", [("crop", "color"), ("noise", "sobel"), ("rotate", "cutout"), ("blur", "blur")])
-def test_pairs_in_either_order(ops, images):
-    first, _ = views(*ops)(KEY, images)
-    assert np.isfinite(first).all()
-    assert -1e-6 < first.min() < first.max() < 1 + 1e-6
-    if ops[0] != ops[1]:
-        other, _ = views(*reversed(ops))(KEY, images)
-        assert np.abs(first - other).max() > 0.01
+def test_views_stay_in_the_range_and_depend_on_the_order(made):
+    for name, view in made.views.items():
+        assert view.shape == (6, SIZE, SIZE, 3), name
+        assert view.dtype == np.float32
+        assert np.isfinite(view).all()
+        assert -1e-6 < view.min() < view.max() < 1 + 1e-6, name
+    assert np.abs(made.views["blur", "sobel"] - made.views["sobel", "blur"]).max() > 0.01
 
 
-def test_ops_are_applied_one_after_the_other(images):
-    view, crop = drawn(images, "blur", "sobel")
-    sigma, nothing = view.composed
-    assert nothing == ()
-    blur = jax.vmap(functools.partial(gaussian_blur, radius=1))
-    np.testing.assert_allclose(
-        views("blur", "sobel")(KEY, images)[0], jax.vmap(sobel)(blur(crop, sigma).clip(0, 1)), atol=1e-5
-    )
-    view, crop = drawn(images, "sobel", "blur")
-    wanted = blur(jax.vmap(sobel)(crop), view.composed[1])
-    np.testing.assert_allclose(views("sobel", "blur")(KEY, images)[0], wanted, atol=1e-5)
-
-
-def test_the_crop_crops_the_crop_and_flips_it(images):
-    view, crop = drawn(images, "crop", flip=1.0)
-    ((boxes, flips),) = view.composed
-    assert flips.all()
-    assert boxes[:, 2:].min() < SIZE
-    wanted = jax.jit(jax.vmap(functools.partial(crop_and_resize, size=SIZE)))(crop, boxes).clip(0, 1)[:, :, ::-1]
-    np.testing.assert_allclose(views("crop", flip=1.0)(KEY, images)[0], wanted, atol=1e-5)
-
-
-def test_color_is_jitter_then_grayscale_with_their_probabilities(images):
-    branch = dataclasses.replace(RECIPE, one_branch=("color",)).branches()["view 1"]
-    draw = functools.partial(sample_view, height=20, width=20, branch=branch)
-    ((jitter, gray),) = jax.jit(jax.vmap(draw))(jax.random.split(KEY, 2048)).composed
+def test_color_draws_jitter_and_grayscale_with_their_probabilities():
+    draw = functools.partial(sample_view, height=20, width=20, branch=branch("color"))
+    ((jitter, gray),) = jax.device_get(jax.jit(lambda key: jax.vmap(draw)(jax.random.split(key, 2048)))(KEY).composed)
     assert abs((jitter.hue != 0).mean() - RECIPE.jitter) < 0.04
     assert abs(gray.mean() - RECIPE.grayscale) < 0.04
     assert jitter.brightness.max() <= 1.4
-    # Without the jitter, only grayscale remains.
-    first, crop = views("color", jitter=0.0, grayscale=1.0)(KEY, images)
-    np.testing.assert_allclose(first, jax.vmap(to_grayscale)(crop), atol=1e-6)
 
 
 def test_each_image_has_its_own_blur_and_noise():
-    branch = dataclasses.replace(RECIPE, blur=0.0, one_branch=("blur", "noise")).branches()["view 1"]
-    draw = functools.partial(sample_view, height=20, width=20, branch=branch)
-    sigma, (noise, level) = jax.device_get(jax.jit(jax.vmap(draw))(jax.random.split(KEY, 1024)).composed)
+    draw = functools.partial(sample_view, height=20, width=20, branch=branch("blur", "noise", blur=0.0))
+    draws = jax.jit(lambda key: jax.vmap(draw)(jax.random.split(key, 1024)))(KEY)
+    sigma, (noise, level) = jax.device_get(draws.composed)
     for values, low, high in ((sigma, 0.1, 2.0), (level, 0.0, 0.2)):
         shares = np.sort((values - low) / (high - low))
         assert np.abs(shares - (np.arange(1024) + 0.5) / 1024).max() < 1.95 / 32
@@ -132,14 +154,25 @@ def test_each_image_has_its_own_blur_and_noise():
     assert len(np.unique(noise[:, 0, 0, 0])) > 1000
 
 
-def test_normalisation_comes_last_and_aspects_reach_the_shared_crop(images):
+def test_a_recipes_views_share_the_crop_normalisation_comes_last_and_aspects_reach_it(images):
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
-    aspects = jnp.linspace(0.5, 2.0, len(images))
-    raw = views("sobel")(KEY, images, aspects=aspects)
-    normalised = views("sobel", mean=mean, std=std)(KEY, images, aspects=aspects)
-    for a, b in zip(normalised, raw, strict=True):
-        np.testing.assert_allclose(a, jax.vmap(functools.partial(normalize, mean=mean, std=std))(b), atol=1e-5)
-    assert np.abs(raw[1] - views("sobel")(KEY, images)[1]).max() > 0.01
+    recipe = dataclasses.replace(RECIPE, one_branch=("sobel",))
+
+    @jax.jit
+    def run(images, aspects):
+        raw, normalised = (
+            make_views(KEY, images, r, aspects=aspects)
+            for r in (recipe, dataclasses.replace(recipe, mean=mean, std=std))
+        )
+        wanted = [jax.vmap(functools.partial(normalize, mean=mean, std=std))(view) for view in raw]
+        return raw, normalised, wanted, jax.vmap(sobel)(raw[1])
+
+    raw, normalised, wanted, edges = jax.device_get(run(images, np.linspace(0.5, 2.0, len(images), dtype=np.float32)))
+    np.testing.assert_allclose(raw[0], edges, atol=1e-5)
+    for a, b in zip(normalised, wanted, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    (_, square), *_ = run(images, np.ones(len(images), np.float32))
+    assert np.abs(raw[1] - square).max() > 0.01
 
 
 def test_the_recipe_lists_its_views():
@@ -174,10 +207,14 @@ def test_color_without_effect_is_refused():
 
 def test_a_single_branch_draws_its_own_crop(images):
     """`branch_views` with a single composed branch works like any other."""
-    branch = dataclasses.replace(RECIPE, one_branch=("crop",)).branches()["view 2"]
-    (view,) = jax.jit(lambda images: branch_views(KEY, images, [branch]))(images)
-    keys = view_keys(jax.random.split(KEY)[0], len(images), views=2)
-    draw = functools.partial(sample_view, height=20, width=20, branch=branch)
-    own = jax.jit(jax.vmap(lambda key, crop_key: draw(key, crop_key=crop_key)))(keys[0], keys[1])
-    wanted = jax.jit(jax.vmap(functools.partial(render_view, branch=branch)))(images / 255, own)
-    np.testing.assert_allclose(view, wanted, atol=1e-6)
+    plain = BRANCHES["none"]
+
+    @jax.jit
+    def run(images):
+        keys = view_keys(jax.random.split(KEY)[0], len(images), views=2)
+        draw = functools.partial(sample_view, height=20, width=20, branch=plain)
+        own = jax.vmap(lambda key, crop_key: draw(key, crop_key=crop_key))(keys[0], keys[1])
+        wanted = jax.vmap(functools.partial(render_view, branch=plain))(images / 255, own)
+        return branch_views(KEY, images, [plain])[0], wanted
+
+    np.testing.assert_allclose(*run(images), atol=1e-6)

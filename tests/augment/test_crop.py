@@ -21,7 +21,7 @@ def test_equals_torch(golden, method):
     crop = jax.jit(jax.vmap(functools.partial(crop_and_resize, size=32, method=method), in_axes=(None, 0)))
     for i, image in enumerate(values["images"]):
         wanted = values[method][i]
-        result = crop(jnp.asarray(image, jnp.float32) / 255, jnp.asarray(values["boxes"][i][: len(wanted)]))
+        result = crop(image.astype(np.float32) / 255, values["boxes"][i][: len(wanted)])
         assert np.abs(result - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
@@ -45,50 +45,56 @@ def test_equals_the_definition(size, method):
     image = np.random.default_rng(0).random((200, 256, 2), dtype=np.float32)
     boxes = [(0, 0, 200, 256), (193, 240, 7, 7), (199, 255, 1, 1), (100, 0, 100, 3), (0, 120, 2, 136)]
     crop = jax.jit(jax.vmap(functools.partial(crop_and_resize, size=size, method=method), in_axes=(None, 0)))
-    for (y, x, h, w), result in zip(boxes, crop(image, jnp.array(boxes)), strict=True):
+    for (y, x, h, w), result in zip(boxes, np.asarray(crop(image, np.array(boxes))), strict=True):
         rows, columns = resize_matrix(y, h, size, 200, method), resize_matrix(x, w, size, 256, method)
         np.testing.assert_allclose(result, np.einsum("oh,hwc,pw->opc", rows, image, columns, optimize=True), atol=3e-6)
 
 
 def test_equals_jax_image_resize_of_the_whole():
-    image = jnp.asarray(np.random.default_rng(0).random((40, 56, 2), dtype=np.float32))
-    wanted = jax.image.resize(image, (24, 24, 2), "bicubic")
-    result = jax.jit(functools.partial(crop_and_resize, size=24))(image, jnp.array([0, 0, 40, 56]))
+    """Of the same size, the whole box is the image itself."""
+    image = np.random.default_rng(0).random((40, 56, 2), dtype=np.float32)
+
+    @jax.jit
+    def run(image, whole, square):
+        resized = crop_and_resize(image, whole, size=24), jax.image.resize(image, (24, 24, 2), "bicubic")
+        return resized, crop_and_resize(image[:16, :16], square, size=16)
+
+    (result, wanted), same = run(image, np.array([0, 0, 40, 56]), np.array([0, 0, 16, 16]))
     np.testing.assert_allclose(result, wanted, atol=1e-5)
+    np.testing.assert_array_equal(same, image[:16, :16])
 
 
 @pytest.mark.parametrize("size", [2, 16, 40])
 @pytest.mark.parametrize("method", ["bicubic", "bilinear"])
 def test_no_pixel_outside_the_box_is_read(size, method):
-    image = jnp.asarray(np.random.default_rng(1).random((24, 24, 3), dtype=np.float32))
-    boxes = jnp.array([(0, 0, 5, 24), (3, 7, 9, 4), (20, 20, 4, 4), (11, 0, 1, 23)])
+    image = np.random.default_rng(1).random((24, 24, 3), dtype=np.float32)
+    boxes = np.array([(0, 0, 5, 24), (3, 7, 9, 4), (20, 20, 4, 4), (11, 0, 1, 23)])
     poisoned = []
-    for y, x, h, w in np.asarray(boxes):
+    for y, x, h, w in boxes:
         inside = np.zeros((24, 24, 1), bool)
         inside[y : y + h, x : x + w] = True
         poisoned.append(np.where(inside, image, np.float32(1e30)))
     crop = jax.jit(jax.vmap(functools.partial(crop_and_resize, size=size, method=method)))
-    clean = crop(jnp.stack([image] * len(boxes)), boxes)
-    np.testing.assert_array_equal(crop(jnp.asarray(np.stack(poisoned)), boxes), clean)
-
-
-def test_a_whole_box_of_the_same_size_is_the_image():
-    image = jnp.asarray(np.random.default_rng(2).random((16, 16, 3), dtype=np.float32))
-    crop = jax.jit(functools.partial(crop_and_resize, size=16))
-    np.testing.assert_array_equal(crop(image, jnp.array([0, 0, 16, 16])), image)
+    clean = crop(np.stack([image] * len(boxes)), boxes)
+    np.testing.assert_array_equal(crop(np.stack(poisoned), boxes), clean)
 
 
 def test_the_flip_mirrors_the_crop():
-    image = jnp.asarray(np.random.default_rng(3).random((12, 20, 3), dtype=np.float32))
-    box = jnp.array([2.0, 4.0, 9.0, 7.0])
-    plain = np.asarray(jax.jit(functools.partial(crop_and_resize, size=8))(image, box))
+    image = np.random.default_rng(3).random((12, 20, 3), dtype=np.float32)
+    box = np.array([2.0, 4.0, 9.0, 7.0], np.float32)
+
+    @jax.jit
+    def run(key, image, box):
+        planes = jax.vmap(lambda flip: crop_planes(image, box, size=8, flip=flip))(jnp.array([False, True]))
+        flips = jax.vmap(lambda key: random_flip(key, image, probability=0.3))(jax.random.split(key, N))
+        return crop_and_resize(image, box, size=8), planes, flips
+
+    plain, planes, flips = jax.device_get(run(jax.random.key(0), image, box))
     for flip in (False, True):
-        planes = jax.jit(functools.partial(crop_planes, size=8))(image, box, flip=jnp.array(flip))
-        np.testing.assert_allclose(np.moveaxis(planes, 0, -1), plain[:, ::-1] if flip else plain, atol=1e-6)
-    keys = jax.random.split(jax.random.key(0), N)
-    flips = np.asarray(jax.jit(jax.vmap(lambda key: random_flip(key, image, probability=0.3)))(keys))
-    flipped = (flips == np.asarray(image)[:, ::-1]).all(axis=(1, 2, 3))
-    assert (flipped | (flips == np.asarray(image)).all(axis=(1, 2, 3))).all()
+        wanted = plain[:, ::-1] if flip else plain
+        np.testing.assert_allclose(np.moveaxis(planes[int(flip)], 0, -1), wanted, atol=1e-6)
+    flipped = (flips == image[:, ::-1]).all(axis=(1, 2, 3))
+    assert (flipped | (flips == image).all(axis=(1, 2, 3))).all()
     assert abs(flipped.mean() - 0.3) < 0.04
 
 
@@ -126,9 +132,14 @@ def draw_tensorflow(rng, height, width, area, aspect):
 REFERENCES = {"torchvision": draw_torchvision, "tensorflow": draw_tensorflow}
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2), static_argnames=("area", "sampling", "min_covered"))
+def _boxes(key, height, width, *, image_aspect=None, **options):
+    draw = functools.partial(sample_crop, height=height, width=width, image_aspect=image_aspect, **options)
+    return jax.vmap(draw)(jax.random.split(key, N))
+
+
 def draw_boxes(seed, height, width, **options):
-    draw = functools.partial(sample_crop, height=height, width=width, **options)
-    return np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(seed), N)), np.float64)
+    return np.asarray(_boxes(jax.random.key(seed), height, width, **options), np.float64)
 
 
 def features(boxes, height, width, true_aspect):
@@ -152,7 +163,7 @@ def features(boxes, height, width, true_aspect):
 def test_boxes_are_distributed_as_defined(sampling, canvas, true, area):
     aspect = (3 / 4, 4 / 3)
     true_aspect = true[1] / true[0]
-    image_aspect = None if canvas == true else jnp.float32(true_aspect)
+    image_aspect = None if canvas == true else np.float32(true_aspect)
     boxes = draw_boxes(0, *canvas, area=area, image_aspect=image_aspect, sampling=sampling)
     assert (boxes == np.round(boxes)).all()
     assert (boxes >= [0, 0, 1, 1]).all()
@@ -172,13 +183,13 @@ def test_boxes_are_distributed_as_defined(sampling, canvas, true, area):
 
 def test_the_fallback_box_if_no_draw_fits():
     """In a panorama nine times as wide as high, no allowed crop covers a fifth of the area."""
-    options = {"area": (0.2, 1.0), "image_aspect": jnp.float32(9.0)}
+    options = {"area": (0.2, 1.0), "image_aspect": np.float32(9.0)}
     width = round(500 * 4 / 3 / 9)
     boxes = draw_boxes(2, 500, 500, **options, sampling="torchvision")
     np.testing.assert_array_equal(boxes, np.tile([0, (500 - width) // 2, 500, width], (N, 1)))
     boxes = draw_boxes(2, 500, 500, **options, sampling="tensorflow")
     np.testing.assert_array_equal(boxes, np.tile([0, 0, 500, 500], (N, 1)))
-    portrait = {"area": (0.2, 1.0), "image_aspect": jnp.float32(1 / 9)}
+    portrait = {"area": (0.2, 1.0), "image_aspect": np.float32(1 / 9)}
     boxes = draw_boxes(2, 500, 500, **portrait, sampling="torchvision")
     np.testing.assert_array_equal(boxes, np.tile([(500 - width) // 2, 0, width, 500], (N, 1)))
 
@@ -208,12 +219,17 @@ def test_min_covered_is_tensorflows_overlap():
 
 
 def test_random_resized_crop_resizes_and_clips_the_drawn_box():
-    image = jnp.asarray(np.random.default_rng(4).integers(0, 2, (20, 20, 3)), jnp.float32)
-    keys = jax.random.split(jax.random.key(5), 16)
-    results = jax.jit(jax.vmap(functools.partial(random_resized_crop, size=12), in_axes=(0, None)))(keys, image)
+    image = np.random.default_rng(4).integers(0, 2, (20, 20, 3)).astype(np.float32)
+
+    @jax.jit
+    def run(key, image):
+        keys = jax.random.split(key, 16)
+        boxes = jax.vmap(functools.partial(sample_crop, height=20, width=20))(keys)
+        plain = jax.vmap(functools.partial(crop_and_resize, size=12), in_axes=(None, 0))(image, boxes)
+        return jax.vmap(functools.partial(random_resized_crop, size=12), in_axes=(0, None))(keys, image), plain
+
+    results, plain = jax.device_get(run(jax.random.key(5), image))
     assert results.min() >= 0
     assert results.max() <= 1
-    boxes = jax.jit(jax.vmap(functools.partial(sample_crop, height=20, width=20)))(keys)
-    plain = jax.jit(jax.vmap(functools.partial(crop_and_resize, size=12), in_axes=(None, 0)))(image, boxes)
     assert plain.max() > 1.01  # Bicubic overshoots.
-    np.testing.assert_allclose(results, jnp.clip(plain, 0.0, 1.0), atol=3e-6)
+    np.testing.assert_allclose(results, np.clip(plain, 0.0, 1.0), atol=3e-6)

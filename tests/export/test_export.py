@@ -20,19 +20,25 @@ BACKBONES = {
     "resnet18": resnet18(width=2),
     "small-bottleneck": ResNet(stages=(1, 2), block=Bottleneck, width=2, stem="small"),
     "patch-resnet": patch_resnet(width=4, patch_size=2),
+    # Eleven blocks, whose names have one digit and two.
     "vit": ViT(image_size=8, patch_size=4, width=8, depth=11, heads=2),
 }
+SHALLOW = BACKBONES["vit"].clone(depth=1)
 
 
+@functools.cache
 def shapes(backbone, side=32):
     example = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     return jax.eval_shape(lambda key, x: init(backbone, key, x), jax.random.key(0), example)
 
 
+@functools.cache
 def weights(backbone):
     """Random weights. In initial weights, zeros and ones could hide a swap."""
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(0.15, 0.45, leaf.shape), jnp.float32), shapes(backbone))
+    return jax.tree.map(
+        lambda leaf: jax.device_put(rng.uniform(0.15, 0.45, leaf.shape).astype(np.float32)), shapes(backbone)
+    )
 
 
 def load(backbone, tensors):
@@ -70,6 +76,10 @@ def test_export_and_import_are_bit_identical(name, tmp_path):
 def test_returned_arrays_share_no_memory():
     backbone = BACKBONES["patch-resnet"]
     tensors = to_torch(backbone, *weights(backbone))
+    # Where jax would take the memory as it is: at a multiple of 64 bytes.
+    memory = np.zeros(32, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    tensors["bn1.weight"] = memory[start : start + 4]
     params, _ = load(backbone, tensors)
     scale = np.array(params["stem_norm"]["scale"])
     tensors["bn1.weight"][:] = -1
@@ -119,7 +129,7 @@ def test_torchvision_weights_give_torchvisions_features(golden, case):
     h = g["hyper"]
     block = {"BasicBlock": BasicBlock, "Bottleneck": Bottleneck}[h["block"]]
     stem = "small" if h["cifar_stem"] else "imagenet"
-    model = ResNet(stages=h["layers"], widths=h["widths"], block=block, stem=stem)
+    model = ResNet(stages=tuple(h["layers"]), widths=tuple(h["widths"]), block=block, stem=stem)
     state = {name.removeprefix("state|"): array for name, array in g.items() if name.startswith("state|")}
     after = {name.removeprefix("state_after|"): array for name, array in g.items() if name.startswith("state_after|")}
     assert {"fc.weight", "bn1.num_batches_tracked"} <= state.keys()
@@ -192,13 +202,13 @@ def test_another_architecture_is_reported_by_its_first_tensors():
 
 
 def test_the_network_that_fits_is_taken_and_two_are_an_error():
-    tensors = to_torch(BACKBONES["vit"], *weights(BACKBONES["vit"]))
+    tensors = to_torch(SHALLOW, *weights(SHALLOW))
     student = {f"student.module.backbone.{name}": array for name, array in tensors.items()}
     other = {f"teacher.backbone.{name}": array + 1 for name, array in tensors.items()}
     del other["teacher.backbone.norm.bias"]
-    params, _ = load(BACKBONES["vit"], student | other | {"teacher.dino_head.mlp.0.weight": np.zeros((2, 2))})
+    params, _ = load(SHALLOW, student | other | {"teacher.dino_head.mlp.0.weight": np.zeros((2, 2))})
     np.testing.assert_array_equal(params["norm"]["bias"], tensors["norm.bias"])
-    text = sentence(load, BACKBONES["vit"], student | {f"encoder_q.{name}": a for name, a in tensors.items()})
+    text = sentence(load, SHALLOW, student | {f"encoder_q.{name}": a for name, a in tensors.items()})
     assert text == (
         "tensors hold 2 networks that fit, with the prefixes 'student.module.backbone.' and 'encoder_q.'; "
         "give the tensors of a single network."
@@ -206,7 +216,7 @@ def test_the_network_that_fits_is_taken_and_two_are_an_error():
 
 
 def test_positions_of_another_grid_report_their_image_size():
-    vit = BACKBONES["vit"]
+    vit = SHALLOW
     tensors = to_torch(vit, *weights(vit))
     assert sentence(load, vit.clone(image_size=16), tensors) == (
         "tensors are not those of this ViT: of another shape pos_embed [1, 5, 8] in place of [1, 17, 8]; its positions are "
@@ -221,7 +231,7 @@ def test_positions_of_another_grid_report_their_image_size():
 
 
 def test_trees_of_another_backbone_are_input_errors():
-    vit, resnet = BACKBONES["vit"], BACKBONES["patch-resnet"]
+    vit, resnet = SHALLOW, BACKBONES["patch-resnet"]
     params, statistics = weights(resnet)
     assert "params and batch_stats are not those of this ResNet: missing " in sentence(to_torch, resnet, params, {})
     assert "left over" in sentence(to_torch, vit, params, statistics)

@@ -285,6 +285,7 @@ CASES = {
         options(key=key, **_strengths, semantics=SEMANTICS, probability=probabilities, order=_orders),
         _check_jitter,
         {**_BAD_JITTER, "probability": bad_probability},
+        compiled=False,
     ),
     "augment.color_jitter": Case(
         augment.color_jitter,

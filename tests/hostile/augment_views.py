@@ -306,7 +306,11 @@ CASES = {
         },
     ),
     "augment.render_view": Case(
-        _render, options(image=images(), branch=st.sampled_from(BRANCHES)), _of_branch, {"image": bad_images("image")}
+        _render,
+        options(image=images(), branch=st.sampled_from(BRANCHES)),
+        _of_branch,
+        {"image": bad_images("image")},
+        compiled=False,
     ),
     "augment.branch_view": Case(
         _branch_view,
@@ -317,6 +321,7 @@ CASES = {
         ),
         _of_branch,
         {"image": bad_images("image", levels=True), "image_aspect": _BAD_CROPS["image_aspect"]},
+        compiled=False,
     ),
     "augment.branch_views": Case(
         _branch_views,
@@ -328,6 +333,7 @@ CASES = {
         ),
         _check_branch_views,
         {"images": bad_images("images", levels=True), "jitter_order": bad_choice, "aspects": _bad_aspects},
+        compiled=False,
     ),
     "augment.make_views": Case(
         _make_views,
@@ -338,6 +344,7 @@ CASES = {
             "recipe": values(None, "simclr", {}, BRANCHES[0]),
             "aspects": _bad_aspects,
         },
+        compiled=False,
     ),
     "augment.eval_view": Case(
         _eval_view,
@@ -364,6 +371,7 @@ CASES = {
                 for value in wrong
             ],
         },
+        compiled=False,
     ),
     "augment.view_keys": Case(
         augment.view_keys,
@@ -372,7 +380,10 @@ CASES = {
         {"images": bad_count, "views": bad_count},
     ),
     "augment.check_views": Case(
-        _check_recipe, options(recipe=_GOOD_RECIPES, wrong=_wrong_recipe()), lambda a, result: None
+        _check_recipe,
+        options(recipe=_GOOD_RECIPES, wrong=_wrong_recipe()),
+        lambda a, result: None,
+        compiled=False,
     ),
     "augment.view_sizes": Case(
         augment.view_sizes,
@@ -380,5 +391,6 @@ CASES = {
         lambda a, result: np.testing.assert_array_equal(
             result, sorted({a["recipe"].size, getattr(a["recipe"], "local_size", a["recipe"].size)}, reverse=True)
         ),
+        compiled=False,
     ),
 }

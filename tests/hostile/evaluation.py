@@ -262,14 +262,18 @@ CASES = {
             "learning_rates": values((), (0.0,), (float("nan"),), (-1.0, 1.0), ("a",)),
             "weight_decays": values((), (float("inf"),), (-1.0, 1.0), (None,)),
         },
+        compiled=False,
     ),
     "evaluation.confusion_matrix": Case(
         evaluation.confusion_matrix,
         _confusion(),
         _check_confusion,
         {"labels": _bad_labels("labels"), "predicted": _bad_labels("predicted"), "num_classes": bad_count},
+        compiled=False,
     ),
-    "evaluation.per_class": Case(evaluation.per_class, _per_class(), _check_per_class, {"confusion": _bad_confusion}),
+    "evaluation.per_class": Case(
+        evaluation.per_class, _per_class(), _check_per_class, {"confusion": _bad_confusion}, compiled=False
+    ),
     "evaluation.balanced_subset": Case(
         _subset_call,
         _subset(),
@@ -278,5 +282,6 @@ CASES = {
             "labels": values([], [0.5], [[1]], 1, None, ["a"], np.ones((2, 2), int), np.zeros(0, int)),
             "seed": values(-1, 0.5, "1"),
         },
+        compiled=False,
     ),
 }

@@ -22,12 +22,14 @@ class Case:
 
     `arguments` draws a call that has to be right; `wrong` has, for the name of an argument, what makes of a right call the
     values that have to be refused with the argument's name; `check` is given the right arguments and the result.
+    `compiled` is False for a function that works on the host, and for a call that compiles its own program.
     """
 
     call: Callable[..., Any]
     arguments: st.SearchStrategy[dict[str, Any]]
     check: Callable[[dict[str, Any], Any], None]
     wrong: Mapping[str, Callable[[dict[str, Any]], list[Any]]] = dataclasses.field(default_factory=dict)
+    compiled: bool = True
 
 
 def exact(x: Any) -> np.ndarray:
