@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sslax.evaluation.linear import _compiled_fit
+from sslax.evaluation.linear import _compiled, _fit
 
 CLASSES, STEPS, BATCH = 3, 30, 16
 
@@ -34,7 +34,7 @@ def test_training_equals_the_naive_loop(candidate):
     x, y = rng.normal(0.5, 1, (40, 5)).astype(np.float32), rng.integers(0, CLASSES, 40)
     candidates = jnp.asarray([(0.3, 0.1), (0.05, 0.0)])
     key = jax.random.key(3)
-    found = _compiled_fit()(
+    found = _compiled(_fit, STEPS)(
         key, jnp.asarray(x), jnp.asarray(y), candidates, num_classes=CLASSES, steps=STEPS, batch_size=BATCH
     )
     w, b = naive(key, x.astype(np.float64), y, *map(float, candidates[candidate]))
