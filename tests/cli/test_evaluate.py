@@ -20,7 +20,7 @@ def finished(tmp_path_factory):
 
 
 def test_the_whole_table(finished, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate, "linear_probe", tiny.short_probe)
+    monkeypatch.setattr(evaluate, "linear_probe", tiny.mean_probe)
     options = evaluate.Options(run=str(finished), labels=(0.1, 1.0), seeds=2, steps=5)
     assert terminal.exit_code(lambda: evaluate.run(options)) == 0
     saved = json.loads((finished / "evaluation.json").read_text())
