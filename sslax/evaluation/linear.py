@@ -139,14 +139,12 @@ def _judge(key, x, y, test_x, candidate, **sizes):
 
 def _standardised(x, *others):
     """Features in float32 and others like them, centred and scaled by the first ones' mean and root of the mean variance."""
-    x, *others = (part.astype(jnp.float32) for part in (x, *others))
     # Scaled before squaring, so that 1e30 does not overflow and 1e-30 does not underflow; a power of two causes no rounding.
-    _, exponent = jnp.frexp(jnp.max(jnp.abs(x)))
-    x, *others = (jnp.ldexp(part, -exponent) for part in (x, *others))
-    mean = x.mean(0, keepdims=True)
-    scale = jnp.sqrt(x.var(0).mean())
-    scale = jnp.where(scale > 0, scale, 1)
-    return [(part - mean) / scale for part in (x, *others)]
+    _, exponent = jnp.frexp(jnp.max(jnp.abs(x.astype(jnp.float32))))
+    scaled = [jnp.ldexp(part.astype(jnp.float32), -exponent) for part in (x, *others)]
+    mean = scaled[0].mean(0, keepdims=True)
+    deviation = jnp.sqrt(scaled[0].var(0).mean())
+    return [(part - mean) / jnp.where(deviation > 0, deviation, 1) for part in scaled]
 
 
 def _fit(key, x, y, candidates, *, num_classes, steps, batch_size):

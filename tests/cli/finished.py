@@ -27,8 +27,8 @@ def make(path, name="simclr", **changes):
     run = RunDir(path, to_dict(config))
     run.begin({**facts(open_dataset("digits", limit=config.limit)), "name": config.data})
     checkpoints = Checkpoints(run.checkpoints)
-    # The weights do not depend on the number of images.
-    checkpoints.save(_state(dataclasses.replace(config, limit=64)))
+    # The weights do not depend on the images.
+    checkpoints.save(_state(dataclasses.replace(config, data="digits", limit=64)))
     checkpoints.close()
     run.write_result(RESULT)
     return config

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 
 import jax
 import pytest
@@ -14,6 +15,12 @@ from sslax.training import estimate
 from sslax.training import pretrain as from_python
 from tests import tiny
 from tests.data.images import write_folder
+
+
+@pytest.fixture(autouse=True)
+def three_steps(monkeypatch):
+    """Instead of as many as fit into a time."""
+    monkeypatch.setattr(sys.modules[estimate.__module__], "_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
