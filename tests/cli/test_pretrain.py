@@ -22,6 +22,7 @@ from tests import compilation, tiny
 
 SMALL = ["--epochs", "4", "--optim.warmup-epochs", "1", "--network.width", "4", "--method.projector-dim", "8"]
 SMALL += ["--batch-size", "64", "--limit", "256", "--eval-every", "2", "--checkpoint-every", "1", "--log-every", "1"]
+SMALL += ["--method.views.jitter", "0"]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -18,7 +18,7 @@ from tests import compilation, tiny
 
 PAGE = compilation.ROOT / "docs" / "adding-a-method.md"
 FLAGS = ["--epochs", "2", "--network.width", "4", "--eval-every", "0", "--optim.warmup-epochs", "1", "--log-every", "4"]
-FLAGS += ["--limit", "256", "--batch-size", "64"]
+FLAGS += ["--limit", "256", "--batch-size", "64", "--method.views.jitter", "0"]
 
 
 @pytest.fixture(scope="module")

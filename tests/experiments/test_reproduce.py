@@ -29,7 +29,7 @@ FIGURES = (
     Figure("linear", 0.95, "simclr"),
 )
 TINY = {"tiny": Published("tiny", "nobody", DIGITS, FIGURES, 0.001)}
-CONFIG = {"tiny": tiny.config(data="digits", limit=320, epochs=3, batch_size=64, checkpoint_every=1)}
+CONFIG = {"tiny": tiny.config(method=tiny.PLAIN, data="digits", limit=320, epochs=3, batch_size=64, checkpoint_every=1)}
 
 
 @functools.cache
