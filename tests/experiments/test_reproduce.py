@@ -41,7 +41,7 @@ def built(config):
 @pytest.fixture
 def options(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "build", lambda config, data: built(config))
-    short = LinearProtocol(epochs=8, batch_size=64, learning_rates=(2.0,), nesterov=True)
+    short = LinearProtocol(epochs=3, batch_size=64, learning_rates=(2.0,), nesterov=True)
     monkeypatch.setitem(reproduce.LINEAR, "simclr", short)
     return Options(
         names=("tiny",),
