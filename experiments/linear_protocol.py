@@ -133,7 +133,9 @@ class _Probe:
         assert method.evaluated is not None, "a registered method has a backbone that is evaluated"
         self._frozen = method.evaluated(network.state.params, network.state.aux)
         self._tx = optax.trace(decay=0.9, nesterov=protocol.nesterov)
-        self._step = jax.jit(self._take_step, donate_argnums=0, static_argnums=5)
+        # What the step returns must have the sharding of what it takes, or it is compiled a second time.
+        self._place = jax.NamedSharding(network.built.mesh, jax.P())
+        self._step = jax.jit(self._take_step, donate_argnums=0, static_argnums=5, out_shardings=self._place)
         self._predict = jax.jit(self._answers)
 
     def train(
@@ -146,7 +148,7 @@ class _Probe:
         steps = protocol.epochs * steps_per_epoch
         rates, width = len(protocol.learning_rates), self._width()
         weights = {"w": jnp.zeros((rates, width, self._classes)), "b": jnp.zeros((rates, 1, self._classes))}
-        run = weights, self._tx.init(weights)
+        run = jax.device_put((weights, self._tx.init(weights)), self._place)
         waiting: Any = ()
         for step in range(steps):
             check()

@@ -14,6 +14,7 @@ from sslax.checks import as_array, check_at_least, check_count, check_floating, 
 # Features are scaled to unit variance first, so one grid works for both pixels and networks.
 LEARNING_RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 WEIGHT_DECAYS = (1e-2, 1e-3, 1e-4, 0.0)
+_MANY_STEPS = 500
 
 
 class LinearProbe(NamedTuple):
@@ -92,17 +93,15 @@ def linear_probe(
         check_positive("learning_rates", rate)
     for decay in weight_decays:
         check_at_least("weight_decays", decay)
-    train_x, test_x = _scaled(train_x, test_x)
-    (choose_key, final_key), (rest_x, rest_y), (held_x, held_y) = _held_out(key, train_x, train_y)
-    candidates = np.array(
+    candidates = np.asarray(
         [(lr, decay) for lr in sorted(learning_rates) for decay in sorted(weight_decays, reverse=True)], np.float32
     )
-    fit = functools.partial(_compiled_fit(), num_classes=num_classes, steps=steps, batch_size=batch_size)
-    chosen = _predict(fit(choose_key, rest_x, rest_y, candidates), held_x)
-    accuracies = (np.asarray(chosen) == np.asarray(held_y)).mean(axis=1)
-    best = int(np.argmax(accuracies))
-    final = fit(final_key, train_x, train_y, candidates[best : best + 1])
-    predictions = np.asarray(_predict(final, test_x))[0]
+    sizes = {"num_classes": num_classes, "steps": steps, "batch_size": batch_size}
+    accuracies = np.asarray(_compiled(_select, steps)(key, train_x, train_y, candidates, **sizes))
+    best = int(accuracies.argmax())
+    predictions = np.asarray(
+        _compiled(_judge, steps)(key, train_x, train_y, test_x, candidates[best : best + 1], **sizes)
+    )
     return LinearProbe(
         accuracy=float((predictions == np.asarray(test_y)).mean()),
         learning_rate=float(candidates[best, 0]),
@@ -112,34 +111,40 @@ def linear_probe(
     )
 
 
-@jax.jit
-def _scaled(train_x, test_x):
-    """Both in float32, less the training features' mean, and divided by one number for all features."""
-    train_x, test_x = train_x.astype(jnp.float32), test_x.astype(jnp.float32)
-    # Scaled before squaring, so that 1e30 does not overflow and 1e-30 does not underflow; a power of two causes no rounding.
-    _, exponent = jnp.frexp(jnp.max(jnp.abs(train_x)))
-    train_x, test_x = jnp.ldexp(train_x, -exponent), jnp.ldexp(test_x, -exponent)
-    mean = train_x.mean(0, keepdims=True)
-    scale = jnp.sqrt(train_x.var(0).mean())
-    scale = jnp.where(scale > 0, scale, 1)
-    return (train_x - mean) / scale, (test_x - mean) / scale
-
-
-@jax.jit
-def _held_out(key, x, y):
-    """Keys of the two fits, and the features and labels to fit on and, a fifth of them, to choose by."""
-    split_key, *keys = jax.random.split(key, 3)
-    shuffled = jax.random.permutation(split_key, len(x))
-    count = max(1, len(x) // 5)
-    held_out, rest = shuffled[:count], shuffled[count:]
-    return keys, (x[rest], y[rest]), (x[held_out], y[held_out])
-
-
 @functools.cache
-def _compiled_fit():
-    # The many steps justify full optimisation, even if the process disabled it in XLA to compile short programs faster.
-    options = {"xla_backend_optimization_level": 3} if jax.default_backend() == "cpu" else {}
-    return jax.jit(_fit, static_argnames=("num_classes", "steps", "batch_size"), compiler_options=options)
+def _compiled(function, steps):
+    # Many steps justify full optimisation, even if the process disabled it in XLA to compile short programs faster. Few steps
+    # take less time than it.
+    full = steps >= _MANY_STEPS and jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 3} if full else {}
+    return jax.jit(function, static_argnames=("num_classes", "steps", "batch_size"), compiler_options=options)
+
+
+def _select(key, x, y, candidates, **sizes):
+    """The accuracies [candidates] on a held-out fifth of the features, after training on the rest."""
+    split_key, choose_key, _ = jax.random.split(key, 3)
+    (x,) = _standardised(x)
+    shuffled = jax.random.permutation(split_key, len(x))
+    held_out, rest = jnp.split(shuffled, [max(1, len(x) // 5)])
+    chosen = _predict(_fit(choose_key, x[rest], y[rest], candidates, **sizes), x[held_out])
+    return (chosen == y[held_out][None, :]).mean(axis=1)
+
+
+def _judge(key, x, y, test_x, candidate, **sizes):
+    """The predicted classes [m] of the test features, after training on all others with one candidate [1, 2]."""
+    final_key = jax.random.split(key, 3)[2]
+    x, test_x = _standardised(x, test_x)
+    return _predict(_fit(final_key, x, y, candidate, **sizes), test_x)[0]
+
+
+def _standardised(x, *others):
+    """Features in float32 and others like them, centred and scaled by the first ones' mean and root of the mean variance."""
+    # Scaled before squaring, so that 1e30 does not overflow and 1e-30 does not underflow; a power of two causes no rounding.
+    _, exponent = jnp.frexp(jnp.max(jnp.abs(x.astype(jnp.float32))))
+    scaled = [jnp.ldexp(part.astype(jnp.float32), -exponent) for part in (x, *others)]
+    mean = scaled[0].mean(0, keepdims=True)
+    deviation = jnp.sqrt(scaled[0].var(0).mean())
+    return [(part - mean) / jnp.where(deviation > 0, deviation, 1) for part in scaled]
 
 
 def _fit(key, x, y, candidates, *, num_classes, steps, batch_size):
@@ -166,6 +171,5 @@ def _fit(key, x, y, candidates, *, num_classes, steps, batch_size):
     return jax.vmap(train)(candidates)
 
 
-@jax.jit
 def _predict(p, x):
     return jnp.argmax(jnp.einsum("nd,rdc->rnc", x, p["w"]) + p["b"], axis=-1)

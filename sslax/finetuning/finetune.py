@@ -58,7 +58,11 @@ class Finetuner:
         self._squashed = bool((train.aspects != 1).any())
         self._schedule = optim.warmup_cosine(options.lr, warmup_steps=max(1, options.steps // 10), steps=options.steps)
         self._adam = optim.adamw(self._schedule, weight_decay=options.weight_decay)
-        self._step = jax.jit(self._take_step, donate_argnums=0)
+        # What the step returns must have the sharding of what it takes, or it is compiled a second time.
+        self._place = self._images[0].sharding
+        self._start = jax.jit(self._begin, out_shardings=self._place)
+        self._step = jax.jit(self._take_step, donate_argnums=0, out_shardings=self._place)
+        self._rate_at = jax.jit(self._schedule)
         self._predictor = Predictor(backbone, self._head, recipe)
 
     def train(
@@ -91,7 +95,8 @@ class Finetuner:
         """
         o = self._options
         order_key, head_key, step_key = jax.random.split(key, 3)
-        run = self._begin(head_key, params, statistics)
+        params, statistics = jax.device_put((params, statistics), self._place)
+        run = self._start(head_key, params, statistics)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(order_key)).astype(np.uint32).tolist())
         order = self._order(rng, index)
         shares = rng.beta(o.mixup, o.mixup, o.steps) if o.mixup else np.ones(o.steps)
@@ -130,7 +135,8 @@ class Finetuner:
     ) -> Estimate:
         """Estimate the cost of `train` with these arguments (an upper bound). Compiles the step and times it on some images."""
         o = self._options
-        run, frozen = self._begin(key, params, statistics), params if o.freeze else {}
+        params, statistics = jax.device_put((params, statistics), self._place)
+        run, frozen = self._start(key, params, statistics), params if o.freeze else {}
         rest = (frozen, key, 0, np.resize(index, o.batch_size).astype(np.int32), 0.5)
         lowered = self._step.lower(run, *rest)
         compiled = lowered.compile()
@@ -182,7 +188,7 @@ class Finetuner:
         if not math.isfinite(loss):
             raise NonFinite(f"The loss is {loss} at step {step + 1} of fine-tuning; a lower lr usually helps.")
         epoch = (step + 1) * self._options.batch_size / images
-        return {"step": step + 1, "epoch": epoch, "loss": loss, "lr": float(self._schedule(step))}
+        return {"step": step + 1, "epoch": epoch, "loss": loss, "lr": float(self._rate_at(step))}
 
     def _measure(self, classifier: Classifier, split: Split) -> tuple[float, float]:
         """Accuracy and mean cross-entropy."""

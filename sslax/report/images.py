@@ -14,6 +14,7 @@ from PIL import Image
 from sslax.report import style
 
 _SMALL = 64  # images up to this size are stored without loss and enlarged without smoothing
+_SMALL_SVG = 40_000  # bytes; the PNG of a curve is hardly smaller, and drawing it takes longer
 _STORED = 96  # larger images are reduced to this size
 
 
@@ -23,10 +24,12 @@ def data_uri(mime: str, data: bytes) -> str:
 
 
 def encode(figure: Figure) -> str:
-    """Encode a figure as a data URI: SVG, or a high-resolution PNG if that is smaller."""
+    """Encode a figure as a data URI: SVG, or a high-resolution PNG if the SVG is large and the PNG is smaller."""
     svg, png = io.BytesIO(), io.BytesIO()
     with style.matplotlib_style():
         figure.savefig(svg, format="svg", metadata={"Date": None})
+        if svg.tell() <= _SMALL_SVG:
+            return data_uri("image/svg+xml", svg.getvalue())
         figure.savefig(png, format="png", dpi=250)
     if svg.tell() <= png.tell():
         return data_uri("image/svg+xml", svg.getvalue())

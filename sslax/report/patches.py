@@ -5,7 +5,7 @@ Source: Oquab et al. 2023, "DINOv2", arXiv:2304.07193, figure 1. Sizes are in pi
 
 from typing import Literal
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
@@ -18,6 +18,9 @@ _PERCENTILES = (1.0, 99.0)
 _CHANNELS = 3
 # Sheets of pictures: the smallest side of one picture, the gap between pictures, and pairs of pictures per row.
 _SIDE, _GAP, _PAIRS = 256, 12, 3
+
+# As one program: op by op, each has its own.
+_components = jax.jit(principal_components, static_argnames="count")
 
 
 def patch_colours(
@@ -113,7 +116,7 @@ def _coordinates(x: np.ndarray, count: int) -> np.ndarray:
         return np.zeros((len(x), 0), np.float32)
     # Scaled, so that the products with the components cannot overflow.
     x = x / (np.abs(x).max() or 1)
-    found = principal_components(jnp.asarray(x), count=min(count, *x.shape))
+    found = _components(x, count=min(count, *x.shape))
     return (x - np.asarray(found.mean)) @ np.asarray(found.components).T
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
@@ -24,6 +25,10 @@ from sslax.errors import InputError
 from sslax.files import write_atomically
 
 _ASIDE, _DIGEST, _PARTIAL = "damaged", "digest.json", "partial"
+_PARTS = ("state", "observers")
+# Devices that hold the same array each save a part of it if a part has at least so many bytes. Cutting smaller arrays, as orbax
+# does by default, takes longer than it saves: it compiles a program for each part of each shape.
+_LEAST_CUT = 2**24
 
 
 class PassedOver(NamedTuple):
@@ -73,7 +78,7 @@ class Checkpoints:
             os.listdir(self._folder)
         except OSError as error:
             raise InputError(f"{folder} cannot be used for checkpoints: {error.strerror}.") from error
-        self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler(**{name: _handler() for name in _PARTS}))
 
     def steps(self) -> list[int]:
         """The steps of all checkpoints in order, damaged ones included."""
@@ -108,7 +113,7 @@ class Checkpoints:
         parts = _parts(state, observers)
         try:
             self._orbax.save(
-                partial, args=ocp.args.Composite(**{name: ocp.args.StandardSave(part) for name, part in parts.items()})
+                partial, args=ocp.args.Composite(**{name: ocp.args.PyTreeSave(part) for name, part in parts.items()})
             )
             if processes.first():
                 digest = {"knn20": knn, "arrays": _shapes(parts), "files": _files(partial, settle=True)}
@@ -177,7 +182,7 @@ class Checkpoints:
     def _restore(self, step: int, like: Any, observers: PyTree | None) -> tuple[Any, PyTree | None]:
         parts, folder = _parts(like, observers), self._folder / str(step)
         self._check(step, _shapes(parts))
-        args = {name: ocp.args.StandardRestore(_abstract(part)) for name, part in parts.items()}
+        args = {name: _restored_as(_abstract(part)) for name, part in parts.items()}
         failed: Exception | None = None
         try:
             restored = self._orbax.restore(folder, args=ocp.args.Composite(**args))
@@ -275,6 +280,18 @@ def _parts(state: Any, observers: PyTree | None) -> dict[str, PyTree]:
     """The parts of a checkpoint as plain arrays; typed keys are converted to integers."""
     plain = jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state._asdict())
     return {"state": plain} | ({} if observers is None else {"observers": observers})
+
+
+def _handler() -> ocp.PyTreeCheckpointHandler:
+    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_LEAST_CUT)
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
+    )
+    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+
+
+def _restored_as(part: PyTree) -> ocp.args.PyTreeRestore:
+    return ocp.args.PyTreeRestore(part, restore_args=ocp.checkpoint_utils.construct_restore_args(part))
 
 
 def _abstract(part: PyTree) -> PyTree:

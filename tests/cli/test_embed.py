@@ -42,6 +42,15 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(embed, "_MOST_IMAGES", 8)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def opened_once():
+    """Each run is loaded once, so that all commands share its compiled programs, which take longer than these images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embed, "open_network", functools.cache(embed.open_network))
+        patch.setattr(patches, "joint", functools.cache(patches.joint))
+        yield
+
+
 def photos(path, count=10, shape=(8, 8)):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
@@ -218,7 +227,8 @@ def test_more_than_one_per_cent_unreadable_files_is_an_error(run_dir, tmp_path, 
     assert not (tmp_path / "f.npz").exists()
     assert run(run_dir, tmp_path / "f.npz", **options, allow_unreadable=True) == terminal.DONE
     found = contents(tmp_path / "f.npz")
-    assert len(found["features"]) == len(found["labels"]) == 19
+    assert len(found["features"]) == 19
+    assert [found["classes"][label] for label in found["labels"]] == [name.split("/")[0] for name in found["names"]]
     assert "dog/002.png" not in found["names"]
 
 
@@ -303,9 +313,6 @@ def test_wrong_options_are_input_errors(run_dir, tmp_path, capsys, monkeypatch):
 
 
 def test_patch_features_and_the_place_of_each_patch(vit_dir, run_dir, tmp_path, capsys, monkeypatch):
-    # Each run is loaded once and each network compiled once; both take longer than embedding these images.
-    monkeypatch.setattr(embed, "open_network", functools.cache(embed.open_network))
-    monkeypatch.setattr(patches, "joint", functools.cache(patches.joint))
     folder = photos(tmp_path / "photos", count=5, shape=(9, 12))
     (folder / "cat" / "001.png").write_bytes(b"no image")
     # One image without and one with a white pixel, in row 3 and column 9.

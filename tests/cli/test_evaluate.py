@@ -20,7 +20,7 @@ def finished(tmp_path_factory):
 
 
 def test_the_whole_table(finished, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate, "linear_probe", tiny.short_probe)
+    monkeypatch.setattr(evaluate, "linear_probe", tiny.mean_probe)
     options = evaluate.Options(run=str(finished), labels=(0.1, 1.0), seeds=2, steps=5)
     assert terminal.exit_code(lambda: evaluate.run(options)) == 0
     saved = json.loads((finished / "evaluation.json").read_text())
@@ -82,20 +82,21 @@ def test_last_blocks_concatenates_cls_tokens_of_a_vit_only(tmp_path, capsys, fin
 
     config = tiny.config("dino")
     method = build(config, tiny.dataset(), devices=jax.devices()[:1]).method
-    params, aux = jax.jit(method.init, static_argnums=1)(jax.random.key(0), (tiny.SIZE, tiny.SIZE, 3))
-    images = tiny.dataset().test.images[:3]
-    embed = jax.jit(method.embed, static_argnames="last_blocks")
-    last, both = embed(params, aux, images), embed(params, aux, images, last_blocks=2)
+
+    @jax.jit
+    def embedded(key, images):
+        state = method.init(key, (tiny.SIZE, tiny.SIZE, 3))
+        return method.embed(*state, images), method.embed(*state, images, last_blocks=2)
+
+    last, both = map(np.asarray, embedded(jax.random.key(0), tiny.dataset().test.images[:3]))
     assert both.shape == (3, 2 * last.shape[1])
     np.testing.assert_allclose(both[:, last.shape[1] :], last, atol=1e-6)
     assert np.abs(both[:, : last.shape[1]] - last).max() > 1e-3
 
 
 def test_a_run_on_arrays_needs_a_data_option(tmp_path, capsys):
-    import sslax
-
-    data = tiny.dataset()
-    sslax.pretrain(tiny.config(epochs=1), images=data.train.images, run_dir=tmp_path / "run")
+    # As `sslax.pretrain` writes it.
+    make(tmp_path / "run", data="arrays")
     assert terminal.exit_code(lambda: evaluate.run(evaluate.Options(run=str(tmp_path / "run")))) == 2
     assert (
         "data is missing, and RUN was trained on arrays, which are not stored; name images with --data."

@@ -1,8 +1,10 @@
 """The finetune command on a short run and a folder of coloured images: its output, wrong options, and stopping."""
 
 import dataclasses
+import functools
 import json
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -10,14 +12,13 @@ from PIL import Image
 
 from sslax.cli import finetune, terminal
 from sslax.cli.finetune import Options
-from sslax.config import to_dict
 from sslax.data import open_dataset
 from sslax.errors import InputError
 from sslax.export import load_safetensors
 from sslax.finetuning import FinetuneOptions, load_classifier
 from sslax.runs import RunDir
-from sslax.training import build, fit
-from tests import tiny
+from sslax.training import estimate
+from tests.cli.finished import make
 
 # Names that could be interpreted as markup, mathematics or a tag; the last class has a single training image.
 COLOURS = {"$x^2$": (200, 30, 30), "[red]": (30, 200, 30), "<b>": (30, 30, 200), "rare": (200, 200, 30)}
@@ -26,11 +27,17 @@ TRAINING = FinetuneOptions(steps=20, batch_size=16, lr=1e-2, eval_every=5, crop_
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    config, data = tiny.config(epochs=1), tiny.dataset()
-    run = RunDir(tmp_path_factory.mktemp("runs") / "run", to_dict(config))
-    fit(config, build(config, data), data, run)
-    run.write_result({})
-    return run.path
+    path = tmp_path_factory.mktemp("runs") / "run"
+    make(path)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def opened_once():
+    """The run is loaded once for all commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "open_network", functools.cache(finetune.open_network))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +223,9 @@ def test_epochs_give_the_number_of_steps_but_not_fewer_than_training_steps():
     assert finetune.steps_of(few, 4) == 10
 
 
-def test_a_dry_run_shows_the_estimate_and_writes_nothing(finished, folder, tmp_path, capsys):
+def test_a_dry_run_shows_the_estimate_and_writes_nothing(finished, folder, tmp_path, capsys, monkeypatch):
+    # Three steps instead of as many as fit into a time.
+    monkeypatch.setattr(sys.modules[estimate.__module__], "_SECONDS", 0.0)
     dry = options(finished, folder, out=str(tmp_path / "out"), dry_run=True)
     assert terminal.exit_code(lambda: finetune.finetune(dry)) == terminal.DONE
     said = capsys.readouterr().out

@@ -3,10 +3,9 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from sslax.evaluation.linear import _compiled_fit
+from sslax.evaluation.linear import _compiled, _fit
 
 CLASSES, STEPS, BATCH = 3, 30, 16
 
@@ -40,16 +39,8 @@ def test_training_equals_the_naive_loop():
     x, y = rng.normal(0.5, 1, (40, 5)).astype(np.float32), rng.integers(0, CLASSES, 40)
     candidates = ((0.3, 0.1), (0.05, 0.0))
     key = jax.random.key(3)
-    found = jax.device_get(
-        _compiled_fit()(
-            key,
-            jnp.asarray(x),
-            jnp.asarray(y),
-            jnp.asarray(np.array(candidates, np.float32)),
-            num_classes=CLASSES,
-            steps=STEPS,
-            batch_size=BATCH,
-        )
+    found = _compiled(_fit, STEPS)(
+        key, x, y, np.array(candidates, np.float32), num_classes=CLASSES, steps=STEPS, batch_size=BATCH
     )
     for candidate, setting in enumerate(candidates):
         w, b = naive(key, x.astype(np.float64), y, *setting)

@@ -1,6 +1,7 @@
 """Reproducing a published result at a tiny size: listed, stopped by the budget, resumed, and written to its row."""
 
 import dataclasses
+import functools
 import json
 import time
 
@@ -17,7 +18,7 @@ from sslax.errors import InputError
 from sslax.recipes import CONFIGS
 from sslax.recipes.published import PUBLISHED, Figure, Published
 from sslax.runs.run_dir import facts
-from sslax.training import Interrupted, Loaded, build, build_for, make_update, start_state
+from sslax.training import Interrupted, Loaded, build, build_for, make_update, open_images, start_state
 from sslax.training.estimate import flops_of
 from sslax.training.state import initial_state
 from tests import tiny
@@ -28,12 +29,19 @@ FIGURES = (
     Figure("linear", 0.95, "simclr"),
 )
 TINY = {"tiny": Published("tiny", "nobody", DIGITS, FIGURES, 0.001)}
-CONFIG = {"tiny": tiny.config(data="digits", limit=320, epochs=3, batch_size=64, checkpoint_every=1)}
+CONFIG = {"tiny": tiny.config(method=tiny.PLAIN, data="digits", limit=320, epochs=3, batch_size=64, checkpoint_every=1)}
+
+
+@functools.cache
+def built(config):
+    """The programs of the runs below, compiled once."""
+    return tiny.with_programs(config, build(config, open_images(config)))
 
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    short = LinearProtocol(epochs=8, batch_size=64, learning_rates=(2.0,), nesterov=True)
+    monkeypatch.setattr(reproduce, "build", lambda config, data: built(config))
+    short = LinearProtocol(epochs=3, batch_size=64, learning_rates=(2.0,), nesterov=True)
     monkeypatch.setitem(reproduce.LINEAR, "simclr", short)
     return Options(
         names=("tiny",),

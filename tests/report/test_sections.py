@@ -7,10 +7,17 @@ import re
 import numpy as np
 import pytest
 
+from sslax.report import sections
 from tests.report.pages import decode, full_report, metrics, watched, write
 
 
-def test_alarms_follow_the_summary_at_the_top(tmp_path):
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages whose figures are empty, because drawing them takes longest; tests/report/test_page.py draws them."""
+    monkeypatch.setattr(sections, "encode", lambda figure: "data:,")
+
+
+def test_alarms_follow_the_summary_at_the_top(tmp_path, undrawn):
     page = write(tmp_path, **full_report())
     header = re.search("<header>.*</header>", page.source, re.DOTALL).group()
     places = [header.index(text) for text in ("SimCLR on digits.", 'role="alert"', "Outputs are", "Features", "Held")]
@@ -82,7 +89,7 @@ def test_missing_attention_patches_and_alarms_are_not_mentioned(tmp_path, fields
     assert not re.search(r"attention|alert|collapse|patch", body.lower())
 
 
-def test_collapse_metrics_are_drawn_and_explained(tmp_path):
+def test_collapse_metrics_are_drawn_and_explained(tmp_path, undrawn):
     page = write(tmp_path, metrics=watched(metrics()))
     assert [a["alt"].split(" over")[0] for a, _ in page.all("img", "drawn")] == [
         "Curve of the loss",
@@ -112,7 +119,7 @@ def test_collapse_metrics_are_drawn_and_explained(tmp_path):
         ({"kl": math.inf, "target_entropy": 1.0}, 2, "1 logged value of kl is not finite and left out."),
     ],
 )
-def test_only_what_was_logged_is_drawn(tmp_path, found, figures, said):
+def test_only_what_was_logged_is_drawn(tmp_path, undrawn, found, figures, said):
     page = write(tmp_path, metrics=[{"step": 1, "epoch": 1.0, "loss": 2.0, **found}])
     assert len(page.all("figure")) == figures
     (section,) = re.findall(r"<h2>Training</h2>(.*?)</section>", page.source, re.DOTALL)

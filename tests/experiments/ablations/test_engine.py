@@ -18,7 +18,7 @@ from sslax.runs.run_dir import facts
 from sslax.training import NonFinite, quality
 from tests import tiny
 
-TINY = {"limit": 64, "batch_size": 32, "network.width": 4, "log_every": 1}
+TINY = {"limit": 64, "batch_size": 32, "network.width": 4, "log_every": 1, "method.views.jitter": 0.0}
 
 
 def settings(scale):
@@ -52,9 +52,9 @@ def lines(folder):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def short_probe():
+def quick_probe():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quality, "linear_probe", tiny.short_probe)
+        patch.setattr(quality, "linear_probe", tiny.mean_probe)
         yield
 
 

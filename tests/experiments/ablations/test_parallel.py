@@ -36,7 +36,7 @@ def test_each_item_runs_once_on_its_own_cores():
 
 def test_an_items_exception_reaches_the_caller():
     with pytest.raises(InputError, match="item is 1"):
-        list(side_by_side(refuse, [0, 1, 2], 2))
+        list(side_by_side(refuse, [0, 1, 2], 1))
 
 
 def stop_when_asked(item):
