@@ -2,7 +2,7 @@
 
 Each run's folder is FOLDER/METHOD-DEVICES[-fsdp]. Views, schedules and the inputs of observers stay float32; parameters,
 networks and losses are float64. Views are bitwise equal for any number of devices; their digest is printed.
-With `--small` the network has one block, and noise in float64 takes the place of the views: it compiles in a third of the time.
+With `--small` the network has one block, and images with noise, in float64, take the place of the views: it compiles in a third of the time.
 """
 
 import argparse
@@ -34,12 +34,6 @@ def wide(tree):
     return jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
-def noisy(key, images, aspects):
-    """Two views of an image: the image with noise of its own, in float64, where the order of roundings does not show."""
-    noise = jax.random.uniform(key, (2, *images.shape), jnp.float64)
-    return tuple(images / 255 + noise)
-
-
 def build_wide(config, data, devices, small):
     """`build`, with parameters, networks and losses in float64."""
     built = build(config, data, devices=devices)
@@ -52,7 +46,7 @@ def build_wide(config, data, devices, small):
     tx = method.optimizer(make_optimizer(config, built.schedule, built.steps, method.constant_rate))
     built = built._replace(method=method, tx=tx)
     # A run that is resumed uses its programs again.
-    return tiny.with_programs(config, built._replace(method=method._replace(views=noisy))) if small else built
+    return tiny.with_programs(config, built._replace(method=method._replace(views=tiny.noisy))) if small else built
 
 
 def digest_of_views(built, data):
