@@ -141,7 +141,7 @@ def built(config: Config) -> Built:
 
 def noisy(key, images, aspects):
     """Two views of an image, the image with noise of its own, in the place of a method's, which take longer to compile."""
-    noise = jax.random.uniform(key, (2, *images.shape))
+    noise = jax.random.uniform(key, (2, *images.shape), minval=-0.2, maxval=0.2)
     shown = images.astype(noise.dtype) / 255
     return shown + noise[0], shown + noise[1]
 

@@ -2,7 +2,8 @@
 
 Each run's folder is FOLDER/METHOD-DEVICES[-fsdp]. Views, schedules and the inputs of observers stay float32; parameters,
 networks and losses are float64. Views are bitwise equal for any number of devices; their digest is printed.
-With `--small` the network has one block, and images with noise, in float64, take the place of the views: it compiles in a third of the time.
+With `--small` the network has one block, and images with noise, in float64, take the place of the views; it compiles in a
+third of the time.
 """
 
 import argparse
