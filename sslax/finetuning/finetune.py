@@ -1,6 +1,7 @@
 """Supervised training of a backbone with a classifier on it: fine-tuning, or training from scratch."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -59,6 +60,8 @@ class Finetuner:
         self._schedule = optim.warmup_cosine(options.lr, warmup_steps=max(1, options.steps // 10), steps=options.steps)
         self._adam = optim.adamw(self._schedule, weight_decay=options.weight_decay)
         self._step = jax.jit(self._take_step, donate_argnums=0)
+        # One program for each, and not one for every operation.
+        self._first_head, self._first_moments = jax.jit(functools.partial(init, self._head)), jax.jit(self._adam.init)
         self._predictor = Predictor(backbone, self._head, recipe)
 
     def train(
@@ -171,11 +174,11 @@ class Finetuner:
         """Initialise a head and the optimiser for these weights."""
         example = jax.eval_shape(lambda: self._views(jnp.zeros(1, int)))
         width = jax.eval_shape(lambda x: self._features(params, statistics, x, False)[0], example).shape[-1]
-        head, _ = init(self._head, key, jnp.zeros((1, width)))
+        head, _ = self._first_head(key, np.zeros((1, width), np.float32))
         # Copies, because the step donates its arguments.
-        backbone = {} if self._options.freeze else {"backbone": jax.tree.map(jnp.array, params)}
+        backbone = {} if self._options.freeze else {"backbone": _copied(params)}
         weights = {"head": head, **backbone}
-        return _Run(weights, jax.tree.map(jnp.array, statistics), self._adam.init(weights))
+        return _Run(weights, _copied(statistics), self._first_moments(weights))
 
     def _line(self, step: int, losses: list[Array], images: int) -> dict[str, Any]:
         loss = float(np.mean(jax.device_get(losses)))
@@ -264,6 +267,11 @@ class Finetuner:
         if self._options.layer_decay == 1 or path[0].key != "backbone":
             return 1.0
         return self._options.layer_decay ** layers_above(str(path[1].key), self._backbone.depth)
+
+
+@jax.jit
+def _copied(tree: PyTree) -> PyTree:
+    return jax.tree.map(jnp.copy, tree)
 
 
 def layers_above(name: str, depth: int) -> int:
