@@ -61,6 +61,7 @@ class Finetuner:
         self._adam = optim.adamw(self._schedule, weight_decay=options.weight_decay)
         self._step = jax.jit(self._take_step, donate_argnums=0)
         # One program for each, and not one for every operation.
+        self._copied = jax.jit(functools.partial(jax.tree.map, jnp.copy))
         self._first_head, self._first_moments = jax.jit(functools.partial(init, self._head)), jax.jit(self._adam.init)
         self._predictor = Predictor(backbone, self._head, recipe)
 
@@ -176,9 +177,9 @@ class Finetuner:
         width = jax.eval_shape(lambda x: self._features(params, statistics, x, False)[0], example).shape[-1]
         head, _ = self._first_head(key, np.zeros((1, width), np.float32))
         # Copies, because the step donates its arguments.
-        backbone = {} if self._options.freeze else {"backbone": _copied(params)}
+        backbone = {} if self._options.freeze else {"backbone": self._copied(params)}
         weights = {"head": head, **backbone}
-        return _Run(weights, _copied(statistics), self._first_moments(weights))
+        return _Run(weights, self._copied(statistics), self._first_moments(weights))
 
     def _line(self, step: int, losses: list[Array], images: int) -> dict[str, Any]:
         loss = float(np.mean(jax.device_get(losses)))
@@ -267,11 +268,6 @@ class Finetuner:
         if self._options.layer_decay == 1 or path[0].key != "backbone":
             return 1.0
         return self._options.layer_decay ** layers_above(str(path[1].key), self._backbone.depth)
-
-
-@jax.jit
-def _copied(tree: PyTree) -> PyTree:
-    return jax.tree.map(jnp.copy, tree)
 
 
 def layers_above(name: str, depth: int) -> int:
