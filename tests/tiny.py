@@ -143,6 +143,35 @@ def built(config: Config) -> Built:
     return with_programs(config, build(config, dataset()))
 
 
+def noisy(key, images, aspects):
+    """Two views of an image, the image with noise of its own, in the place of a method's, which take longer to compile."""
+    noise = jax.random.uniform(key, (2, *images.shape), minval=-0.2, maxval=0.2)
+    shown = images.astype(noise.dtype) / 255
+    return shown + noise[0], shown + noise[1]
+
+
+def alone(config: Config) -> Built:
+    """`built` on one device and with noisy views, for tests of what a run does around its steps.
+
+    Runs that differ only in their lines, checkpoints, observers and source of images share their programs.
+    """
+    return _alone(dataclasses.replace(config, **{name: getattr(_PLAIN, name) for name in _APART}))
+
+
+# What no program of a run depends on.
+_APART = (
+    *("log_every", "eval_every", "checkpoint_every", "keep_checkpoints", "online_probe", "on_collapse", "knn", "seed"),
+    *("data", "canvas", "feed", "workers", "cache"),
+)
+_PLAIN = Config(method=OPTIONS["simclr"])
+
+
+@functools.cache
+def _alone(config: Config) -> Built:
+    one = build(config, dataset(), devices=jax.devices()[:1])
+    return with_programs(config, one._replace(method=one.method._replace(views=noisy)))
+
+
 def with_programs(config: Config, built: Built) -> Built:
     """What `fit` would compile for itself in every run, which takes longer than to train so little."""
     assert (config.accumulate, config.steps_per_call, config.fsdp) == (1, None, False)

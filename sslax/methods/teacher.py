@@ -10,10 +10,10 @@ from sslax.losses import sinkhorn_knopp
 from sslax.numerics import log_softmax
 
 
-def rising(start: float, end: float, points: int, place: Array | int) -> Array:
+def rising(start: float, end: Float[Array, ""] | float, points: int, place: Array | int) -> Array:
     """A linspace over `points` that includes both ends, then constant: the teacher's temperature by epoch or by step."""
     if points == 0:
-        return jnp.float32(end)
+        return jnp.asarray(end, jnp.float32)
     risen = jnp.clip(place / max(points - 1, 1), 0, 1)
     return jnp.where(place < points, start + risen * (end - start), end)
 

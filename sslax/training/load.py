@@ -1,6 +1,7 @@
 """Load a finished run from its folder: `load(RUN)` returns its network, which computes features of any images."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ from typing import Any, TypeGuard
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree, UInt8
 
 from sslax.checks import parse_colour
@@ -22,7 +24,7 @@ from sslax.runs.checkpoints import Checkpoints
 from sslax.runs.stored import config_from
 from sslax.training.build import Built, build_for, images_at_once
 from sslax.training.loop import start_state
-from sslax.training.state import TrainState
+from sslax.training.state import TrainState, initial_state
 from sslax.training.step import Embedder
 
 
@@ -152,7 +154,7 @@ def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded
     # Read-only, because another process may be writing the next checkpoint.
     checkpoints = Checkpoints(path / "checkpoints", read_only=True)
     try:
-        found = checkpoints.newest_whole(start_state(without, built))
+        found = checkpoints.newest_whole(_shapes(built))
     finally:
         checkpoints.close()
     if found is None:
@@ -165,6 +167,16 @@ def load(run_dir: str | os.PathLike[str], *, unfinished: bool = False) -> Loaded
             stacklevel=2,
         )
     return Loaded(config, data, built, found.state)
+
+
+def _shapes(built: Built) -> TrainState:
+    """The state of a run by its shapes alone: to draw weights that the checkpoint replaces takes longer than to read it."""
+    everywhere = NamedSharding(built.mesh, PartitionSpec())
+    # The key stays one, because its kind is no part of a shape.
+    key = jax.random.key(0)
+    state = jax.eval_shape(initial_state(built.method, built.tx, built.image_shape, built.mesh), key)
+    struct = functools.partial(jax.ShapeDtypeStruct, sharding=everywhere)
+    return jax.tree.map(lambda x: struct(x.shape, x.dtype), state)._replace(key=key)
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:

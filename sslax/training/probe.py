@@ -105,7 +105,7 @@ class OnlineProbe:
         self.state, metrics = self._update(self.state, features, labels)
         return metrics
 
-    def accuracy(self, features: Float[np.ndarray, "m d"], labels: Int[np.ndarray, "m"]) -> float:
+    def accuracy(self, features: Float[np.ndarray | Array, "m d"], labels: Int[np.ndarray, "m"]) -> float:
         """Accuracy of the predicted classes, in [0, 1]."""
         predicted = np.asarray(self._classify(self.state, features)).argmax(1)
         return float((predicted == labels).mean())

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -16,10 +15,10 @@ from tests import tiny
 
 STEPS, PER_EPOCH = 12, 4
 PARAMS = {
-    name: {"kernel": jnp.full((2, 2), size), "bias": jnp.full(2, size)}
+    name: {"kernel": np.full((2, 2), size, np.float32), "bias": np.full(2, size, np.float32)}
     for name, size in (("encoder", 1.0), ("predictor", 2.0))
 }
-GRADIENTS = [jax.tree.map(lambda p, k=k: 0.1 * (k + 1) * p, PARAMS) for k in range(STEPS)]
+GRADIENTS = [jax.tree.map(lambda p, k=k: np.float32(0.1 * (k + 1)) * p, PARAMS) for k in range(STEPS)]
 
 
 def optimiser(name, constant_rate=None, **options):
@@ -30,10 +29,15 @@ def optimiser(name, constant_rate=None, **options):
 
 def trained(tx):
     """Parameters after each step."""
-    params, state, update, each = PARAMS, tx.init(PARAMS), jax.jit(tx.update), []
+
+    @jax.jit
+    def step(gradient, state, params):
+        updates, state = tx.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    params, state, each = PARAMS, jax.jit(tx.init)(PARAMS), []
     for gradient in GRADIENTS:
-        updates, state = update(gradient, state, params)
-        params = optax.apply_updates(params, updates)
+        params, state = jax.device_get(step(gradient, state, params))
         each.append(params)
     return each
 

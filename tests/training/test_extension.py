@@ -22,7 +22,7 @@ def config(epochs, **changes):
 
 def train(path, config, follow=lambda line: None):
     run = RunDir(path, to_dict(config), extendable=True)
-    return fit(config, tiny.built(config), tiny.dataset(), run, follow=follow), run
+    return fit(config, tiny.alone(config), tiny.dataset(), run, follow=follow), run
 
 
 def lines(run):

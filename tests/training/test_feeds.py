@@ -31,7 +31,7 @@ def train(path, config, follow=lambda line: None):
     data = open_images(config)
     run = RunDir(path, to_dict(config))
     # As many images as tiny.dataset() has.
-    return fit(config, tiny.built(config), data, run, follow=follow), run
+    return fit(config, tiny.alone(config), data, run, follow=follow), run
 
 
 def lines(run):

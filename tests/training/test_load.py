@@ -24,15 +24,20 @@ def finished(tmp_path_factory):
     config, data = tiny.config(epochs=1), tiny.dataset()
     run = RunDir(path, to_dict(config))
     built = build(config, data)
+    built = built._replace(method=built.method._replace(views=tiny.noisy))
     state = fit(config, built, data, run)
     run.write_result({})
     features = Embedder(built.method, built.mesh)(state, data.test.images, data.test.aspects)
     return path, config, features
 
 
-def test_two_lines_compute_the_features(finished):
-    path, config, features = finished
-    network = sslax.load(path)
+@pytest.fixture(scope="module")
+def network(finished):
+    return sslax.load(finished[0])
+
+
+def test_two_lines_compute_the_features(finished, network):
+    _, config, features = finished
     images = tiny.dataset().test.images
     np.testing.assert_allclose(network(images), features, atol=1e-5)
     assert network.config == config
@@ -47,10 +52,10 @@ def test_two_lines_compute_the_features(finished):
 
 
 @pytest.mark.parametrize("images", [np.zeros((8, 8, 3)), np.zeros((0, 8, 8, 3)), np.zeros((2, 8, 8, 3), np.int32)])
-def test_invalid_images(finished, images):
+def test_invalid_images(network, images):
     with pytest.raises(ValueError, match="images"):
         # Bypass the shape checker of the tests, which users do not have.
-        inspect.unwrap(Loaded.__call__)(sslax.load(finished[0]), images)
+        inspect.unwrap(Loaded.__call__)(network, images)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -86,7 +91,7 @@ def test_your_own_arrays_and_method_equal_the_command(finished):
 
     def mine(options, setup):
         calls.append(options)
-        return simclr(options, setup)
+        return simclr(options, setup)._replace(views=tiny.noisy)
 
     network = sslax.pretrain(
         config,
@@ -118,10 +123,9 @@ def test_arrays_that_do_not_fit(changes, said):
         inspect.unwrap(sslax.pretrain)(tiny.config(), **changes)
 
 
-def test_a_run_can_start_from_exported_weights(finished, tmp_path):
+def test_a_run_can_start_from_exported_weights(network, tmp_path):
     from sslax.export import save_safetensors, to_torch
 
-    network = sslax.load(finished[0])
     tensors = to_torch(network.built.backbone, *network.backbone())
     save_safetensors(tmp_path / "weights.safetensors", tensors, {"method": "simclr"})
     config = dataclasses.replace(network.config, init_from=str(tmp_path / "weights.safetensors"))

@@ -15,7 +15,7 @@ from sslax.config import check, to_dict
 from sslax.data.feed import epoch_order, resident
 from sslax.errors import InputError
 from sslax.runs import RunDir
-from sslax.training import Faults, Interrupted, NonFinite, build, compile_steps, fit, loop, make_step, start_state
+from sslax.training import Faults, Interrupted, NonFinite, compile_steps, fit, loop, make_step, start_state
 from sslax.training.nonfinite import MOST, check_finite, check_weights, forgiven, guarded
 from tests import tiny
 from tests.training.test_training import same
@@ -23,9 +23,9 @@ from tests.training.test_training import same
 BAD = 5  # The step whose loss is no number, counted from 0.
 
 
-def built_with(config, data, bad=None):
+def built_with(config, bad=None):
     """The run's parts, with a loss that is multiplied by a factor at some steps, by default NaN."""
-    built = build(config, data)
+    built = tiny.alone(config)
 
     def loss(params, aux, batch, key, step):
         found, output = built.method.loss(params, aux, batch, key, step)
@@ -39,7 +39,7 @@ def built_with(config, data, bad=None):
 @functools.cache
 def failing(config):
     """The parts of a run whose loss is no number at step BAD, and its programs."""
-    return tiny.with_programs(config, built_with(config, tiny.dataset()))
+    return tiny.with_programs(config, built_with(config))
 
 
 def train(path, config, follow=lambda line: None):
@@ -65,7 +65,7 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_step(tmp_path, capsys):
     with pytest.raises(NonFinite) as raised:
         train(tmp_path / "run", config())
     said = str(raised.value)
-    order = np.asarray(epoch_order(start_state(config(), build(config(), tiny.dataset())).key, 1, 64))
+    order = np.asarray(epoch_order(start_state(config(), tiny.alone(config())).key, 1, 64))
     assert "The loss or its gradient is non-finite at step 6. Its batch was the 16 training images with index " in said
     assert f"index {', '.join(map(str, order[16:24]))}, ...;" in said
     assert "the last good checkpoint is of step 4" in said
@@ -103,7 +103,7 @@ def test_skipped_counted_and_resumed(tmp_path):
     # The line of the step itself: the loss is not a number, and the optimiser has not advanced.
     assert run.metrics()[2]["loss"] is None
     assert [line["lr"] for line in run.metrics()] == [
-        float(build(skipping, tiny.dataset()).schedule(step)) for step in (1, 3, 4, 6)
+        float(tiny.alone(skipping).schedule(step)) for step in (1, 3, 4, 6)
     ]
 
     def stop(line):
@@ -130,7 +130,7 @@ def test_a_stopped_run_resumes_with_skip(tmp_path):
 def test_skipped_steps_do_not_change_the_state():
     """A NaN loss, then an infinite one, then two steps that train."""
     data, own = tiny.dataset(), config(on_nan="skip")
-    built = built_with(own, data, bad={0: jnp.nan, 1: jnp.inf})
+    built = built_with(own, bad={0: jnp.nan, 1: jnp.inf})
     step = make_step(built.method, built.tx, built.mesh, batch_size=16, steps_per_epoch=4)
     run = compile_steps(guarded(step, "skip"), built.mesh)
     images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
@@ -157,14 +157,15 @@ def test_runs_of_both_feeds_skip(feed, tmp_path, monkeypatch):
         raise Reached(on_nan)
 
     monkeypatch.setattr(loop, "guarded", reached)
-    own, data = config(on_nan="skip", feed=feed), tiny.dataset()
+    own, data, built = config(on_nan="skip", feed=feed), tiny.dataset(), tiny.alone(config())
+    built = built._replace(programs=built.programs._replace(steps=None, update=None))
     with pytest.raises(Reached, match="skip"):
-        fit(own, build(own, data), data, RunDir(tmp_path / "run", to_dict(own)))
+        fit(own, built, data, RunDir(tmp_path / "run", to_dict(own)))
 
 
 def test_stop_adds_only_a_few_numbers_to_the_program():
     data, own = tiny.dataset(), config()
-    built = build(own, data)
+    built = tiny.alone(own)
     step = make_step(built.method, built.tx, built.mesh, batch_size=16, steps_per_epoch=4)
     images = resident(data.train.images, data.train.aspects, data.train.labels, built.mesh)
     state = start_state(own, built)
@@ -180,14 +181,14 @@ def told(state, **changes):
     """Call `check_finite` on a state, after lines of metrics with these gradient norms."""
     norms = changes.pop("norms", [1.0] * 10)
     own = config(epochs=100, **changes)
-    built = build(own, tiny.dataset())
+    built = tiny.alone(own)
     metrics = [{"step": i + 1, "gradient_norm": norm} for i, norm in enumerate(norms)]
     check_finite(own, built, state, images=64, metrics=lambda: metrics, saved=None)
 
 
 @pytest.fixture(scope="module")
 def started():
-    return start_state(config(), build(config(), tiny.dataset()))
+    return start_state(config(), tiny.alone(config()))
 
 
 def at(state, step, since):

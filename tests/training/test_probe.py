@@ -1,17 +1,15 @@
 """The online probe: it learns from the features, and does not change the network's training."""
 
-import dataclasses
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sslax.config import to_dict
 from sslax.errors import InputError
 from sslax.runs import RunDir
-from sslax.training import Interrupted, build, fit, init_probe, loop, update_probe
+from sslax.training import Interrupted, build, fit, init_probe, load, loop, update_probe
 from tests import tiny
 
 ON = tiny.config(online_probe=True)
@@ -21,48 +19,51 @@ def test_it_learns_linearly_separable_classes_at_any_scale():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 256)
     centres = 3 * rng.standard_normal((3, 6))
+    start, step = jax.jit(init_probe, static_argnums=(0, 1)), jax.jit(update_probe)
     for scale in (1e-3, 1.0, 1e3):
-        features = jnp.asarray(scale * (centres[labels] + 0.3 * rng.standard_normal((256, 6)) + 50), jnp.float32)
-        state, losses, step = init_probe(6, 3), [], jax.jit(update_probe)
+        features = np.asarray(scale * (centres[labels] + 0.3 * rng.standard_normal((256, 6)) + 50), np.float32)
+        state, losses = start(6, 3), []
         for _ in range(300):
-            state, metrics = step(state, features, jnp.asarray(labels))
+            state, metrics = step(state, features, labels)
             losses.append(float(metrics["probe_loss"]))
         assert losses[0] == pytest.approx(np.log(3), rel=1e-5)
         assert losses[-1] < 0.4 * losses[0]
 
 
 def test_features_get_no_gradient():
-    features, labels = jnp.ones((4, 3)), jnp.zeros(4, int)
-    gradient = jax.grad(lambda x: update_probe(init_probe(3, 2), x, labels)[1]["probe_loss"])(features)
+    features, labels = np.ones((4, 3), np.float32), np.zeros(4, np.int32)
+    loss = lambda x, labels: update_probe(init_probe(3, 2), x, labels)[1]["probe_loss"]  # noqa: E731
+    gradient = jax.jit(jax.grad(loss))(features, labels)
     np.testing.assert_array_equal(gradient, 0)
 
 
-def run_recorded(path, config, monkeypatch):
-    """A run, and the lowered text of the program that trained it."""
-    texts = []
-    compile_steps = loop.compile_steps
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A run without and one with the probe: the state, the run, and the lowered text of the program that trained it."""
+    compile_steps, texts = loop.compile_steps, []
 
     def recording(step, mesh, **placed):
-        compiled = compile_steps(step, mesh, **placed)
+        compiled, before = compile_steps(step, mesh, **placed), len(texts)
 
         def call(*arguments):
-            if not texts:
+            if len(texts) == before:
                 texts.append(compiled.lower(*arguments).as_text())
             return compiled(*arguments)
 
         return call
 
-    data, run = tiny.dataset(), RunDir(path, to_dict(config))
-    with monkeypatch.context() as patch:
+    def run(name, config):
+        built, run = tiny.alone(config), RunDir(tmp_path_factory.mktemp(name) / "run", to_dict(config))
+        built = built._replace(programs=built.programs._replace(steps=None))
+        return fit(config, built, tiny.dataset(), run), run, texts[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "compile_steps", recording)
-        state = fit(config, build(config, data), data, run)
-    return state, run, texts[0]
+        return run("off", tiny.config()), run("on", ON)
 
 
-def test_the_probe_changes_neither_the_program_nor_the_weights(tmp_path, monkeypatch):
-    (off, _, off_text), (on, run, on_text) = (
-        run_recorded(tmp_path / name, config, monkeypatch) for name, config in (("off", tiny.config()), ("on", ON))
-    )
+def test_the_probe_changes_neither_the_program_nor_the_weights(recorded):
+    (off, _, off_text), (on, run, on_text) = recorded
     assert on_text == off_text
     for a, b in zip(jax.tree.leaves(on.params), jax.tree.leaves(off.params), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -73,14 +74,12 @@ def test_the_probe_changes_neither_the_program_nor_the_weights(tmp_path, monkeyp
     assert all("probe" not in line for line in lines[:-1])
 
 
-def test_it_is_resumed_with_the_run(tmp_path):
+def test_it_is_resumed_with_the_run(recorded, tmp_path):
     def stop(line):
         if line.get("step") == 6:
             signal.raise_signal(signal.SIGINT)
 
-    data, built = tiny.dataset(), tiny.built(ON)
-    straight = RunDir(tmp_path / "straight", to_dict(ON))
-    fit(ON, built, data, straight)
+    built, data, (_, straight, _) = tiny.alone(ON), tiny.dataset(), recorded[1]
     with pytest.raises(Interrupted):
         fit(ON, built, data, RunDir(tmp_path / "run", to_dict(ON)), follow=stop)
     resumed = RunDir(tmp_path / "run", to_dict(ON))
@@ -97,11 +96,7 @@ def test_without_labels_the_probe_is_an_error(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_is_loaded_without_its_probe(tmp_path):
-    from sslax.training import load
-
-    config = dataclasses.replace(ON, epochs=1)
-    run, data = RunDir(tmp_path / "run", to_dict(config)), tiny.dataset()
-    fit(config, build(config, data), data, run)
+def test_a_finished_run_is_loaded_without_its_probe(recorded):
+    _, run, _ = recorded[1]
     run.write_result({})
-    assert load(tmp_path / "run").config.online_probe
+    assert load(run.path).config.online_probe

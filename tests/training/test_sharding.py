@@ -11,20 +11,30 @@ from sslax.config import NetworkConfig
 from sslax.runs.checkpoints import Checkpoints
 from sslax.training import build, start_state
 from sslax.training.sharding import SMALL, spread
+from sslax.training.state import initial_state
 from tests import tiny
 
 
-def state_on(devices, *, fsdp, key=0):
-    """The initial state of a BYOL run with heads wide enough to be sharded."""
+def configured(fsdp):
+    """A BYOL run with heads wide enough to be sharded."""
     method = dataclasses.replace(tiny.OPTIONS["byol"], projector_hidden=512, projector_dim=128, predictor_hidden=512)
     network = NetworkConfig(name="patch-resnet", width=32, patch_size=2)
-    config = dataclasses.replace(tiny.config("byol"), method=method, network=network, fsdp=fsdp, seed=key)
-    return start_state(config, build(config, tiny.dataset(), devices=jax.devices()[:devices]))
+    return dataclasses.replace(tiny.config("byol"), method=method, network=network, fsdp=fsdp)
+
+
+def shapes_on(devices, *, fsdp):
+    """Shapes and shardings of the state of that run, and a key: all that a checkpoint needs."""
+    b = build(configured(fsdp), tiny.dataset(), devices=jax.devices()[:devices])
+    state = jax.eval_shape(initial_state(b.method, b.tx, b.image_shape, b.mesh, fsdp=fsdp), jax.random.key(1))
+    placed = spread(state, b.mesh) if fsdp else jax.tree.map(lambda _: jax.NamedSharding(b.mesh, jax.P()), state)
+    state = jax.tree.map(lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state, placed)
+    return state._replace(key=jax.device_put(jax.random.key(1), placed.key))
 
 
 @pytest.fixture(scope="module")
 def state():
-    return state_on(8, fsdp=True)
+    config = configured(fsdp=True)
+    return start_state(config, build(config, tiny.dataset()))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +70,7 @@ def test_a_sharded_checkpoint_resumes_on_any_number_of_devices(state, tmp_path):
     saved = Checkpoints(tmp_path / "a")
     saved.save(state)
     for devices, fsdp in ((2, True), (1, False)):
-        like = state_on(devices, fsdp=fsdp, key=1)
+        like = shapes_on(devices, fsdp=fsdp)
         found = saved.newest_whole(like)
         for was, now, there in zip(*map(jax.tree.leaves, (state, found.state, like)), strict=True):
             assert now.sharding == there.sharding

@@ -16,7 +16,7 @@ from sslax.config import to_dict
 from sslax.errors import InputError
 from sslax.runs import RunDir
 from sslax.runs.checkpoints import Checkpoints
-from sslax.training import Interrupted, build, fit, loop
+from sslax.training import Interrupted, fit, loop
 from tests import tiny
 from tests.training.test_training import same
 
@@ -29,7 +29,7 @@ def config():
 
 def train(path, follow=lambda line: None, built=None):
     run, data = RunDir(path, to_dict(config())), tiny.dataset()
-    return fit(config(), built or tiny.built(config()), data, run, follow=follow), run
+    return fit(config(), built or tiny.alone(config()), data, run, follow=follow), run
 
 
 def lines(run):
@@ -84,7 +84,7 @@ def ctrl_c():
 
 
 def test_a_stop_during_compilation(straight, tmp_path):
-    built = build(config(), tiny.dataset())
+    built = tiny.alone(config())._replace(programs=None)
     # Its Python code runs during tracing.
     method = built.method._replace(loss=once(built.method.loss, before=interrupt))
     assert code_of(tmp_path / "run", built=built._replace(method=method)) == terminal.INTERRUPTED

@@ -19,8 +19,7 @@ from tests import tiny
 
 def train(path, config, follow=lambda line: None, data=None):
     run = RunDir(path, to_dict(config))
-    built = tiny.built(config) if data is None else build(config, data)
-    return fit(config, built, data or tiny.dataset(), run, follow=follow), run
+    return fit(config, tiny.alone(config), data or tiny.dataset(), run, follow=follow), run
 
 
 def same(a, b):
@@ -98,7 +97,7 @@ def test_signal_handlers_are_restored(tmp_path):
     before = [signal.getsignal(number) for number in numbers]
     during = []
     follow = lambda line: during.append([signal.getsignal(number) for number in numbers])  # noqa: E731
-    train(tmp_path / "run", tiny.config(epochs=1), follow=follow)
+    train(tmp_path / "run", tiny.config(), follow=follow)
     assert all(a is not b for a, b in zip(during[-1], before, strict=True))
     assert [signal.getsignal(number) for number in numbers] == before
 
@@ -112,13 +111,18 @@ def test_one_program_runs_any_number_of_steps(tmp_path, caplog):
     """Compare calls of 3 and 1 steps, as lines of metrics and epochs divide them, with one step per call."""
     # Not Adam, which turns rounding differences of a nearly zero gradient into a full step.
     optimizer = tiny.OptimizerConfig(name="sgd", lr=0.1, warmup_epochs=1.0)
+    # A ViT, because convolutions are slow in a loop on CPU.
+    network = tiny.NetworkConfig(name="vit-micro", width=8, depth=1, patch_size=4)
+    own = tiny.config(optim=optimizer, network=network, epochs=1, log_every=3, eval_every=1)
+    built = build(own, tiny.dataset(), devices=jax.devices()[:1])
+    built = built._replace(method=built.method._replace(views=tiny.noisy))
     runs = []
     for count in (1, 3):
         caplog.clear()
         sys.modules["sslax.evaluation.knn"]._scores.clear_cache()
         with jax.log_compiles():
-            config = tiny.config(steps_per_call=count, optim=optimizer, epochs=1, log_every=3, eval_every=1)
-            runs.append(train(tmp_path / str(count), config, data=tiny.dataset()))
+            run = RunDir(tmp_path / str(count), to_dict(own))
+            runs.append((fit(dataclasses.replace(own, steps_per_call=count), built, tiny.dataset(), run), run))
         assert compiled(caplog, "run") == 1
         assert compiled(caplog, "_scores") == 1
     (one, one_run), (three, three_run) = runs
@@ -150,7 +154,7 @@ def test_embedder_pads_and_cuts():
 
 
 def test_unlabelled_images_train_without_knn(tmp_path):
-    _, run = train(tmp_path / "run", tiny.config(epochs=1), data=tiny.dataset(labelled=False))
+    _, run = train(tmp_path / "run", tiny.config(), data=tiny.dataset(labelled=False))
     assert run.metrics()
     assert all("knn1" not in line for line in run.metrics())
 

@@ -8,7 +8,7 @@ from sslax.cli import terminal
 from sslax.config import to_dict
 from sslax.evaluation import effective_rank, feature_std
 from sslax.runs import RunDir
-from sslax.training import Collapsed, Watch, build, collapse, fit, observe, watch
+from sslax.training import Collapsed, Watch, collapse, fit, observe, watch
 from tests import tiny
 
 LN_K = float(np.log(256))
@@ -132,7 +132,7 @@ def test_the_watch_raises_one_alarm_even_after_a_stop():
 def run(path, config):
     data = tiny.dataset()
     folder = RunDir(path, to_dict(config))
-    return fit(config, build(config, data), data, folder), folder
+    return fit(config, tiny.alone(config), data, folder), folder
 
 
 @pytest.fixture
@@ -162,5 +162,5 @@ def test_a_collapsed_run_stops_with_on_collapse_stop(touchy, tmp_path):
 
 
 def test_on_collapse_ignore_disables_the_watch(touchy, tmp_path):
-    _, folder = run(tmp_path / "run", tiny.config(log_every=1, on_collapse="ignore", epochs=1))
+    _, folder = run(tmp_path / "run", tiny.config(log_every=1, on_collapse="ignore"))
     assert all("feature_std" not in line for line in folder.metrics())
