@@ -1,12 +1,15 @@
 """A run small enough to train in a test: noise images of two classes, and a network with a few thousand parameters."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
 import math
+import sys
 
 import jax
 import numpy as np
+import pytest
 
 from sslax.augment import BYOLViews, DINOViews, LeJEPAViews, MAEViews, SimCLRViews
 from sslax.config import Config, NetworkConfig, OptimizerConfig
@@ -28,7 +31,7 @@ from sslax.methods import (
     SwAV,
     VICReg,
 )
-from sslax.networks import build_backbone
+from sslax.networks import RESNETS, build_backbone
 from sslax.training import Built, Embedder, Programs, build, compile_steps, compile_update, make_step, make_update
 from sslax.training.nonfinite import guarded
 from sslax.training.state import initial_state
@@ -237,6 +240,15 @@ def drawn(method):
 
     shapes = jax.eval_shape(lambda key: method.init(key, (SIZE, SIZE, 3)), jax.random.key(0))
     return jax.tree.map_with_path(draw, shapes)
+
+
+@contextlib.contextmanager
+def wide():
+    """Networks and losses in float64, where what differs by more than rounding is wrong, and one block in the patch ResNet."""
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[build.__module__], "compute_dtype", lambda precision: np.dtype(np.float64))
+        patch.setitem(RESNETS, "patch-resnet", functools.partial(RESNETS["patch-resnet"], stages=(1,)))
+        yield patch
 
 
 def mean_probe(key, train, labels, test, test_labels, *, num_classes, **options):

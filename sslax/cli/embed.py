@@ -20,27 +20,23 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 import tyro
-from rich.table import Table
-from rich.text import Text
 
 from sslax.checks import parse_colour
-from sslax.cli import feature_files, search, terminal
+from sslax.cli import feature_files, terminal
+from sslax.cli.neighbours import read_query, show_neighbours
 from sslax.cli.partial import Partial
 from sslax.cli.patches import Dtype, Grid, check_options, draw, embedder_of, grid_of
 from sslax.cli.runs import canvas_of, check_out, open_network, reading_of, spec_of
 from sslax.data import Chunks, open_chunks
-from sslax.data.chunks import look_at
 from sslax.data.lazy import unreadable_note
-from sslax.data.picture import USUAL, Reading, Unreadable, read_quietly, treated_note
+from sslax.data.picture import USUAL, treated_note
 from sslax.errors import InputError
-from sslax.files import expanded, printable, replacing
+from sslax.files import expanded, printable
 from sslax.report.patches import Foreground
-from sslax.training import Embedder, Interrupted, Loaded, WeightsOptions, asked_to_stop
+from sslax.training import Interrupted, Loaded, WeightsOptions, asked_to_stop
 
-NEIGHBOURS = 10
 # Images per chunk: at most the first number, and at most as many as fit the second, in bytes.
 _MOST_IMAGES, _MOST_BYTES = 500, 2**27
-_LOOK = 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,65 +194,6 @@ def write_out(
         raise InputError(f"out is {out}, which cannot be written: {error.strerror}.") from error
 
 
-def show_neighbours(options: Options, out: pathlib.Path, network: Loaded, data: Chunks, canvas: int) -> None:
-    """Show the images nearest to `--search`, as a table and a picture."""
-    assert options.search is not None
-    path = expanded(options.search)
-    query, aspect = _query(path, canvas, data.reading)
-    # A batch of one: a larger batch would be padded, and a single image would take as long as hundreds.
-    embedder = Embedder(network.built.method, network.built.mesh, batch_size=1)
-    feature = embedder(network.state, query[None], np.array([aspect], np.float32))[0]
-    index = {printable(name): i for i, name in enumerate(data.names)}
-    rows = [index[name] for name in feature_files.read_names(out)]
-    # One more than is shown, because the image itself may be among them.
-    found = [
-        (rows[row], cosine) for row, cosine in search.nearest(feature, feature_files.read_features(out), NEIGHBOURS + 1)
-    ]
-    others = [(i, cosine) for i, cosine in found if not _is_same(data.file(i), path)]
-    if len(others) < len(found):
-        terminal.say(f"{options.search} is one of the embedded images; it is left out of its own neighbours.")
-    others = others[:NEIGHBOURS]
-
-    labels = data.labels()
-    table = Table(title=Text(f"nearest to {printable(path.name)}"))
-    for title in ("cosine", "split", *(["class"] if labels is not None else []), "image"):
-        table.add_column(title, justify="right" if title == "cosine" else "left")
-    for i, cosine in others:
-        known = [] if labels is None else [printable(data.classes[labels[i]])]
-        table.add_row(f"{cosine:.3f}", data.splits[i], *map(Text, [*known, printable(data.names[i])]))
-    terminal.console.print(table)
-
-    drawn: list[tuple[tuple[np.ndarray, float] | None, float]] = []
-    for i, cosine in others:
-        try:
-            drawn.append((data.look(i, _LOOK), cosine))
-        except Unreadable as error:
-            terminal.say(f"{printable(data.names[i])} can no longer be read, so the picture leaves it blank: {error}.")
-            drawn.append((None, cosine))
-    target = search.picture_path(out)
-    try:
-        with replacing(target) as file:
-            search.picture(look_at(path, _LOOK, data.reading), drawn).save(file, "PNG")
-    except OSError as error:
-        raise InputError(f"out is {out}, but {target} cannot be written: {error.strerror}.") from error
-    terminal.say(f"Picture: {target}")
-
-
-def _query(path: pathlib.Path, side: int, reading: Reading) -> tuple[np.ndarray, float]:
-    try:
-        read = read_quietly(path, side, reading)
-    except Unreadable as error:
-        raise InputError(f"search is {printable(str(path))}, which cannot be read as an image: {error}.") from error
-    return read.pixels, read.width / read.height
-
-
-def _is_same(one: pathlib.Path | bytes | None, other: pathlib.Path) -> bool:
-    try:
-        return isinstance(one, pathlib.Path) and one.samefile(other)
-    except OSError:
-        return False
-
-
 def run(options: Options) -> None:
     """Compute the missing features, write the file, and search; or draw the principal components of patch features."""
     out = check_out("out", options.out, (".png",) if options.pca else feature_files.ENDINGS)
@@ -267,7 +204,7 @@ def run(options: Options) -> None:
     if options.background is not None:
         parse_colour("background", options.background)
     if options.search is not None:
-        _query(expanded(options.search), 1, USUAL)
+        read_query(expanded(options.search), 1, USUAL)
     network = open_network(options.run, options.weights, options.told)
     if options.pca:
         return draw(out, network, options, reading_of(network, options.exif, options.background))
@@ -303,7 +240,7 @@ def run(options: Options) -> None:
         partial.remove()
         terminal.say(f"{out}: features of {len(data) - len(failures):,} images, {time.monotonic() - begun:.1f} s.")
     if options.search is not None:
-        show_neighbours(options, out, network, data, canvas)
+        show_neighbours(options.search, out, network, data, canvas)
 
 
 def main() -> None:

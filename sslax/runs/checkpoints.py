@@ -5,7 +5,6 @@ complete or absent. Its `digest.json` has the SHA-256 of every file and the shap
 before a checkpoint is read, so damage by a disk or a copy is detected and orbax never reads a damaged file.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -23,8 +22,9 @@ from jaxtyping import PyTree
 from sslax import processes
 from sslax.errors import InputError
 from sslax.files import write_atomically
+from sslax.runs import digest
 
-_ASIDE, _DIGEST, _PARTIAL = "damaged", "digest.json", "partial"
+_ASIDE, _PARTIAL = "damaged", "partial"
 _PARTS = ("state", "observers")
 # Devices that hold the same array each save a part of it if a part has at least so many bytes. Cutting smaller arrays, as orbax
 # does by default, takes longer than it saves: it compiles a program for each part of each shape.
@@ -116,8 +116,8 @@ class Checkpoints:
                 partial, args=ocp.args.Composite(**{name: ocp.args.PyTreeSave(part) for name, part in parts.items()})
             )
             if processes.first():
-                digest = {"knn20": knn, "arrays": _shapes(parts), "files": _files(partial, settle=True)}
-                write_atomically(partial / _DIGEST, json.dumps(digest))
+                told = {"knn20": knn, "arrays": digest.shapes(parts), "files": digest.files(partial, settle=True)}
+                write_atomically(partial / digest.NAME, json.dumps(told))
                 os.rename(partial, self._folder / str(step))
                 self._scores[step] = knn
                 self._thin()
@@ -127,7 +127,7 @@ class Checkpoints:
             self._sweep()
             kept = f"the one of step {before[-1]} is whole" if before else "there is no earlier checkpoint"
             raise InputError(
-                f"The checkpoint of step {step} cannot be written to {self._folder} ({_reason(error)}), but {kept}. "
+                f"The checkpoint of step {step} cannot be written to {self._folder} ({digest.reason(error)}), but {kept}. "
                 "Fix this, and run the same command again."
             ) from error
         processes.together("checkpoint written")
@@ -181,7 +181,7 @@ class Checkpoints:
 
     def _restore(self, step: int, like: Any, observers: PyTree | None) -> tuple[Any, PyTree | None]:
         parts, folder = _parts(like, observers), self._folder / str(step)
-        self._check(step, _shapes(parts))
+        self._check(step, digest.shapes(parts))
         args = {name: _restored_as(_abstract(part)) for name, part in parts.items()}
         failed: Exception | None = None
         try:
@@ -192,7 +192,7 @@ class Checkpoints:
                 raise
             failed = error
         if processes.any_of(failed is not None):
-            raise _Damaged("another process cannot read it" if failed is None else _reason(failed)) from failed
+            raise _Damaged("another process cannot read it" if failed is None else digest.reason(failed)) from failed
         if int(stored["step"]) != step:
             raise _Damaged(f"it has the state of step {int(stored['step'])}")
         state = type(like)(**stored)
@@ -206,39 +206,9 @@ class Checkpoints:
 
     def _check(self, step: int, wanted: Mapping[str, Any]) -> None:
         """Raise _Damaged in every process unless all files are as they were written and have the wanted arrays."""
-        wrong = processes.from_first(lambda: self._wrong_with(step, wanted))
+        wrong = processes.from_first(lambda: digest.wrong_with(self._folder / str(step), wanted))
         if wrong is not None:
             raise _Damaged(wrong)
-
-    def _wrong_with(self, step: int, wanted: Mapping[str, Any]) -> str | None:
-        folder = self._folder / str(step)
-        if not folder.is_dir():
-            return "it is not a folder"
-        try:
-            digest = json.loads((folder / _DIGEST).read_text(encoding="utf-8"))
-            written, arrays = dict(digest["files"]), dict(digest["arrays"])
-        except FileNotFoundError:
-            return f"it has no {_DIGEST}: it is incomplete, or another version wrote it"
-        except OSError as error:
-            return _reason(error)
-        except (ValueError, TypeError, KeyError):
-            return f"its {_DIGEST} has changed since it was written"
-        try:
-            for name, there in _files(folder).items():
-                if written.pop(name, there) != there:
-                    return f"its {name} has changed since it was written"
-        except OSError as error:
-            return _reason(error)
-        if written:
-            return f"its {min(written)} is missing"
-        for name in sorted(wanted.keys() | arrays.keys()):
-            if name not in arrays:
-                return f"it lacks {name}: another configuration or version wrote it"
-            if name not in wanted and not name.startswith("['observers']"):
-                return f"it has {name}: another configuration or version wrote it"
-            if name in wanted and arrays[name] != wanted[name]:
-                return f"its {name} is {arrays[name]}, but this configuration needs {wanted[name]}"
-        return None
 
     def _known_scores(self) -> dict[int, float | None]:
         """The kNN accuracy of every checkpoint, or None if it was not measured or cannot be read."""
@@ -246,7 +216,7 @@ class Checkpoints:
         for step in self.steps():
             if step not in self._scores:
                 try:
-                    score = json.loads((self._folder / str(step) / _DIGEST).read_text(encoding="utf-8"))["knn20"]
+                    score = json.loads((self._folder / str(step) / digest.NAME).read_text(encoding="utf-8"))["knn20"]
                 except (OSError, ValueError, TypeError, KeyError):
                     score = None
                 self._scores[step] = score if isinstance(score, float) else None
@@ -298,43 +268,8 @@ def _abstract(part: PyTree) -> PyTree:
     return jax.tree.map(ocp.tree.to_shape_dtype_struct, part)
 
 
-def _shapes(parts: PyTree) -> dict[str, str]:
-    """Type and shape of every array, such as "float32 [8, 16]", by its path in the tree."""
-    leaves = jax.tree_util.tree_leaves_with_path(parts)
-    return {jax.tree_util.keystr(path): f"{leaf.dtype} {list(leaf.shape)}" for path, leaf in leaves}
-
-
-def _files(folder: pathlib.Path, *, settle: bool = False) -> dict[str, str]:
-    """SHA-256 of every file in `folder`, except the digest, by relative path. With `settle` each file is synced to disk."""
-    found = {}
-    for place, _, names in os.walk(folder, onerror=_raise):
-        for name in names:
-            path = pathlib.Path(place, name)
-            if path != folder / _DIGEST:
-                with open(path, "rb") as file:
-                    found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-                    if settle:
-                        os.fsync(file.fileno())
-    return found
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
 def _remove(path: pathlib.Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _reason(error: Exception) -> str:
-    """The cause of a reading or writing error in a few words."""
-    said = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror[0].lower() + error.strerror[1:]
-    for sign in ("No space left on device", "Permission denied", "Read-only file system"):
-        if sign in said:
-            return sign[0].lower() + sign[1:]
-    return f"orbax says {said[:160].rstrip(' .')}"

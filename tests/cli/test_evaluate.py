@@ -1,5 +1,6 @@
 """The evaluate command on a finished run: its table and page, and wrong options."""
 
+import dataclasses
 import json
 
 import jax
@@ -80,7 +81,7 @@ def test_last_blocks_concatenates_cls_tokens_of_a_vit_only(tmp_path, capsys, fin
     assert terminal.exit_code(lambda: evaluate.run(options)) == 2
     assert "last_blocks is 4, but the network is patch-resnet, which has no [CLS] tokens" in capsys.readouterr().err
 
-    config = tiny.config("dino")
+    config = tiny.config("dino", network=dataclasses.replace(tiny.NETWORKS["dino"], depth=2))
     method = build(config, tiny.dataset(), devices=jax.devices()[:1]).method
 
     @jax.jit

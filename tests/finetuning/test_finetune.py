@@ -11,7 +11,7 @@ from sslax.errors import InputError
 from sslax.evaluation import balanced_subset
 from sslax.export import to_torch
 from sslax.finetuning import FinetuneOptions, Finetuner, held_out
-from sslax.finetuning.finetune import layers_above, mix
+from sslax.finetuning.techniques import layers_above, mix
 from sslax.networks import init
 from sslax.training import NonFinite
 from tests import tiny
@@ -118,7 +118,7 @@ def test_layer_decay_slows_down_lower_layers():
 
 
 def test_layer_decay_follows_the_rule_of_beit_and_mae():
-    vit = tiny.backbone("dino")
+    vit = tiny.backbone("dino").clone(depth=2)
     params, statistics = weights(vit)
 
     def of_mae(name):

@@ -1,7 +1,6 @@
 """What every method in the table must do, by one program that takes a step of it: compiled on one device and on eight."""
 
 import dataclasses
-import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -10,14 +9,17 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks.collectives import collective_bytes
-from sslax.augment import make_views
+from sslax.augment import DINOViews, MAEViews, make_views
 from sslax.methods import METHODS, Batch, Method, Output
 from sslax.training import build
 from tests import tiny
 
 DATA = tiny.dataset().train
-# Those that differ in more than the number of their crops.
-RECIPES = list({type(options.views): options.views for options in tiny.OPTIONS.values()}.values())
+# Those that differ in more than the number of their crops. DINO's has all the operations.
+RECIPES = [
+    pytest.param(views, marks=() if isinstance(views, DINOViews | MAEViews) else pytest.mark.slow)
+    for views in {type(options.views): options.views for options in tiny.OPTIONS.values()}.values()
+]
 
 
 class Step(NamedTuple):
@@ -60,9 +62,7 @@ def stepping(method: Method, *, scale: float = 1.0, whole: bool = False):
 
 @pytest.fixture(scope="module", autouse=True)
 def _wide():
-    """Networks and losses in float64: what differs by more than rounding is wrong."""
-    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules[build.__module__], "compute_dtype", lambda precision: jnp.float64)
+    with tiny.wide():
         yield
 
 

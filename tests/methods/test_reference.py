@@ -2,10 +2,8 @@
 
 import dataclasses
 import itertools
-import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -134,8 +132,7 @@ def recording(compiler, taken):
 def both(request, tmp_path_factory):
     """The library's run and the plain loop, in float64: Adam turns the rounding of a gradient of 0 into a whole step."""
     own, data, taken, lines = config(request.param), dataset(), [], []
-    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules[build.__module__], "compute_dtype", lambda precision: jnp.float64)
+    with tiny.wide() as patch:
         for compiler in ("compile_steps", "compile_update"):
             patch.setattr(loop, compiler, recording(getattr(loop, compiler), taken))
         for module in (base, reference):

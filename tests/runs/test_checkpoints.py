@@ -13,7 +13,8 @@ import sslax
 from sslax.config import to_dict
 from sslax.errors import InputError
 from sslax.runs import RunDir
-from sslax.runs.checkpoints import Checkpoints, _files
+from sslax.runs.checkpoints import Checkpoints
+from sslax.runs.digest import files
 from sslax.runs.run_dir import facts
 from sslax.training import DamagedCheckpoint, build, start_state
 from tests import tiny
@@ -67,7 +68,7 @@ def of_another_orbax(step):
     (step / "state" / "manifest.ocdbt").unlink()
     (step / "state" / "_METADATA").write_text("{}")
     content = json.loads((step / "digest.json").read_text())
-    content["files"] = _files(step)
+    content["files"] = files(step)
     (step / "digest.json").write_text(json.dumps(content))
 
 
