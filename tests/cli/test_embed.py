@@ -416,6 +416,7 @@ def test_a_full_disk_is_one_sentence_and_the_work_can_resume(run_dir, tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["f.npz"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_separate_process_saves_and_resumes(run_dir, tmp_path, monkeypatch, capsys):
     # Enough images that the signal arrives before the last one.
     folder = photos(tmp_path / "photos", count=1, shape=(160, 160))

@@ -199,6 +199,7 @@ def test_without_predictor_and_target_and_with_negatives_it_is_simclr(one_device
     assert gradient["predictor"] == {}
 
 
+@pytest.mark.slow
 def test_negatives_of_eight_devices_are_those_of_one(one_device):
     _, _, (_, (one, one_gradient)) = one_device
     _, _, (_, (eight, eight_gradient)) = contrastive(8)

@@ -65,8 +65,15 @@ def _projections(params, aux, views):
     return z[0::2], z[1::2]
 
 
-@pytest.mark.parametrize("semi_hard", [False, True])
-@pytest.mark.parametrize("loss", OTHERS)
+@pytest.mark.parametrize(
+    ("loss", "semi_hard"),
+    [
+        ("nt-logistic", False),
+        ("margin", True),
+        pytest.param("nt-logistic", True, marks=pytest.mark.slow),
+        pytest.param("margin", False, marks=pytest.mark.slow),
+    ],
+)
 def test_the_other_losses_are_theirs_on_one_device_and_on_eight(loss, semi_hard, start):
     value, metrics, gradients = evaluated(built(loss=loss, semi_hard=semi_hard), start)
     np.testing.assert_allclose(value, OTHERS[loss](*projections(start), semi_hard=semi_hard).mean(), rtol=1e-5)
@@ -84,7 +91,6 @@ def test_without_the_norm(start):
     wanted = nt_xent(*projections(start), temperature=0.5, normalize=False).mean()
     np.testing.assert_allclose(value, wanted, rtol=1e-5)
     np.testing.assert_allclose(metrics["chance_loss"], np.log(31), rtol=1e-6)
-    np.testing.assert_allclose(evaluated(built(8, normalize=False), start)[0], value, rtol=1e-5)
     margin = margin_triplet(*projections(start), margin=0.4, normalize=False).mean()
     np.testing.assert_allclose(evaluated(built(loss="margin", normalize=False), start)[0], margin, rtol=1e-5)
 

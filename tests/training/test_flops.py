@@ -213,7 +213,9 @@ def smaller(config):
     return dataclasses.replace(config, network=network, method=dataclasses.replace(config.method, views=views))
 
 
-@pytest.mark.parametrize("name", ["simclr-digits", pytest.param("byol-digits", marks=pytest.mark.slow), "dino-digits"])
+@pytest.mark.parametrize(
+    "name", ["simclr-digits", *(pytest.param(f"{name}-digits", marks=pytest.mark.slow) for name in ("byol", "dino"))]
+)
 def test_digits_steps_equal_xlas_count(name):
     # XLA also counts elementwise operations, up to a tenth in networks so small. The difference to the same program without
     # products is XLA's count of the products alone.

@@ -26,6 +26,7 @@ def test_the_page_matches_the_results(published):
     assert page.write(published, "ablations") == PAGE.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_figures_match_the_results(published):
     drawings = page.drawings(published)
     assert {path.name for path in (PAGE.parent / "ablations").iterdir()} == set(drawings)
