@@ -11,6 +11,7 @@ import pytest
 from sslax.config import to_dict
 from sslax.data.feed import epoch_order
 from sslax.errors import InputError
+from sslax.methods import METHODS
 from sslax.runs import RunDir
 from sslax.runs.run_dir import facts
 from sslax.training import Embedder, Interrupted, NonFinite, build, fit, start_state
@@ -90,6 +91,32 @@ def test_killed_run_resumes_from_its_last_checkpoint(straight, tmp_path):
     assert seen[0] == {"resumed_at": 4}
     assert same(state, straight[0])
     assert [line["step"] for line in run.metrics()] == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_stops_or_dies_and_resumes_bit_by_bit(name, tmp_path):
+    """On eight devices, with queues, prototypes, centres and targets: everything that the next step reads."""
+    config, data = tiny.config(name, eval_every=0, log_every=1, on_collapse="ignore"), tiny.dataset()
+    built = tiny.built(config)
+
+    def go(folder, follow=lambda line: None, until=lambda: False):
+        return fit(config, built, data, RunDir(tmp_path / folder, to_dict(config)), follow=follow, until=until)
+
+    def die(line):
+        if line["step"] == 6:
+            raise ZeroDivisionError
+
+    straight = go("straight")
+    steps = iter([False, False, False, False, True])
+    with pytest.raises(Interrupted, match="Stopped after step"):
+        go("stopped", until=lambda: next(steps))
+    with pytest.raises(ZeroDivisionError):
+        go("dead", follow=die)
+    for folder in ("stopped", "dead"):
+        seen = []
+        assert same(go(folder, follow=seen.append), straight)
+        assert 0 < seen[0]["resumed_at"] < 12
 
 
 def test_signal_handlers_are_restored(tmp_path):
