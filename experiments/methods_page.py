@@ -95,12 +95,13 @@ def section(lines: Sequence[Mapping[str, Any]]) -> str:
     seeds = sorted({line["method"] for line in lines})
     assert len(seeds) == len(lines), "one line for each method"
     missing = [PROPERTIES[name].name for name in COMPARED if name not in seeds]
+    busy = f"beside other programs (load {min(loads)} to {max(loads)}), so times are noisy"
+    beside = busy if max(loads) > first["cores"] else "no other programs"
     versions = f"jax {first['versions']['jax']}, optax {first['versions']['optax']}"
     return (
         f"### {first['data']}: {first['images']:,} training images\n\n"
         f"`{first['command']}`\n\n"
-        f"{first['cores']} CPU cores, {versions}, one seed, {first['budget']:.0f} seconds each, beside other programs (load "
-        f"{min(loads)} to {max(loads)}), so times are noisy. Raw pixels: kNN {100 * raw['knn20']:.1f}, "
+        f"{first['cores']} CPU cores, {versions}, one seed, {first['budget']:.0f} seconds each, {beside}. Raw pixels: kNN {100 * raw['knn20']:.1f}, "
         f"linear {100 * raw['linear']:.1f}.{' Not measured: ' + ', '.join(missing) + '.' if missing else ''}\n\n"
         f"{figures_table(lines)}\n"
     )

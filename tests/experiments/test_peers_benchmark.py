@@ -196,6 +196,7 @@ def test_images_of_another_form_give_one_sentence(counts, side_, said, tmp_path,
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_sslax_side_trains_and_evaluates():
     config = tiny.config(method=tiny.PLAIN, eval_every=0, epochs=1)
     result = peer_sslax.trained_on(tiny.dataset(), config)
