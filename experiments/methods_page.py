@@ -101,7 +101,8 @@ def section(lines: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"### {first['data']}: {first['images']:,} training images\n\n"
         f"`{first['command']}`\n\n"
-        f"{first['cores']} CPU cores, {versions}, one seed, {first['budget']:.0f} seconds each, {beside}. Raw pixels: kNN {100 * raw['knn20']:.1f}, "
+        f"{first['cores']} CPU cores, {versions}, one seed, {first['budget']:.0f} seconds each, {beside}. "
+        f"Raw pixels: kNN {100 * raw['knn20']:.1f}, "
         f"linear {100 * raw['linear']:.1f}.{' Not measured: ' + ', '.join(missing) + '.' if missing else ''}\n\n"
         f"{figures_table(lines)}\n"
     )

@@ -76,8 +76,8 @@ FIELDS = {
     "moco-v3": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "swav": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="adamw", lr=0.02), "feed": "resident"},
     "nnclr": {"network": CONVOLUTIONS, "optim": OptimizerConfig(name="sgd", lr=0.1), "feed": "resident"},
-    "ibot": MASKED,
-    "dinov2": MASKED | {"network": tiny.NETWORKS["dinov2"]},
+    "ibot": MASKED | {"network": tiny.NETWORKS["ibot"]},
+    "dinov2": MASKED,
     "mae": {
         "network": tiny.NETWORKS["mae"],
         "optim": OptimizerConfig(name="adamw", lr=0.02, b2=0.9),
