@@ -95,8 +95,8 @@ def section(lines: Sequence[Mapping[str, Any]]) -> str:
     seeds = sorted({line["method"] for line in lines})
     assert len(seeds) == len(lines), "one line for each method"
     missing = [PROPERTIES[name].name for name in COMPARED if name not in seeds]
-    busy = f"beside other programs (load {min(loads)} to {max(loads)}), so times are noisy"
-    beside = busy if max(loads) > first["cores"] else "no other programs"
+    load = f"at a load of {min(loads)} to {max(loads)}"
+    beside = f"{load}, so beside other programs, and times are noisy" if max(loads) > first["cores"] else load
     versions = f"jax {first['versions']['jax']}, optax {first['versions']['optax']}"
     return (
         f"### {first['data']}: {first['images']:,} training images\n\n"

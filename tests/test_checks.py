@@ -1,5 +1,7 @@
 """The checks of arguments: what the values of an array are, read on the host or reduced on its device."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -23,3 +25,10 @@ def test_the_range_of_an_array_is_that_of_its_values(monkeypatch, few):
     traced()
     values[1, 0] = np.nan
     assert np.isnan(checks.value_range(jax.device_put(values))).all()
+
+
+def test_values_on_other_hosts_are_not_known():
+    here, elsewhere = (types.SimpleNamespace(is_fully_addressable=whole) for whole in (True, False))
+    assert checks.is_concrete(here)
+    assert checks.is_concrete(np.zeros(2))
+    assert not checks.is_concrete(elsewhere)

@@ -151,15 +151,18 @@ def show_needs(name: str, config: Config) -> None:
 
 
 def measure_all(config: Config, built: Built, data: Dataset | LazyDataset, state) -> dict[str, dict[str, float]]:
-    """The accuracies of raw pixels, of the untrained network and of the pretrained network, measured by identical probes."""
+    """The accuracies of raw pixels and of the network before and after training, measured by identical probes.
+
+    Before training, the network is "untrained", or has the "initial" weights of a file.
+    """
     if not can_measure(data):
         return {}
     probe_key = jax.random.key(config.seed)
     embedder = Embedder(built.method, built.mesh)
-    untrained = start_state(config, built)
+    before = "untrained" if config.init_from is None else "initial"
     rows: dict[str, Callable[..., np.ndarray]] = {
         "raw_pixels": raw_pixels,
-        "untrained": functools.partial(embedder, untrained),
+        before: functools.partial(embedder, start_state(config, built)),
         "pretrained": functools.partial(embedder, state),
     }
     options: dict[str, Any] = {"probe_key": probe_key, "knn": config.knn, "workers": config.workers}

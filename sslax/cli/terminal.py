@@ -229,15 +229,17 @@ def images_progress(total: int, done: int) -> Iterator[Callable[[int], None]]:
 
 
 def result_table(result: Mapping[str, Mapping[str, float]], method_name: str) -> Table:
-    """A table of accuracies in per cent: raw pixels, untrained and pretrained network, by kNN and linear probe."""
+    """A table of accuracies in per cent: raw pixels, the network before and after training, by kNN and linear probe."""
     table = Table(title="accuracy on the test images, %")
     table.add_column("features")
     names = {"knn1": "kNN k=1", "knn20": "kNN k=20", "knn200": "kNN k=200", "linear": "linear probe"}
     columns = [key for key in names if any(key in row for row in result.values())]
     for key in columns:
         table.add_column(names[key], justify="right")
-    rows = {"raw_pixels": "raw pixels", "untrained": "untrained network", "pretrained": method_name}
-    for row, title in rows.items():
+    before = {"untrained": "untrained network", "initial": "initial weights"}
+    rows = {"raw_pixels": "raw pixels", **before, "pretrained": method_name}
+    for row in [name for name in rows if name in result]:
+        title = rows[row]
         table.add_row(title, *(f"{100 * result[row][key]:.1f}" if key in result[row] else "" for key in columns))
     return table
 

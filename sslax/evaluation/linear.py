@@ -97,10 +97,13 @@ def linear_probe(
         [(lr, decay) for lr in sorted(learning_rates) for decay in sorted(weight_decays, reverse=True)], np.float32
     )
     sizes = {"num_classes": num_classes, "steps": steps, "batch_size": batch_size}
-    accuracies = np.asarray(_compiled(_select, steps)(key, train_x, train_y, candidates, **sizes))
+    # Many steps justify full optimisation, even if the process disabled it in XLA to compile short programs faster. Few steps
+    # take less time than it.
+    full = steps >= _MANY_STEPS and jax.default_backend() == "cpu"
+    accuracies = np.asarray(_compiled(_select, full)(key, train_x, train_y, candidates, **sizes))
     best = int(accuracies.argmax())
     predictions = np.asarray(
-        _compiled(_judge, steps)(key, train_x, train_y, test_x, candidates[best : best + 1], **sizes)
+        _compiled(_judge, full)(key, train_x, train_y, test_x, candidates[best : best + 1], **sizes)
     )
     return LinearProbe(
         accuracy=float((predictions == np.asarray(test_y)).mean()),
@@ -112,10 +115,7 @@ def linear_probe(
 
 
 @functools.cache
-def _compiled(function, steps):
-    # Many steps justify full optimisation, even if the process disabled it in XLA to compile short programs faster. Few steps
-    # take less time than it.
-    full = steps >= _MANY_STEPS and jax.default_backend() == "cpu"
+def _compiled(function, full):
     options = {"xla_backend_optimization_level": 3} if full else {}
     return jax.jit(function, static_argnames=("num_classes", "steps", "batch_size"), compiler_options=options)
 

@@ -33,7 +33,8 @@ class Report:
         `probe`; `feature_std`, multiplied by √d, so that 1 means evenly spread directions and 0 a single direction;
         `effective_rank`; `target_entropy` and `kl`, in nats; `chance_loss`, the loss of outputs without information, the
         same in every line.
-      result: accuracies of "raw_pixels", "untrained" and "pretrained", in [0, 1], by name of the evaluation.
+      result: accuracies of "raw_pixels", "untrained" (or "initial", the weights of a file) and "pretrained", in [0, 1], by
+        name of the evaluation.
       embedding: features in two dimensions, from `project_2d`.
       embedding_labels: class of each point.
       thumbnails: image of each point.

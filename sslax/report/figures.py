@@ -123,6 +123,7 @@ def knn_figure(metrics: Metrics, result: Result | None) -> Figure | None:
         references = [
             ("raw_pixels", "raw pixels", style.DARK, (5, 2)),
             ("untrained", "untrained", style.GREY, (2, 1.5)),
+            ("initial", "initial weights", style.GREY, (2, 1.5)),
         ]
         for row, name, color, dashes in references:
             value = (result or {}).get(row, {}).get("knn20", math.nan)

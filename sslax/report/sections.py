@@ -15,7 +15,7 @@ from sslax.report.figures import Metrics
 from sslax.report.images import encode, encode_image
 
 _MOST_EXAMPLES = 12
-_ROWS = {"raw_pixels": "raw pixels", "untrained": "untrained network"}
+_ROWS = {"raw_pixels": "raw pixels", "untrained": "untrained network", "initial": "initial weights"}
 _COLUMNS = {"knn1": "kNN, k\u00a0=\u00a01", "knn20": "kNN, k\u00a0=\u00a020", "linear": "linear probe"}
 _WATCHED = ("target_entropy", "kl", "feature_std", "effective_rank")
 

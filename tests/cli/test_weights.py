@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sslax
-from sslax.cli import compare, embed, evaluate, evaluation_report, export, finetune, terminal
+from sslax.cli import compare, embed, evaluate, evaluation_report, export, finetune, pretrain, terminal
 from sslax.cli.pretrain import parse
 from sslax.config import NetworkConfig
 from sslax.data import open_dataset
@@ -20,6 +20,8 @@ from sslax.export import load_safetensors, save_safetensors, to_torch
 from sslax.finetuning import load_classifier
 from sslax.networks import build_backbone, forward, init
 from sslax.recipes import CONFIGS
+from sslax.report import Report
+from sslax.report.sections import accuracy
 from sslax.training import WeightsOptions, open_weights
 from sslax.training.build import weights_of
 from tests import tiny
@@ -123,6 +125,17 @@ def test_evaluate_and_compare_measure_a_weights_file(weights, tmp_path, monkeypa
         assert "100.0" in line
         assert "25.0" in line
     assert "vit" in (tmp_path / "c.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("init_from", "row"), [(None, "untrained network"), ("w.safetensors", "initial weights")])
+def test_the_row_before_training_says_where_its_weights_come_from(monkeypatch, init_from, row):
+    monkeypatch.setattr(pretrain, "measure", lambda features, data, **options: {"knn1": 0.5})
+    monkeypatch.setattr(pretrain, "start_state", lambda config, built: None)
+    config = tiny.config(init_from=init_from)
+    result = pretrain.measure_all(config, tiny.built(tiny.config()), tiny.dataset(), None)
+    titles = list(terminal.result_table(result, "SimCLR").columns[0].cells)
+    assert titles == ["raw pixels", row, "SimCLR"]
+    assert f">{row}<" in accuracy(Report(title="run", summary="", method_name="SimCLR", result=result))
 
 
 def test_export_writes_the_backbone_alone(weights, tmp_path):

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from sslax.evaluation.linear import _compiled, _fit
+from sslax.evaluation.linear import _compiled, _fit, linear_probe
 
 CLASSES, STEPS, BATCH = 3, 30, 16
 
@@ -39,10 +39,19 @@ def test_training_equals_the_naive_loop():
     x, y = rng.normal(0.5, 1, (40, 5)).astype(np.float32), rng.integers(0, CLASSES, 40)
     candidates = ((0.3, 0.1), (0.05, 0.0))
     key = jax.random.key(3)
-    found = _compiled(_fit, STEPS)(
+    found = _compiled(_fit, False)(
         key, x, y, np.array(candidates, np.float32), num_classes=CLASSES, steps=STEPS, batch_size=BATCH
     )
     for candidate, setting in enumerate(candidates):
         w, b = naive(key, x.astype(np.float64), y, *setting)
         np.testing.assert_allclose(found["w"][candidate], w, atol=1e-5)
         np.testing.assert_allclose(found["b"][candidate], b, atol=1e-5)
+
+
+def test_candidates_are_judged_on_features_that_they_did_not_learn():
+    """Labels without any meaning, in so many dimensions that all of what is learnt is answered correctly."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 100), np.float32), rng.integers(0, 10, 50)
+    found = linear_probe(jax.random.key(0), x, y, x, y, num_classes=10, steps=100)
+    assert found.accuracy == 1
+    assert found.held_out_accuracy < 0.6

@@ -15,6 +15,7 @@ from sslax.errors import InputError
 from sslax.export import from_torch, load_safetensors, save_safetensors, to_torch
 from sslax.networks import ResNet, ViT, forward, init, patch_resnet, resnet18, resnet50
 from sslax.networks.resnet import BasicBlock, Bottleneck
+from tests.networks.released import state_of, vit_of
 
 BACKBONES = {
     "resnet18": resnet18(width=2),
@@ -105,15 +106,7 @@ def test_names_equal_torchvisions_and_dinos():
 @pytest.mark.parametrize("case", [0, 1])
 def test_released_vit_weights_give_the_releases_features(golden, case):
     g = golden(f"vit_{case}")
-    h = g["hyper"]
-    model = ViT(
-        image_size=h["img_size"],
-        patch_size=h["patch_size"],
-        width=h["embed_dim"],
-        depth=h["depth"],
-        heads=h["num_heads"],
-    )
-    state = {name.removeprefix("state|"): array for name, array in g.items() if name.startswith("state|")}
+    model, state = vit_of(g["hyper"]), state_of(g)
     params, statistics = load(model, {f"module.backbone.{name}": array for name, array in state.items()})
     features, _ = jax.jit(functools.partial(forward, model, train=False))(params, statistics, g["x_32"])
     np.testing.assert_allclose(features, g["cls_32"], rtol=0, atol=2e-5 * np.abs(g["cls_32"]).max())

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from sslax.export import from_torch, to_torch
-from sslax.networks import DINOHead, ViT, resize_positions
+from sslax.networks import DINOHead, resize_positions
 from tests.compiled import forward, init
+from tests.networks.released import state_of, vit_of
 
 
 def dense(state, name):
@@ -24,22 +25,10 @@ def close(actual, wanted, tolerance):
     np.testing.assert_allclose(actual, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
 
-def state_of(g, prefix="state"):
-    return {k.removeprefix(f"{prefix}|"): v for k, v in g.items() if k.startswith(f"{prefix}|")}
-
-
 @pytest.fixture(scope="module", params=[0, 1])
 def released(request, golden):
     g = golden(f"vit_{request.param}")
-    h = g["hyper"]
-    model = ViT(
-        image_size=h["img_size"],
-        patch_size=h["patch_size"],
-        width=h["embed_dim"],
-        depth=h["depth"],
-        heads=h["num_heads"],
-        mlp_ratio=h["mlp_ratio"],
-    )
+    model = vit_of(g["hyper"], mlp_ratio=g["hyper"]["mlp_ratio"])
     like_params, like_stats = jax.eval_shape(lambda x: init(model, jax.random.key(0), x), jnp.asarray(g["x_32"]))
     params, _ = from_torch(model, state_of(g), like_params=like_params, like_stats=like_stats)
     return g, model, params
@@ -101,16 +90,7 @@ def later(request, golden):
     g = golden(request.param)
     h = g["hyper"]
     options = {"positions": "antialiased"} | LATER[request.param]
-    model = ViT(
-        image_size=h["img_size"],
-        patch_size=h["patch_size"],
-        width=h["embed_dim"],
-        depth=h["depth"],
-        heads=h["num_heads"],
-        layer_scale=1e-5,
-        norm_epsilon=h["layer_norm_eps"],
-        **options,
-    )
+    model = vit_of(h, layer_scale=1e-5, norm_epsilon=h["layer_norm_eps"], **options)
     example = jnp.zeros((1, h["img_size"], h["img_size"], 3))
     like = jax.eval_shape(lambda key: init(model, key, example), jax.random.key(0))
     params, _ = from_torch(model, state_of(g), like_params=like[0], like_stats=like[1])
