@@ -59,10 +59,10 @@ class Finetuner:
         self._squashed = bool((train.aspects != 1).any())
         self._schedule = optim.warmup_cosine(options.lr, warmup_steps=max(1, options.steps // 10), steps=options.steps)
         self._adam = optim.adamw(self._schedule, weight_decay=options.weight_decay)
-        # What the step returns must have the sharding of what it takes, or it is compiled a second time.
+        # All weights are placed as the images are, and as the step returns them, or it is compiled a second time.
         self._place = self._images[0].sharding
         self._start = jax.jit(self._begin, out_shardings=self._place)
-        self._step = jax.jit(self._take_step, donate_argnums=0, out_shardings=self._place)
+        self._step = jax.jit(self._take_step, donate_argnums=0)
         self._rate_at = jax.jit(self._schedule)
         self._predictor = Predictor(backbone, self._head, recipe)
 

@@ -47,8 +47,9 @@ def test_it_learns_two_colours_from_a_few_labels(simclr):
     # The same key and labels give the same weights, and the initial weights are not consumed.
     again = simclr.train(KEY, *weights(), index)
     jax.tree.map(np.testing.assert_array_equal, classifier, again)
-    # Other labels do not compile another program.
-    simclr.train(KEY, *weights(), index[:5])
+    # Neither other labels nor weights as a run leaves them, on its mesh, compile another program.
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    simclr.train(KEY, *jax.device_put(weights(), jax.NamedSharding(mesh, jax.P())), index[:5])
     assert simclr._step._cache_size() == 1
 
 
